@@ -1,0 +1,23 @@
+"""The `rein` command. One more command is one file here and one line below: "module:main", main(argv) -> exit code or None."""
+
+COMMANDS = {
+    "train": "rein_jax.cli.train:main",
+    "evaluate": "rein_jax.cli.evaluate:main",
+    "predict": "rein_jax.cli.predict:main",
+    "report": "rein_jax.cli.report:main",
+    "params": "rein_jax.cli.params:main",
+    "weights": "rein_jax.cli.weights:main",
+    "convert": "rein_jax.cli.convert:main",
+    "data": "rein_jax.cli.data:main",
+    "prepare": "rein_jax.cli.prepare:main",
+    "bench": "rein_jax.cli.bench:main",
+    "tables": "rein_jax.cli.tables:main",
+    "matrix": "rein_jax.cli.matrix:main",
+    "plan": "rein_jax.cli.plan:main",
+    "submit": "rein_jax.cli.submit:main",
+    "export": "rein_jax.cli.export:main",
+    "serve": "rein_jax.cli.serve:main",
+    "show": "rein_jax.cli.show:main",
+    "diff": "rein_jax.cli.diff:main",
+    "doctor": "rein_jax.cli.doctor:main",
+}

@@ -1,0 +1,1 @@
+"""Sliding-window evaluation, exact metrics and reports."""

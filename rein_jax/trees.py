@@ -1,0 +1,127 @@
+"""Parameters as flat dicts of path names, and rules that pick among them by regular expression.
+
+`{"backbone/blocks/attn/qkv/kernel": array, ...}` is the one form in which parameters are split into trainable and
+frozen, masked, sharded, saved and loaded. A module is taken apart by `split` and put together again by `merge`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import numpy as np
+from flax import nnx
+
+from rein_jax.errors import UserError
+
+Flat = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Skeleton:
+    """A module without its arrays: static under jit (hashable), completed by `merge`."""
+
+    graphdef: Any
+    variables: tuple[tuple[str, tuple, type], ...]  # (name, path, variable type)
+
+
+def name_of(path: Sequence[Any]) -> str:
+    """The name of an NNX path: its parts joined by '/'."""
+    return "/".join(str(part) for part in path)
+
+
+def flatten(module: nnx.Module) -> Flat:
+    """Every array of the module by name (abstract ones as ShapeDtypeStruct)."""
+    return split(module, ())[2]
+
+
+def split(module: nnx.Module, trainable: Iterable[str]) -> tuple[Skeleton, Flat, Flat]:
+    """Module -> (skeleton, trainable, frozen); a pattern that matches nothing is a UserError.
+
+    Patterns are regular expressions searched from the start of the name (`re.match`): "adapters/", "head/", ".*bias$".
+    """
+    graphdef, state = nnx.split(module)
+    variables, arrays = [], {}
+    for path, variable in nnx.to_flat_state(state):
+        name = name_of(path)
+        variables.append((name, tuple(path), type(variable)))
+        arrays[name] = variable.get_raw_value() if isinstance(variable, nnx.Variable) else variable
+    chosen = matching(arrays, trainable)
+    skeleton = Skeleton(graphdef, tuple(variables))
+    return skeleton, {n: a for n, a in arrays.items() if n in chosen}, {n: a for n, a in arrays.items() if n not in chosen}
+
+
+def merge(skeleton: Skeleton, *parts: Mapping[str, Any]) -> nnx.Module:
+    """The module with the arrays of the given flat dicts; every name must be there exactly once."""
+    arrays: Flat = {}
+    for part in parts:
+        twice = arrays.keys() & part.keys()
+        if twice:
+            raise ValueError(f"parameters given twice: {sorted(twice)[:3]}")
+        arrays.update(part)
+    missing = [name for name, _, _ in skeleton.variables if name not in arrays]
+    if missing or len(arrays) != len(skeleton.variables):
+        extra = sorted(arrays.keys() - {name for name, _, _ in skeleton.variables})
+        raise ValueError(f"parameters do not fit the module: missing {missing[:3]}, unexpected {extra[:3]}")
+    state = nnx.from_flat_state([(path, kind(arrays[name])) for name, path, kind in skeleton.variables])
+    return nnx.merge(skeleton.graphdef, state)
+
+
+def matching(names: Iterable[str], patterns: Iterable[str]) -> set[str]:
+    """The names that any pattern matches from the start; a pattern that matches none is a UserError."""
+    names = list(names)
+    chosen: set[str] = set()
+    for pattern in patterns:
+        found = {name for name in names if re.match(pattern, name)}
+        if not found:
+            tops = sorted({"/".join(name.split("/")[:2]) for name in names})
+            raise UserError(f"The pattern {pattern!r} matches no parameter; names begin with {', '.join(tops)}.")
+        chosen |= found
+    return chosen
+
+
+def first_match(rules: Sequence[tuple[str, Any]], names: Iterable[str]) -> dict[str, Any]:
+    """{name: value of the first rule that matches it}; an uncovered name or an idle rule is a UserError.
+
+    A rule is idle only if no name matches its pattern at all (being always shadowed by earlier rules counts too).
+    """
+    names, used, out = list(names), set(), {}
+    for name in names:
+        for pattern, value in rules:
+            if re.match(pattern, name):
+                out[name] = value
+                used.add(pattern)
+                break
+        else:
+            raise UserError(f"No rule covers the parameter {name!r}; end the rules with ('.*', ...).")
+    idle = [pattern for pattern, _ in rules if pattern not in used and pattern != ".*"]
+    if idle and names:
+        raise UserError(f"The rule {idle[0]!r} matches no parameter; remove it or mend its pattern.")
+    return out
+
+
+def count(arrays: Mapping[str, Any]) -> int:
+    """Number of parameters."""
+    return sum(int(np.prod(array.shape)) for array in arrays.values())
+
+
+def nbytes(arrays: Mapping[str, Any]) -> int:
+    """Bytes of the arrays (abstract ones included)."""
+    return sum(int(np.prod(array.shape)) * np.dtype(array.dtype).itemsize for array in arrays.values())
+
+
+def table(trainable: Mapping[str, Any], frozen: Mapping[str, Any]) -> str:
+    """Path, shape, dtype and `trained`/`frozen` of every parameter, one a line, sorted by path."""
+    rows = [(n, a, "trained") for n, a in trainable.items()] + [(n, a, "frozen") for n, a in frozen.items()]
+    return "\n".join(f"{n}  {tuple(a.shape)}  {np.dtype(a.dtype).name}  {kind}" for n, a, kind in sorted(rows, key=lambda r: r[0]))
+
+
+def cast(arrays: Mapping[str, Any], dtype) -> Flat:
+    """Floating-point leaves in the given dtype, others as they are."""
+    def one(array):
+        return array.astype(dtype) if jax.numpy.issubdtype(array.dtype, jax.numpy.floating) else array
+
+    return {name: one(array) for name, array in arrays.items()}
