@@ -1,0 +1,29 @@
+"""Shared test set-up: exact matrix products, one CPU device unless a test process asks for more, and the fixture folder."""
+
+import os
+from pathlib import Path
+
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+
+import numpy as np
+import pytest
+
+FIXTURES = Path(__file__).parent / "fixtures"
+
+
+@pytest.fixture(autouse=True, scope="session")
+def exact_matmul():
+    import jax
+
+    jax.config.update("jax_default_matmul_precision", "highest")
+
+
+@pytest.fixture(scope="session")
+def fixture_case():
+    """fixture_case("head_small", "outputs") -> dict of arrays of tests/fixtures/head_small/outputs.npz."""
+
+    def read(case: str, part: str) -> dict[str, np.ndarray]:
+        with np.load(FIXTURES / case / f"{part}.npz") as file:
+            return dict(file)
+
+    return read
