@@ -1,0 +1,54 @@
+"""Files on disk -> NumPy: data sets, label maps, checks and training mixtures; imports neither jax nor rein_jax.
+
+    from data_pipelines import open_source
+    source = open_source("gtav", source="/data/gta")          # a folder, a .zip, or what `rein prepare` wrote
+    source[0]["image"], source[0]["label"], source[0]["name"]
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import os
+from collections.abc import Mapping
+from typing import Any
+
+from data_pipelines.errors import DataError
+
+# name -> "module:function"; the function is `open(split, source, **options) -> Source` (see ARCHITECTURE.md, data contract).
+DATASETS: dict[str, str] = {
+    "gtav": "data_pipelines.datasets.gtav:GTAV",
+    "synthia": "data_pipelines.datasets.synthia:SYNTHIA",
+    "urbansyn": "data_pipelines.datasets.urbansyn:URBANSYN",
+    "cityscapes": "data_pipelines.datasets.cityscapes:CITYSCAPES",
+    "bdd100k": "data_pipelines.datasets.bdd100k:BDD100K",
+    "mapillary": "data_pipelines.datasets.mapillary:MAPILLARY",
+    "acdc": "data_pipelines.datasets.acdc:ACDC",
+    "camvid": "data_pipelines.datasets.camvid:CAMVID",
+    "folder": "data_pipelines.datasets.folder:FOLDER",
+    "streets": "data_pipelines.datasets.streets:STREETS",
+}
+
+
+def dataset(name: str) -> Any:
+    """The registered data set, or a DataError that lists the names that exist."""
+    if name not in DATASETS:
+        close = difflib.get_close_matches(str(name), list(DATASETS), n=1)
+        hint = f" Did you mean {close[0]!r}?" if close else ""
+        raise DataError(f"Unknown data set {name!r}.{hint} Known: {', '.join(sorted(DATASETS))}.")
+    module, _, attribute = DATASETS[name].partition(":")
+    return getattr(importlib.import_module(module), attribute)
+
+
+def open_source(name: str, *, split: str = "train", source: str | os.PathLike | None = None, **options: Any) -> Any:
+    """Opens data set `name` at one split; `source` is a folder, a .zip or a prepared folder (default: $REIN_DATA/<name>).
+
+    Options differ by data set (`condition`, `subset`, ...); all file data sets take `policy="raise" | "skip"`.
+    """
+    spec = dataset(name)
+    return spec.open(split=split, source=source, **options)
+
+
+def stated(options: Mapping[str, Any]) -> str:
+    """Options as they are quoted in messages: `a='x', b=2`."""
+    return ", ".join(f"{key}={value!r}" for key, value in sorted(options.items()))

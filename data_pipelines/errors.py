@@ -1,0 +1,5 @@
+"""Mistakes in data that a user can mend: one clear sentence that names the file and the mend."""
+
+
+class DataError(ValueError):
+    """Data on disk, or the way it was asked for, does not fit; the message names the file or option and the mend."""

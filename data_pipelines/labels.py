@@ -1,0 +1,131 @@
+"""Classes, colours and the id tables that turn every data set's own label values into train ids (255 = void)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from data_pipelines.mapillary_names import V12_NAMES, V20_NAMES
+
+VOID = 255
+
+
+@dataclass(frozen=True)
+class Classes:
+    """Class names in train-id order and their RGB colours; `len(classes)` is the number of classes without void."""
+
+    names: tuple[str, ...]
+    palette: tuple[tuple[int, int, int], ...]
+
+    def __post_init__(self):
+        if len(self.names) != len(self.palette):
+            raise ValueError(f"{len(self.names)} class names but {len(self.palette)} colours.")
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+
+@dataclass(frozen=True)
+class IdMap:
+    """Label values of one encoding -> train ids. Values that are not listed do not belong to the encoding at all."""
+
+    name: str
+    ids: Mapping[int, int]
+    table: np.ndarray = field(init=False, repr=False, compare=False)
+    known: np.ndarray = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self):
+        table, known = np.full(256, VOID, np.uint8), np.zeros(256, bool)
+        for value, train_id in self.ids.items():
+            table[value], known[value] = train_id, True
+        object.__setattr__(self, "table", table)
+        object.__setattr__(self, "known", known)
+
+    def strangers(self, raw: np.ndarray) -> list[int]:
+        """Sorted values of an integer array that the encoding does not know."""
+        if raw.dtype == np.uint8:
+            present = np.flatnonzero(np.bincount(raw.ravel(), minlength=256))
+        else:
+            present = np.unique(raw)
+        return [int(value) for value in present if not (0 <= value < 256 and self.known[value])]
+
+    def __call__(self, raw: np.ndarray) -> np.ndarray:
+        """Integer array of known values -> uint8 train ids of the same shape."""
+        return self.table[raw]
+
+
+def _ids(name: str, mapped: Mapping[int, int], void: Iterable[int]) -> IdMap:
+    return IdMap(name, {**dict.fromkeys(void, VOID), **mapped})
+
+
+CITYSCAPES = Classes(
+    names=(
+        "road", "sidewalk", "building", "wall", "fence", "pole", "traffic light", "traffic sign", "vegetation", "terrain",
+        "sky", "person", "rider", "car", "truck", "bus", "train", "motorcycle", "bicycle",
+    ),
+    palette=(
+        (128, 64, 128), (244, 35, 232), (70, 70, 70), (102, 102, 156), (190, 153, 153), (153, 153, 153), (250, 170, 30),
+        (220, 220, 0), (107, 142, 35), (152, 251, 152), (70, 130, 180), (220, 20, 60), (255, 0, 0), (0, 0, 142), (0, 0, 70),
+        (0, 60, 100), (0, 80, 100), (0, 0, 230), (119, 11, 32),
+    ),
+)  # fmt: skip
+
+TRAIN_IDS = _ids("train ids", {i: i for i in range(19)}, [VOID])
+
+_LABEL_TO_TRAIN = {
+    7: 0, 8: 1, 11: 2, 12: 3, 13: 4, 17: 5, 19: 6, 20: 7, 21: 8, 22: 9, 23: 10, 24: 11, 25: 12, 26: 13, 27: 14, 28: 15,
+    31: 16, 32: 17, 33: 18,
+}  # fmt: skip
+# 255 is label id -1 (license plate) stored in 8 bits; GTAV gives license plates 34 (its palette has 35 entries).
+CITYSCAPES_IDS = _ids("Cityscapes label ids", _LABEL_TO_TRAIN, [*range(34), VOID])
+GTAV_IDS = _ids("GTAV label ids", _LABEL_TO_TRAIN, [*range(35), VOID])
+# Synthia has no terrain, truck or train pixels, though it has ids for them: 16 classes occur.
+SYNTHIA_IDS = _ids(
+    "Synthia ids",
+    {3: 0, 4: 1, 2: 2, 21: 3, 5: 4, 7: 5, 15: 6, 9: 7, 6: 8, 16: 9, 1: 10, 10: 11, 17: 12, 8: 13, 18: 14, 19: 15, 20: 16,
+     12: 17, 11: 18},
+    range(23),
+)  # fmt: skip
+URBANSYN_IDS = _ids("UrbanSyn train ids with void 19", {i: i for i in range(19)}, [19, VOID])
+
+CAMVID = Classes(
+    names=("sky", "building", "pole", "road", "pavement", "tree", "sign symbol", "fence", "car", "pedestrian", "bicyclist"),
+    palette=((128, 128, 128), (128, 0, 0), (192, 192, 128), (128, 64, 128), (60, 40, 222), (128, 128, 0), (192, 128, 128),
+             (64, 64, 128), (64, 0, 128), (64, 64, 0), (0, 128, 192)),
+)  # fmt: skip
+CAMVID_OWN_IDS = _ids("CamVid's 11 classes", {i: i for i in range(11)}, [11, VOID])
+# sky, building, pole, road, sidewalk, vegetation, traffic sign, fence, car, person, rider. See datasets/camvid.py for what is mixed.
+CAMVID_IDS = _ids(
+    "CamVid ids", {0: 10, 1: 2, 2: 5, 3: 0, 4: 1, 5: 8, 6: 7, 7: 4, 8: 13, 9: 11, 10: 12}, [11, VOID]
+)
+
+_MAPILLARY = {
+    "Curb": "sidewalk", "Fence": "fence", "Wall": "wall", "Bike Lane": "road", "Crosswalk - Plain": "road",
+    "Curb Cut": "sidewalk", "Parking": "road", "Pedestrian Area": "sidewalk", "Road": "road", "Service Lane": "road",
+    "Sidewalk": "sidewalk", "Building": "building", "Person": "person", "Bicyclist": "rider", "Motorcyclist": "rider",
+    "Other Rider": "rider", "Lane Marking - Crosswalk": "road", "Lane Marking - General": "road", "Sky": "sky",
+    "Terrain": "terrain", "Vegetation": "vegetation", "Street Light": "pole", "Pole": "pole",
+    "Traffic Sign Frame": "traffic sign", "Utility Pole": "pole", "Traffic Light": "traffic light",
+    "Traffic Sign (Back)": "traffic sign", "Traffic Sign (Front)": "traffic sign", "Bicycle": "bicycle", "Bus": "bus",
+    "Car": "car", "Motorcycle": "motorcycle", "On Rails": "train", "Truck": "truck",
+}  # fmt: skip
+# v2.0 splits v1.2's classes more finely; each part keeps what its v1.2 parent had. New classes without a parent are void,
+# except those that lie on the road surface (driveways, parking aisles, road shoulders) or are groups of a mapped thing.
+_MAPILLARY_V20 = {
+    **{name: train for name, train in _MAPILLARY.items() if name in V20_NAMES},
+    **{name: "road" for name in V20_NAMES if name.startswith("Lane Marking")},
+    **{name: "traffic light" for name in V20_NAMES if name.startswith("Traffic Light")},
+    **{name: "traffic sign" for name in V20_NAMES if name.startswith("Traffic Sign")},
+    "Driveway": "road", "Parking Aisle": "road", "Road Shoulder": "road", "Person Group": "person", "Pole Group": "pole",
+    "Garage": "building",
+}  # fmt: skip
+
+
+def _by_name(title: str, names: tuple[str, ...], mapping: Mapping[str, str]) -> IdMap:
+    return IdMap(title, {i: CITYSCAPES.names.index(mapping[n]) if n in mapping else VOID for i, n in enumerate(names)})
+
+
+MAPILLARY_V12_IDS = _by_name("Mapillary v1.2 ids", V12_NAMES, _MAPILLARY)
+MAPILLARY_V20_IDS = _by_name("Mapillary v2.0 ids", V20_NAMES, _MAPILLARY_V20)
