@@ -1,0 +1,45 @@
+"""Multi-head self-attention of vision transformers."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+
+def attend(q, k, v, *, bias=None):
+    """Scaled dot-product attention, [B, N, heads, hd] each -> [B, N, heads, hd]; float32 softmax; cuDNN flash where it may run.
+
+    `bias` [B or 1, heads or 1, N, M] is added to the scaled logits.
+    """
+    flash = jax.default_backend() == "gpu" and q.dtype in (jnp.bfloat16, jnp.float16) and q.shape[-1] % 8 == 0
+    flash = flash and (bias is None or (q.shape[1] % 2 == 0 and k.shape[1] % 2 == 0))  # cuDNN: a bias needs even lengths
+    return jax.nn.dot_product_attention(q, k, v, bias=bias, implementation="cudnn" if flash else None)
+
+
+def split_heads(x, heads: int):
+    """[B, N, heads * hd] -> [B, N, heads, hd]."""
+    return x.reshape(*x.shape[:-1], heads, -1)
+
+
+class Attention(nnx.Module):
+    """Self-attention with one fused qkv linear, its output ordered [q | k | v], each heads x hd. [B, N, d] -> [B, N, d]."""
+
+    def __init__(self, width: int, heads: int, *, rngs: nnx.Rngs):
+        self.heads = heads
+        self.qkv = nnx.Linear(width, 3 * width, rngs=rngs)
+        self.proj = nnx.Linear(width, width, rngs=rngs)
+
+    def __call__(self, x, hooks, rotate=None):
+        """`rotate` is applied to q and k [B, N, heads, hd] (rotary positions), if given."""
+        qkv = hooks.linear("qkv", x, self.qkv(x))
+        q, k, v = (split_heads(part, self.heads) for part in jnp.split(qkv, 3, axis=-1))
+        if rotate is not None:
+            q, k = rotate(q), rotate(k)
+        y = attend(q, k, v).reshape(x.shape)
+        return hooks.linear("proj", y, self.proj(y))
+
+    @staticmethod
+    def linears(width: int) -> tuple:
+        """What `Stage.linears` says of this part."""
+        return (("qkv", (width, 3 * width)), ("proj", (width, width)))

@@ -1,0 +1,50 @@
+"""The feed-forward parts of transformer blocks."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import jax
+from flax import nnx
+
+gelu = partial(jax.nn.gelu, approximate=False)  # PyTorch's default is the exact form, JAX's is not
+
+
+def quick_gelu(x):
+    """CLIP's activation x * sigmoid(1.702 x)."""
+    return x * jax.nn.sigmoid(1.702 * x)
+
+
+class Mlp(nnx.Module):
+    """Linear, activation, linear. [..., d] -> [..., d]."""
+
+    def __init__(self, width: int, hidden: int, *, activation=gelu, rngs: nnx.Rngs):
+        self.fc1 = nnx.Linear(width, hidden, rngs=rngs)
+        self.fc2 = nnx.Linear(hidden, width, rngs=rngs)
+        self.activation = activation
+
+    def __call__(self, x, hooks):
+        y = self.activation(hooks.linear("fc1", x, self.fc1(x)))
+        return hooks.linear("fc2", y, self.fc2(y))
+
+    @staticmethod
+    def linears(width: int, hidden: int) -> tuple:
+        """What `Stage.linears` says of this part."""
+        return (("fc1", (width, hidden)), ("fc2", (hidden, width)))
+
+
+class FusedSwiGLU(nnx.Module):
+    """DINOv2-g's gated MLP: one linear gives gate and value, silu(gate) * value, linear back."""
+
+    def __init__(self, width: int, hidden: int, *, rngs: nnx.Rngs):
+        self.w12 = nnx.Linear(width, 2 * hidden, rngs=rngs)
+        self.w3 = nnx.Linear(hidden, width, rngs=rngs)
+
+    def __call__(self, x, hooks):
+        gate, value = jax.numpy.split(hooks.linear("w12", x, self.w12(x)), 2, axis=-1)
+        y = jax.nn.silu(gate) * value
+        return hooks.linear("w3", y, self.w3(y))
+
+    @staticmethod
+    def linears(width: int, hidden: int) -> tuple:
+        return (("w12", (width, 2 * hidden)), ("w3", (hidden, width)))

@@ -1,0 +1,24 @@
+"""Cutting an image into patches and projecting each to a token."""
+
+from __future__ import annotations
+
+import jax.numpy as jnp
+from flax import nnx
+
+
+class PatchEmbed(nnx.Module):
+    """A p x p convolution with stride p, done as one matrix product. [B, H, W, 3] -> [B, H/p, W/p, d]."""
+
+    def __init__(self, width: int, patch: int, *, bias: bool = True, rngs: nnx.Rngs):
+        self.patch = patch
+        self.kernel = nnx.Param(nnx.initializers.lecun_normal(in_axis=(0, 1, 2))(rngs.params(), (patch, patch, 3, width), jnp.float32))
+        self.bias = nnx.Param(jnp.zeros(width)) if bias else None
+
+    def __call__(self, images):
+        b, h, w, c = images.shape
+        p = self.patch
+        if h % p or w % p:
+            raise ValueError(f"image sides {h} x {w} are not multiples of the patch size {p}; pad them (Segmenter does)")
+        cells = images.reshape(b, h // p, p, w // p, p, c).transpose(0, 1, 3, 2, 4, 5).reshape(b, h // p, w // p, p * p * c)
+        tokens = cells @ self.kernel[...].reshape(p * p * c, -1)
+        return tokens if self.bias is None else tokens + self.bias[...]
