@@ -1,0 +1,161 @@
+"""Rein: learnable tokens that refine the features between the blocks of a frozen backbone (CVPR 2024).
+
+Each block's output f is followed by  f <- f + scale * W_f(S' V + f),  S = softmax(f T' / sqrt(d)) over the m tokens T of that layer,
+V = W_t(T), the first token being a sink that is dropped from S and V. Only tokens are per layer; the linear maps are shared. With
+`link`, the tokens also give the object queries of the Mask2Former head.
+"""
+
+from __future__ import annotations
+
+import math
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from rein_jax.adapters.base import Adapter, Site, Stage
+from rein_jax.errors import UserError
+from rein_jax.layers.init import torch_linear
+from rein_jax.layers.stack import stacked
+from rein_jax.weights.rules import Rule
+
+
+class ReinLayer(nnx.Module):
+    """What one block owns: its tokens (as a product of rank r, or whole), and its own linear maps if they are not shared."""
+
+    def __init__(self, width: int, tokens: int, rank: int | None, bound: float, maps, *, rngs: nnx.Rngs):
+        def uniform(*shape):
+            return nnx.Param(jax.random.uniform(rngs.params(), shape, jnp.float32, -bound, bound))
+
+        if rank is None:
+            self.tokens = uniform(tokens, width)
+        else:
+            self.tokens_a, self.tokens_b = uniform(tokens, rank), uniform(rank, width)
+        self.maps = maps(rngs) if maps else None
+
+    def whole(self):
+        """The tokens [m, d]."""
+        return self.tokens[...] if hasattr(self, "tokens") else self.tokens_a[...] @ self.tokens_b[...]
+
+
+class ReinMaps(nnx.Module):
+    """The linear maps of Rein: tokens to values, features to refinement, tokens to queries."""
+
+    def __init__(self, width: int, query_dims: int, link: bool, zero_delta: bool, init: str, *, rngs: nnx.Rngs):
+        self.mlp_token2feat = torch_linear(width, width, init=init, rngs=rngs)
+        self.mlp_delta_f = torch_linear(width, width, init="zeros" if zero_delta else init, rngs=rngs)
+        self.transform = torch_linear(width, query_dims, init=init, rngs=rngs) if link else None
+
+
+class Rein(Adapter):
+    """The Rein adapter of one stage.
+
+    tokens: m (100). rank: r of the low-rank tokens (16), or None for whole ones. query_dims: width of the head's queries. link: give
+    object queries. shared: one set of linear maps for all layers (the paper's form) or one per layer (its ablation). blocks: numbers of
+    the blocks it acts on (None = all). init: "torch" (PyTorch's linear default) or "eva02" (N(0, 0.02), zero bias: what the official
+    EVA-02 code ends up with). scale_init: initial refinement scale. zero_mlp_delta_f: start from zero refinement with fixed scale 1.
+    """
+
+    def __init__(
+        self,
+        stage: Stage,
+        *,
+        rngs: nnx.Rngs,
+        tokens: int = 100,
+        rank: int | None = 16,
+        query_dims: int = 256,
+        link: bool = True,
+        shared: bool = True,
+        blocks: tuple[int, ...] | None = None,
+        scale_init: float = 1e-3,
+        zero_mlp_delta_f: bool = False,
+        use_softmax: bool = True,
+        init: str = "torch",
+    ):
+        if tokens < 2:
+            raise UserError(f"config.adapter.tokens is {tokens}; Rein needs at least 2 (the first one is a sink).")
+        self.stage, self.use_softmax, self.link, self.shared = stage, use_softmax, link, shared
+        self.active = active_blocks(blocks, stage)
+        depth = stage.depth if self.active is None else len(self.active)
+        effective = stage.width if rank is None else math.sqrt(stage.width * rank)
+        bound = math.sqrt(6.0 / (3 * stage.patch**2 + effective))
+
+        def maps(rngs):
+            return ReinMaps(stage.width, query_dims, link, zero_mlp_delta_f, init, rngs=rngs)
+
+        own = None if shared else maps
+        self.layers = stacked(lambda r: ReinLayer(stage.width, tokens, rank, bound, own, rngs=r), depth, rngs)
+        self.maps = maps(rngs) if shared else None
+        self.scale = None if zero_mlp_delta_f else nnx.Param(jnp.asarray(scale_init, jnp.float32))
+        self.merge = torch_linear(3 * query_dims, query_dims, init=init, rngs=rngs) if link else None
+
+    def leave(self, site: Site, x):
+        """f <- f + scale * delta(f) on patch tokens; the tokens of the prefix pass unchanged. x [B, N, d]."""
+        refined = self.delta(site.layer, x)
+        if self.scale is not None:
+            refined = refined * self.scale[...].astype(x.dtype)
+        if site.prefix:
+            refined = jnp.where((jnp.arange(x.shape[1]) >= site.prefix)[:, None], refined, 0)
+        return x + refined
+
+    def delta(self, layer: ReinLayer, f):
+        """W_f(S' V + f) for features f [B, N, d]. Products run through the tokens' rank where they have one."""
+        maps = self.maps if self.shared else layer.maps
+        to_value, refine = maps.mlp_token2feat, maps.mlp_delta_f
+        low_rank = not hasattr(layer, "tokens")
+        if low_rank:
+            a, b = layer.tokens_a[...].astype(f.dtype), layer.tokens_b[...].astype(f.dtype)
+            logits = (f @ b.T) @ a.T
+        else:
+            whole = layer.whole().astype(f.dtype)
+            logits = f @ whole.T
+        if self.use_softmax:
+            share = jax.nn.softmax(logits.astype(jnp.float32) * self.stage.width**-0.5, axis=-1).astype(f.dtype)
+        else:
+            share = logits
+        share = share[..., 1:]
+        if low_rank:  # S' V = (S' A)(B W_t) + (sum of S') b_t
+            mixed = (share @ a[1:]) @ (b @ to_value.kernel[...]) + share.sum(-1, keepdims=True) * to_value.bias[...]
+        else:
+            mixed = share @ to_value(whole[1:])
+        return refine(mixed + f)
+
+    def queries(self):
+        """Object queries [m, query_dims]: maximum, mean and last over the layers of the transformed tokens, merged; None without link.
+
+        The three are interleaved channel by channel before `merge`, as in the original.
+        """
+        if not self.link:
+            return None
+
+        def transformed(layer_state, graph=nnx.split(self.layers)[0]):
+            layer = nnx.merge(graph, layer_state)
+            maps = self.maps if self.shared else layer.maps
+            return maps.transform(layer.whole())
+
+        every = jax.vmap(transformed)(nnx.split(self.layers)[1])  # [L, m, C]
+        three = jnp.stack([every.max(0), every.mean(0), every[-1]], axis=-1)
+        return self.merge(three.reshape(three.shape[0], -1))
+
+
+def active_blocks(blocks, stage: Stage) -> tuple[int, ...] | None:
+    """The checked block numbers of an adapter that acts on some blocks only; None for all of them."""
+    if blocks is None:
+        return None
+    blocks = tuple(int(b) for b in blocks)
+    if list(blocks) != sorted(set(blocks)) or not blocks or not 0 <= blocks[0] <= blocks[-1] < stage.depth:
+        raise UserError(f"config.adapter.blocks is {blocks}; give increasing block numbers between 0 and {stage.depth - 1}.")
+    return None if len(blocks) == stage.depth else blocks
+
+
+def rules(source: str, target: str) -> tuple[Rule, ...]:
+    """Official names of one shared-map Rein ("backbone.reins.", "adapters/0/"); for CNNs one call a stage."""
+    linears = [("maps/mlp_token2feat", "mlp_token2feat"), ("maps/mlp_delta_f", "mlp_delta_f")]
+    linears += [("maps/transform", "transform"), ("merge", "merge")]
+    out = [Rule(f"{source}scale", f"{target}scale")]
+    for part in ("learnable_tokens_a", "learnable_tokens_b", "learnable_tokens"):
+        out.append(Rule(f"{source}{part}", f"{target}layers/{part.removeprefix('learnable_')}"))
+    for ours, theirs in linears:
+        out.append(Rule(f"{source}{theirs}.weight", f"{target}{ours}/kernel", "linear"))
+        out.append(Rule(f"{source}{theirs}.bias", f"{target}{ours}/bias"))
+    return tuple(out)

@@ -1,0 +1,197 @@
+"""The shared skeleton of plain vision transformers: embed, stacked blocks with adapters, taps, pyramid."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from rein_jax import registry
+from rein_jax.adapters.base import Adapter, Stage
+from rein_jax.backbones.pyramid import pyramid, to_map
+from rein_jax.errors import UserError
+from rein_jax.layers.attention import Attention
+from rein_jax.layers.mlp import FusedSwiGLU, Mlp, gelu
+from rein_jax.layers.norm import layer_norm
+from rein_jax.layers.patch import PatchEmbed
+from rein_jax.layers.resize import bicubic, offset_factors
+from rein_jax.layers.stack import run_blocks, stacked
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """What differs between the variants of one family. registers: tokens after the class token; gated: SwiGLU instead of an MLP;
+    hidden: width inside the MLP (None = 4 x width); patch: patch size of the published weights."""
+
+    width: int
+    depth: int
+    heads: int
+    registers: int = 0
+    gated: bool = False
+    hidden: int | None = None
+    patch: int = 16
+
+    @property
+    def inner(self) -> int:
+        return self.hidden or 4 * self.width
+
+
+DEFAULT_TAPS = {12: (2, 5, 8, 11), 24: (7, 11, 15, 23), 32: (7, 15, 23, 31), 40: (9, 19, 29, 39)}
+
+
+def choose(variants: dict[str, Sizes], name: str | Sizes, family: str) -> Sizes:
+    """The sizes of a variant ("dinov2_vitl14" or "vitl14"), or the given sizes themselves."""
+    if isinstance(name, Sizes):
+        return name
+    short = name.removeprefix(family + "_")
+    if short not in variants:
+        raise registry.unknown(name, [f"{family}_{v}" for v in variants], "backbone")
+    return variants[short]
+
+
+def check_taps(taps, depth: int) -> tuple[int, ...]:
+    """Four increasing block numbers; the family's default for the depth if none are given."""
+    if taps is None:
+        taps = DEFAULT_TAPS.get(depth, tuple(max(0, round(depth * q) - 1) for q in (0.25, 0.5, 0.75, 1.0)))
+    taps = tuple(int(t) for t in taps)
+    if len(taps) != 4 or list(taps) != sorted(taps) or taps[0] < 0 or taps[-1] >= depth:
+        raise UserError(f"config.backbone.taps is {taps}; give four increasing block numbers below {depth}.")
+    return taps
+
+
+class LayerScale(nnx.Module):
+    """A learned factor per channel."""
+
+    def __init__(self, width: int, init: float = 1e-5):
+        self.gamma = nnx.Param(jnp.full(width, init, jnp.float32))
+
+    def __call__(self, x):
+        return x * self.gamma[...]
+
+
+class Block(nnx.Module):
+    """A pre-norm transformer block with optional LayerScale: x += ls1 attn(LN x); x += ls2 mlp(LN x)."""
+
+    def __init__(self, sizes: Sizes, *, eps: float, layer_scale: bool, activation=gelu, rngs: nnx.Rngs):
+        d = sizes.width
+        self.norm1 = layer_norm(d, eps, rngs=rngs)
+        self.attn = Attention(d, sizes.heads, rngs=rngs)
+        self.norm2 = layer_norm(d, eps, rngs=rngs)
+        self.mlp = FusedSwiGLU(d, sizes.inner, rngs=rngs) if sizes.gated else Mlp(d, sizes.inner, activation=activation, rngs=rngs)
+        self.ls1 = LayerScale(d) if layer_scale else None
+        self.ls2 = LayerScale(d) if layer_scale else None
+
+    def __call__(self, x, hooks, context: Context):
+        y = self.attn(self.norm1(x), hooks, context.rotate)
+        x = x + (self.ls1(y) if self.ls1 else y)
+        y = self.mlp(self.norm2(x), hooks)
+        return x + hooks.mlp(x, self.ls2(y) if self.ls2 else y)
+
+    @staticmethod
+    def linears(sizes: Sizes) -> tuple:
+        mlp = FusedSwiGLU if sizes.gated else Mlp
+        return Attention.linears(sizes.width) + mlp.linears(sizes.width, sizes.inner)
+
+
+class Context(NamedTuple):
+    """What every block of one forward pass shares: the rotation of q and k, or None."""
+
+    rotate: Any = None
+
+
+class ViT(nnx.Module):
+    """A plain ViT giving four maps. Families subclass it: they set class attributes and override `embed` or `make_block`.
+
+    image_size: side (or height, width) in pixels of the inputs for which the stored position embedding is made; other sizes are resized on
+    the fly. taps: the four blocks whose outputs become maps. remat, unroll: see `run_blocks`.
+    """
+
+    family = "vit"
+    VARIANTS: dict[str, Sizes] = {}
+    eps = 1e-6
+    layer_scale = False
+    patch_bias = True
+    interpolate_offset = 0.1  # of the official DINOv2 code when it resizes positions on the fly
+
+    def __init__(self, variant: str | Sizes, *, rngs: nnx.Rngs, image_size=512, patch: int = 16, taps=None, remat="none", unroll=False):
+        sizes = choose(self.VARIANTS, variant, self.family)
+        self.sizes, self.patch, self.remat, self.unroll = sizes, patch, remat, unroll
+        self.taps = check_taps(taps, sizes.depth)
+        self.grid = grid_of(image_size, patch)
+        self.prefix = 1 + sizes.registers
+        self.widths = (sizes.width,) * 4
+        d = sizes.width
+        normal = nnx.initializers.normal(0.02)
+        self.cls_token = nnx.Param(normal(rngs.params(), (1, 1, d), jnp.float32))
+        self.pos_embed = nnx.Param(normal(rngs.params(), (1, 1 + self.grid[0] * self.grid[1], d), jnp.float32))
+        if sizes.registers:
+            self.register_tokens = nnx.Param(normal(rngs.params(), (1, sizes.registers, d), jnp.float32))
+        self.patch_embed = PatchEmbed(d, patch, bias=self.patch_bias, rngs=rngs)
+        self.blocks = stacked(lambda r: self.make_block(sizes, r), sizes.depth, rngs)
+        self.stages = (Stage(sizes.depth, d, self.prefix, self.linears(sizes), patch),)
+
+    def make_block(self, sizes: Sizes, rngs: nnx.Rngs) -> nnx.Module:
+        return Block(sizes, eps=self.eps, layer_scale=self.layer_scale, rngs=rngs)
+
+    def linears(self, sizes: Sizes) -> tuple:
+        """{name: (in, out)} of the linear maps of `make_block`, as adapters see them."""
+        return Block.linears(sizes)
+
+    def positions(self, grid: tuple[int, int]):
+        """The position embedding [1, 1 + h*w, d] for a grid of patches."""
+        stored = self.pos_embed[...]
+        if grid == self.grid:
+            return stored
+        d = stored.shape[-1]
+        factors = offset_factors(self.grid, grid, self.interpolate_offset)
+        resized = bicubic(stored[:, 1:].reshape(1, *self.grid, d).astype(jnp.float32), grid, factors=factors)
+        return jnp.concatenate([stored[:, :1], resized.reshape(1, -1, d).astype(stored.dtype)], axis=1)
+
+    def embed(self, images):
+        """Images [B, H, W, 3] -> tokens [B, prefix + h*w, d] and the grid (h, w)."""
+        x = self.patch_embed(images)
+        b, h, w, d = x.shape
+        cls = jnp.broadcast_to(self.cls_token[...].astype(x.dtype), (b, 1, d))
+        x = jnp.concatenate([cls, x.reshape(b, h * w, d)], axis=1) + self.positions((h, w)).astype(x.dtype)
+        if self.sizes.registers:
+            registers = jnp.broadcast_to(self.register_tokens[...].astype(x.dtype), (b, self.sizes.registers, d))
+            x = jnp.concatenate([x[:, :1], registers, x[:, 1:]], axis=1)
+        return x, (h, w)
+
+    def context(self, grid: tuple[int, int], dtype) -> Context:
+        """What the blocks share for inputs of this grid."""
+        return Context()
+
+    def tokens(self, images, adapters: tuple[Adapter, ...] = (), key=None):
+        """The taps as tokens [B, prefix + h*w, d], and the grid."""
+        adapter = adapters[0] if adapters else None
+        with jax.named_scope("embed"):
+            x, grid = self.embed(images)
+        if adapter is not None:
+            x = adapter.begin(x, self.prefix)
+        with jax.named_scope("blocks"):
+            _, taps = run_blocks(
+                self.blocks, x, adapter=adapter, prefix=self.prefix, taps=self.taps, key=key, remat=self.remat, unroll=self.unroll,
+                context=self.context(grid, x.dtype),
+            )  # fmt: skip
+        return [tap if adapter is None else adapter.finish(tap, self.prefix) for tap in taps], grid
+
+    def __call__(self, images, adapters: tuple[Adapter, ...] = (), key=None) -> tuple:
+        """Four maps at strides 4, 8, 16, 32. images [B, H, W, 3], normalised, sides multiples of the patch."""
+        taps, grid = self.tokens(images, adapters, key)
+        return self.to_maps([to_map(tap, grid, self.prefix) for tap in taps])
+
+    def to_maps(self, maps) -> tuple:
+        """Maps at stride 16 -> the four maps."""
+        return pyramid(maps)
+
+
+def grid_of(image_size, patch: int) -> tuple[int, int]:
+    """Patches per side of an image size given as a side or as (height, width)."""
+    h, w = (image_size, image_size) if isinstance(image_size, int) else tuple(image_size)
+    if h % patch or w % patch:
+        raise UserError(f"config.backbone.image_size is {image_size}; its sides must be multiples of the patch size {patch}.")
+    return h // patch, w // patch
