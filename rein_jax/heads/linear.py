@@ -1,0 +1,41 @@
+"""One linear map per position: the plainest head, for probing what features hold."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from rein_jax.errors import UserError
+from rein_jax.layers import resize
+
+
+class LinearHead(nnx.Module):
+    """1x1 convolution on one feature map, or on several resized to the first one's size and concatenated.
+
+    widths: channels of the backbone's maps; levels: which of them are read (negative counts from the end).
+    Initial kernel N(0, 0.01), bias 0, as mmseg's `conv_seg`. Object queries are ignored.
+    """
+
+    def __init__(self, widths: Sequence[int], classes: int, *, rngs: nnx.Rngs, levels: Sequence[int] = (2,)):
+        if not levels or any(not -len(widths) <= level < len(widths) for level in levels):
+            raise UserError(f"head.levels is {tuple(levels)}; each must name one of the backbone's {len(widths)} feature maps.")
+        self.levels = tuple(int(level) for level in levels)
+        self.classify = nnx.Linear(sum(widths[level] for level in self.levels), classes, rngs=rngs,
+                                   kernel_init=nnx.initializers.normal(0.01))
+
+    def __call__(self, maps: Sequence[jax.Array], queries=None, key=None) -> dict[str, jax.Array]:
+        """maps: [B, h_i, w_i, C_i] each -> {"logits": [B, h, w, K]} at the size of the first map that is read."""
+        chosen = [maps[level] for level in self.levels]
+        chosen = [chosen[0], *(resize.bilinear(m, chosen[0].shape[1:3]) for m in chosen[1:])]
+        return {"logits": self.classify(jnp.concatenate(chosen, axis=-1) if len(chosen) > 1 else chosen[0])}
+
+    def scores(self, outputs: dict, size: tuple[int, int]) -> jax.Array:
+        """Logits resized to size (H, W): float32 [B, H, W, K]."""
+        return resize.bilinear(outputs["logits"].astype(jnp.float32), size)
+
+    def probabilities(self, scores: jax.Array) -> jax.Array:
+        """Softmax over the classes."""
+        return jax.nn.softmax(scores.astype(jnp.float32), axis=-1)

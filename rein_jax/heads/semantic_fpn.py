@@ -1,0 +1,110 @@
+"""Semantic FPN (Kirillov et al., CVPR 2019): top-down pyramid, one scale head a level, summed at stride 4.
+
+The same function as mmseg's `FPN` neck followed by `FPNHead`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from rein_jax.errors import UserError
+from rein_jax.layers import resize
+
+_XAVIER = nnx.initializers.xavier_uniform()
+_KAIMING = nnx.initializers.variance_scaling(2.0, "fan_out", "normal")  # mmcv's default of a convolution before ReLU
+
+
+class FrozenBatchNorm(nnx.Module):
+    """Batch norm with stored statistics, as in evaluation; the statistics get no gradient.
+
+    Training statistics would need mutable state in the step; use group norm to train, and this to run imported weights.
+    """
+
+    def __init__(self, channels: int, *, epsilon: float = 1e-5):
+        self.scale, self.bias = nnx.Param(jnp.ones(channels)), nnx.Param(jnp.zeros(channels))
+        self.mean, self.var = nnx.Param(jnp.zeros(channels)), nnx.Param(jnp.ones(channels))
+        self.epsilon = epsilon
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """x [..., C] -> the same shape and dtype."""
+        mean, var = (jax.lax.stop_gradient(s[...]).astype(jnp.float32) for s in (self.mean, self.var))
+        factor = self.scale[...] * jax.lax.rsqrt(var + self.epsilon)
+        return (x * factor + (self.bias[...] - mean * factor)).astype(x.dtype)
+
+
+class ConvNormReLU(nnx.Module):
+    """3x3 convolution without bias, norm, ReLU."""
+
+    def __init__(self, inputs: int, outputs: int, *, norm: str, groups: int, rngs: nnx.Rngs):
+        self.conv = nnx.Conv(inputs, outputs, (3, 3), use_bias=False, kernel_init=_KAIMING, rngs=rngs)
+        self.norm = FrozenBatchNorm(outputs) if norm == "batch" else nnx.GroupNorm(outputs, groups, epsilon=1e-5, rngs=rngs)
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        return jax.nn.relu(self.norm(self.conv(x)))
+
+
+class SemanticFPN(nnx.Module):
+    """Semantic FPN head; object queries are ignored.
+
+    widths: channels of the backbone's maps; strides: their strides, finest first; channels: width of the pyramid;
+    head_channels: width of the scale heads; dropout: share of channels dropped before the classifier (needs a key).
+    norm: "group" (default; trains without mutable statistics) or "batch" (stored statistics, for weights from mmseg).
+    """
+
+    def __init__(self, widths: Sequence[int], classes: int, *, rngs: nnx.Rngs, strides: Sequence[int] = (4, 8, 16, 32),
+                 channels: int = 256, head_channels: int = 128, norm: str = "group", groups: int = 32, dropout: float = 0.1):
+        if norm not in ("group", "batch"):
+            raise UserError(f"head.norm is {norm!r}; Semantic FPN knows 'group' and 'batch'.")
+        if len(strides) != len(widths):
+            raise UserError(f"head.strides has {len(strides)} entries, but the backbone gives {len(widths)} feature maps.")
+        if norm == "group" and head_channels % groups:
+            raise UserError(f"head.head_channels is {head_channels}; it must be a multiple of head.groups ({groups}).")
+        conv = partial(nnx.Conv, rngs=rngs, kernel_init=_XAVIER)
+        self.laterals = nnx.List([conv(width, channels, (1, 1)) for width in widths])
+        self.smooth = nnx.List([conv(channels, channels, (3, 3)) for _ in widths])
+        block = partial(ConvNormReLU, norm=norm, groups=groups, rngs=rngs)
+        # One block for each halving that has to be undone, and at least one.
+        counts = [max(1, round(math.log2(stride / strides[0]))) for stride in strides]
+        self.scale_heads = nnx.List([
+            nnx.List([block(channels if i == 0 else head_channels, head_channels) for i in range(n)]) for n in counts
+        ])
+        self.classify = nnx.Conv(head_channels, classes, (1, 1), rngs=rngs, kernel_init=nnx.initializers.normal(0.01))
+        self.upsample = tuple(stride != strides[0] for stride in strides)
+        self.dropout = dropout
+
+    def __call__(self, maps: Sequence[jax.Array], queries=None, key: jax.Array | None = None) -> dict[str, jax.Array]:
+        """maps: [B, h_i, w_i, C_i], finest first -> {"logits": [B, h_0, w_0, K]}. key=None: no dropout."""
+        levels = [lateral(x) for lateral, x in zip(self.laterals, maps, strict=True)]
+        for i in range(len(levels) - 1, 0, -1):
+            levels[i - 1] = levels[i - 1] + resize.resize(levels[i], levels[i - 1].shape[1:3], "nearest")
+        levels = [smooth(x) for smooth, x in zip(self.smooth, levels, strict=True)]
+        size = levels[0].shape[1:3]
+        total = 0.0
+        for blocks, x, upsample in zip(self.scale_heads, levels, self.upsample, strict=True):
+            for block in blocks:
+                x = block(x)
+                if upsample:
+                    x = resize.bilinear(x, (2 * x.shape[1], 2 * x.shape[2]))
+            total = total + resize.bilinear(x, size)
+        return {"logits": self.classify(self._drop(total, key))}
+
+    def _drop(self, x: jax.Array, key: jax.Array | None) -> jax.Array:
+        """Whole channels are dropped (torch's Dropout2d)."""
+        if key is None or self.dropout == 0:
+            return x
+        keep = jax.random.bernoulli(key, 1 - self.dropout, (x.shape[0], 1, 1, x.shape[-1]))
+        return jnp.where(keep, x / (1 - self.dropout), 0).astype(x.dtype)
+
+    def scores(self, outputs: dict, size: tuple[int, int]) -> jax.Array:
+        """Logits resized to size (H, W): float32 [B, H, W, K]."""
+        return resize.bilinear(outputs["logits"].astype(jnp.float32), size)
+
+    def probabilities(self, scores: jax.Array) -> jax.Array:
+        """Softmax over the classes."""
+        return jax.nn.softmax(scores.astype(jnp.float32), axis=-1)

@@ -1,0 +1,198 @@
+"""AdamW, learning-rate schedules, and which parameters decay.
+
+Every trainable parameter belongs to the first `Group` whose pattern matches its path name. The presets restate the
+published recipes' rules (mmengine's `paramwise_cfg`) for our names.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from rein_jax import trees
+from rein_jax.errors import UserError
+from rein_jax.registry import unknown
+
+Schedule = Callable[[Any], jax.Array]
+
+
+@dataclass(frozen=True)
+class Group:
+    """Parameters whose name `pattern` matches from the start: factors on weight decay and learning rate.
+
+    optional: the pattern may match nothing (presets serve several heads and adapters at once).
+    """
+
+    pattern: str
+    decay: float = 1.0
+    lr: float = 1.0
+    optional: bool = False
+
+
+def _undecayed(*patterns: str) -> tuple[Group, ...]:
+    return tuple(Group(pattern, decay=0.0, optional=True) for pattern in patterns)
+
+
+_NORMS = _undecayed(r".*norm")  # layer, group and batch norms: every norm's name says so
+_REIN = _undecayed(r"adapters/\d+/layers/tokens(_a|_b)?$")
+_REST = (Group(".*"),)
+_ORIGINAL = (*_NORMS, *_undecayed(r"head/(query_embed|level_embed)$"))
+_SOMA = tuple(Group(group.pattern, decay=0.0, lr=0.5, optional=True) for group in _undecayed(r"(adapters|backbone)/.*norm"))
+
+# Biases, level_encoding and learned query_feat do decay in the original; they are left to the last group on purpose.
+PRESETS: dict[str, tuple[Group, ...]] = {
+    "rein_512": (*_ORIGINAL, *_REIN, *_undecayed(r"adapters/0/scale$"), *_REST),
+    "rein_1024": (*_ORIGINAL, *_REIN, *_undecayed(r"adapters/0/scale$"), *_REST),
+    # One Rein a stage: the original's key "reins.scale" does not occur in "reins.0.scale", so the scales decay.
+    "rein_cnn": (*_ORIGINAL, *_REIN, *_REST),
+    "full_512": (*_ORIGINAL, *_REST),
+    # The paper's text, unlike its shipped config, gives the backbone a tenth of the learning rate.
+    "full_paper": (Group(r"backbone/.*norm", decay=0.0, lr=0.1, optional=True), Group("backbone/", lr=0.1), *_ORIGINAL, *_REST),
+    "frozen_512": (*_ORIGINAL, *_undecayed(r"head/query_feat$"), *_REST),
+    "soma": (*_SOMA, Group("(adapters|backbone)/", lr=0.5), *_ORIGINAL, *_undecayed(r"head/query_feat$"), *_REST),
+}
+
+# What each published recipe sets besides its groups (reference: Rein's configs, 40k iterations, no clipping).
+RECIPES: dict[str, dict[str, Any]] = {
+    "rein_512": {"lr": 1e-4, "weight_decay": 0.05, "groups": "rein_512"},
+    "rein_1024": {"lr": 6e-5, "weight_decay": 0.05, "groups": "rein_1024", "warmup_steps": 10_000, "warmup_factor": 1e-6},
+    "full_512": {"lr": 1e-4, "weight_decay": 0.05, "groups": "full_512"},
+    "frozen_512": {"lr": 1e-4, "weight_decay": 0.05, "groups": "frozen_512"},
+}
+
+
+@dataclass(frozen=True)
+class OptimConfig:
+    """What `config.optim` may hold.
+
+    steps: length of the schedule; warmup_steps: linear warm-up from lr * warmup_factor, after which the polynomial
+    decay to lr_end begins (it begins at step 0 without warm-up). decay_end: weight decay falls along a cosine to this
+    value (SoMA: 1e-5); None keeps it. clip: largest global gradient norm, None for no clipping.
+    groups: name of a preset, or rows (pattern, decay[, lr[, optional]]) tried in order.
+    """
+
+    steps: int
+    lr: float = 1e-4
+    weight_decay: float = 0.05
+    betas: tuple[float, float] = (0.9, 0.999)
+    eps: float = 1e-8
+    power: float = 0.9
+    lr_end: float = 0.0
+    warmup_steps: int = 0
+    warmup_factor: float = 1e-6
+    decay_end: float | None = None
+    clip: float | None = None
+    groups: str | tuple = "rein_512"
+
+    def __post_init__(self):
+        if self.steps < 1 or not 0 <= self.warmup_steps < self.steps:
+            raise UserError(f"optim.warmup_steps ({self.warmup_steps}) must be at least 0 and below optim.steps ({self.steps}).")
+        for name in ("lr", "weight_decay", "eps"):
+            if not 0 <= getattr(self, name) < float("inf"):
+                raise UserError(f"optim.{name} is {getattr(self, name)}; it must be a number of at least 0.")
+
+
+def poly_schedule(lr: float, steps: int, *, power: float = 0.9, end: float = 0.0, warmup_steps: int = 0,
+                  warmup_factor: float = 1e-6) -> Schedule:
+    """Learning rate of 0-based step t (mmengine's LinearLR then PolyLR).
+
+    Warm-up, t < w: lr * (factor + (1 - factor) * t / (w - 1)). Then end + (lr - end) * (1 - (t - w) / (steps - w - 1))^power:
+    the denominator is one less than the number of steps, so that the last step's rate is exactly `end`.
+    """
+    last = max(steps - warmup_steps - 1, 1)
+
+    def schedule(step) -> jax.Array:
+        step = jnp.asarray(step)
+        left = jnp.clip(steps - 1 - step, 0, last)  # integers: exact where float32 would cancel
+        value = end + (lr - end) * (left / last) ** power
+        if warmup_steps:
+            ramp = warmup_factor + (1 - warmup_factor) * jnp.minimum(step / max(warmup_steps - 1, 1), 1.0)
+            value = jnp.where(step < warmup_steps, lr * ramp, value)
+        return value
+
+    return schedule
+
+
+def cosine_decay(start: float, end: float | None, steps: int) -> Schedule:
+    """Weight decay of step t: end + (start - end) * (1 + cos(pi t / steps)) / 2 (SoMA's annealing), or constant without `end`."""
+    if end is None:
+        return lambda step: jnp.float32(start)
+    return lambda step: end + (start - end) * (1 + jnp.cos(jnp.pi * jnp.minimum(jnp.asarray(step), steps) / steps)) / 2
+
+
+def assign_groups(groups: str | Sequence, names: Sequence[str]) -> dict[str, Group]:
+    """{name: the group it belongs to}; an uncovered name, or a group that is not optional and matches nothing, is a UserError."""
+    if isinstance(groups, str) and groups not in PRESETS:
+        raise unknown(groups, PRESETS, "optim.groups preset")
+    rows = PRESETS[groups] if isinstance(groups, str) else tuple(_group(row) for row in groups)
+    first = {next((i for i, row in enumerate(rows) if re.match(row.pattern, name)), None) for name in names}
+    used = [row for i, row in enumerate(rows) if i in first or not row.optional]
+    return trees.first_match([(row.pattern, row) for row in used], names)
+
+
+def _group(row: Any) -> Group:
+    try:
+        group = row if isinstance(row, Group) else Group(*row)
+        re.compile(group.pattern)
+    except (TypeError, re.error) as error:
+        raise UserError(f"The row {row!r} of optim.groups is not (pattern, decay[, lr[, optional]]): {error}.") from error
+    return group
+
+
+class StepCount(NamedTuple):
+    """State of `decay_and_scale`."""
+
+    count: jax.Array
+
+
+def decay_and_scale(rate: Schedule, decays: Mapping[str, Schedule], factors: Mapping[str, float]) -> optax.GradientTransformation:
+    """The end of AdamW, for flat dicts: update = -rate(t) * factor * (direction + decay(t) * parameter)."""
+
+    def update(updates, state, params):
+        lr = rate(state.count)
+
+        def one(name):
+            p = params[name]
+            return (-lr * factors[name] * (updates[name] + decays[name](state.count) * p)).astype(p.dtype)
+
+        return {name: one(name) for name in updates}, StepCount(optax.safe_increment(state.count))
+
+    return optax.GradientTransformation(lambda params: StepCount(jnp.zeros([], jnp.int32)), update)
+
+
+def make_optimizer(config: Mapping[str, Any] | OptimConfig, arrays: Mapping[str, Any], *,
+                   steps: int | None = None) -> tuple[optax.GradientTransformation, Schedule]:
+    """AdamW for the trainable parameters (flat dict of arrays or shapes) -> (optax transformation, learning rate of a step).
+
+    torch's AdamW: epsilon outside the root, decay times the current learning rate. `steps` is the length of the
+    schedule where the config does not say one of its own.
+    """
+    if not isinstance(config, OptimConfig):
+        config = _read(config, steps)
+    groups = assign_groups(config.groups, list(arrays))
+    rate = poly_schedule(config.lr, config.steps, power=config.power, end=config.lr_end,
+                         warmup_steps=config.warmup_steps, warmup_factor=config.warmup_factor)
+    # Annealing is per group, as in the original: a group without decay rises to `decay_end` too.
+    start, end = config.weight_decay, config.decay_end
+    decays = {name: cosine_decay(start * group.decay, end, config.steps) for name, group in groups.items()}
+    parts = [optax.clip_by_global_norm(config.clip)] if config.clip is not None else []
+    parts += [optax.scale_by_adam(*config.betas, eps=config.eps),
+              decay_and_scale(rate, decays, {name: group.lr for name, group in groups.items()})]
+    return optax.chain(*parts), rate
+
+
+def _read(config: Mapping[str, Any], steps: int | None) -> OptimConfig:
+    known = [field.name for field in fields(OptimConfig)]
+    given = {name: config[name] for name in config}
+    for name in given:
+        if name not in known:
+            raise unknown(name, known, "key of config.optim")
+    if not given.get("steps"):
+        given["steps"] = steps or 0
+    return OptimConfig(**given)
