@@ -1,0 +1,1 @@
+"""Experiment files: `get_config(arg) -> ConfigDict`. `rein train --config configs/NAME.py[:key=value,...]`."""

@@ -1,0 +1,23 @@
+"""CamVid by day, tested by day and at dusk: Rein on a frozen, real DINOv2-S.
+
+    rein train --config configs/camvid_dinov2s.py --config.data.root=/data --workdir runs/camvid      # /data/camvid holds train/, trainannot/, ...
+"""
+
+from configs import base
+
+
+def get_config(arg=None):
+    """Arguments: method (rein, freeze, full, ...)."""
+    args = base.parse(arg, method="rein")
+    config = base.default()
+    config.name = f"camvid-{args['method']}"
+    config.backbone.name, config.backbone.image_size = "dinov2_vits14", 256
+    base.set_method(config, args["method"])
+    config.head = {"name": "semantic_fpn", "channels": 64, "head_channels": 64}
+    config.data.train = [{"name": "camvid", "split": "day_train"}]
+    config.data.crop, config.data.resize = (256, 256), "256:512"
+    config.eval.domains = [{"name": "camvid", "split": "day_test"}, {"name": "camvid", "split": "dusk"}]
+    config.eval.crop, config.eval.stride = 256, 171
+    config.optim.lr = 1e-3
+    config.train.steps, config.train.batch, config.train.checkpoint_every = 600, 4, 100
+    return config

@@ -1,0 +1,26 @@
+"""Quick start: Rein on a frozen, real DINOv2-S, trained on clear synthetic streets, tested on weather and a city it never saw.
+
+    rein train --config configs/quickstart.py --workdir runs/quickstart
+    rein train --config configs/quickstart.py:method=freeze --workdir runs/quickstart_freeze
+"""
+
+from configs import base
+
+STYLES = ("clear", "night", "fog", "rain", "snow", "city")
+
+
+def get_config(arg=None):
+    """Arguments: method (rein, freeze, full, ...)."""
+    args = base.parse(arg, method="rein")
+    config = base.default()
+    config.name = f"quickstart-{args['method']}"
+    config.backbone.name, config.backbone.image_size = "dinov2_vits14", 256
+    base.set_method(config, args["method"])
+    config.head = {"name": "semantic_fpn", "channels": 64, "head_channels": 64}
+    config.data.train = [{"name": "streets", "style": "clear", "split": "train"}]
+    config.data.crop, config.data.resize = (256, 256), "192:512"
+    config.eval.domains = [{"name": "streets", "style": style, "split": "val", "length": 24} for style in STYLES]
+    config.eval.crop, config.eval.stride = 256, 192
+    config.optim.lr = 1e-3
+    config.train.steps, config.train.batch, config.train.checkpoint_every = 300, 4, 50
+    return config

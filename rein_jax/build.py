@@ -1,0 +1,258 @@
+"""From a config to the parts of a run. The only reader of the registries."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+from flax import nnx
+
+from rein_jax import optim, registry, trees
+from rein_jax.adapters import ADAPTERS
+from rein_jax.augment import AUGMENTS
+from rein_jax.backbones import BACKBONES
+from rein_jax.errors import UserError
+from rein_jax.heads import HEADS
+from rein_jax.losses import LOSSES
+from rein_jax.segmenter import Preprocessing, Segmenter
+from rein_jax.training.parts import Parts
+
+
+def plain(section: Any) -> Any:
+    """A ConfigDict (and what it holds) as plain dicts, lists and values."""
+    if hasattr(section, "items"):
+        return {key: plain(value) for key, value in section.items()}
+    return [plain(value) for value in section] if isinstance(section, list | tuple) else section
+
+
+def options_of(section: Mapping[str, Any], target: Callable, where: str, given=("rngs", "stage", "widths", "classes")) -> dict[str, Any]:
+    """The options of a section without its name, checked against what the class takes."""
+    names = accepted(target)
+    chosen = {key: plain(value) for key, value in section.items() if key != "name"}
+    for key in chosen:
+        if key not in names or key in given:
+            known = [name for name in names if name not in ("self", *given)]
+            raise registry.unknown(f"{where}.{key}", [f"{where}.{name}" for name in known], f"option of {section['name']}")
+    return {key: tuple(value) if isinstance(value, list) else value for key, value in chosen.items()}
+
+
+def accepted(cls: type) -> list[str]:
+    """Names of the constructor's arguments, those passed on to a parent's constructor included."""
+    names: list[str] = []
+    for owner in cls.__mro__:
+        if "__init__" in vars(owner):
+            parameters = inspect.signature(vars(owner)["__init__"]).parameters.values()
+            names += [p.name for p in parameters if p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL) and p.name not in names]
+            if not any(p.kind == p.VAR_KEYWORD for p in parameters):
+                break
+    return names
+
+
+def make_segmenter(config, classes, rngs: nnx.Rngs) -> Segmenter:
+    """The model of a config, with initial values; call it under `nnx.eval_shape` for shapes only."""
+    section = config.backbone
+    cls = registry.load(BACKBONES, section.name, "backbone")
+    backbone = cls(
+        section.name, rngs=rngs, image_size=plain(section.image_size), taps=tuple(section.taps) or None, remat=section.remat,
+        unroll=section.unroll, **options_of({"name": section.name, **section.options}, cls, "config.backbone.options"),
+    )  # fmt: skip
+    adapters = []
+    if config.adapter.name != "none":
+        method = registry.load(ADAPTERS, config.adapter.name, "adapter")
+        options = options_of(config.adapter, method, "config.adapter")
+        adapters = [method(stage, rngs=rngs, **options) for stage in backbone.stages]
+    kind = registry.load(HEADS, config.head.name, "head")
+    head = kind(backbone.widths, len(classes), rngs=rngs, **options_of(config.head, kind, "config.head"))
+    loss = registry.load(LOSSES, config.loss.name, "loss")
+    criterion = loss(len(classes), **options_of(config.loss, loss, "config.loss"))
+    return Segmenter(backbone, adapters, head, criterion, classes, Preprocessing())
+
+
+def skeleton_of(config, classes) -> tuple[trees.Skeleton, trees.Flat, trees.Flat]:
+    """(skeleton, trainable shapes, frozen shapes) of a config; reads nothing from disk and allocates nothing."""
+    model = nnx.eval_shape(lambda: make_segmenter(config, classes, nnx.Rngs(0)))
+    return trees.split(model, tuple(config.trainable))
+
+
+def initial_values(config, classes, names: set[str]) -> trees.Flat:
+    """Initial values of the named parameters, from `config.seed`; the others are never computed."""
+
+    def values(key):
+        model = make_segmenter(config, classes, nnx.Rngs(params=key))
+        return {name: array for name, array in trees.flatten(model).items() if name in names}
+
+    return jax.jit(values)(jax.random.key(config.seed)) if names else {}
+
+
+def load_backbone(config, shapes: trees.Flat) -> tuple[trees.Flat, dict[str, Any]]:
+    """Pretrained values of backbone/... for the given shapes -> (flat dict, {"name", "source", "sha256", "summary"})."""
+    from rein_jax.weights import fetch, load
+
+    name, weights = config.backbone.name, config.backbone.weights
+    path = fetch.ensure(name) if weights == "auto" else Path(weights)
+    values, summary = load.load_backbone(path, name, shapes)
+    return values, {"name": name, "source": str(path), "sha256": fetch.file_hash(path), "summary": str(summary)}
+
+
+def build_params(config, classes, *, pretrained: bool = True) -> tuple[trees.Skeleton, trees.Flat, trees.Flat, dict[str, Any]]:
+    """(skeleton, trainable, frozen, weights report); the backbone is loaded as `config.backbone.weights` says."""
+    skeleton, trainable, frozen = skeleton_of(config, classes)
+    shapes = {**trainable, **frozen}
+    backbone = {name: shape for name, shape in shapes.items() if name.startswith("backbone/")}
+    if config.backbone.weights == "random" or not pretrained:
+        loaded, report = {}, {"name": config.backbone.name, "source": "random", "sha256": "", "summary": "random initial values"}
+    else:
+        loaded, report = load_backbone(config, backbone)
+    values = {**initial_values(config, classes, set(shapes) - set(loaded)), **loaded}
+    values = after_loading(config, skeleton, values)
+    if config.init_from and pretrained:
+        values.update(start_from(config.init_from, trainable))
+    return skeleton, {n: values[n] for n in trainable}, {n: values[n] for n in frozen}, report
+
+
+def after_loading(config, skeleton: trees.Skeleton, values: trees.Flat) -> trees.Flat:
+    """Lets an adapter take its initial values from the loaded backbone (SoMA decomposes the weights)."""
+    if config.adapter.name == "none":
+        return values
+    method = registry.load(ADAPTERS, config.adapter.name, "adapter")
+    return method.from_backbone(skeleton, values) if hasattr(method, "from_backbone") else values
+
+
+def start_from(path: str, trainable: trees.Flat) -> trees.Flat:
+    """Trainable leaves of a finished run, for a second stage; names and shapes must be the same."""
+    from rein_jax.weights.modelfile import read_model
+
+    file = Path(path)
+    values, _ = read_model(file / "model.safetensors" if file.is_dir() else file)
+    differing = [n for n in trainable if n not in values or tuple(values[n].shape) != tuple(trainable[n].shape)]
+    if differing:
+        raise UserError(f"config.init_from={path}: {len(differing)} trainable parameters of this config are not in that run, "
+                        f"{differing[0]!r} first; start from a run with the same adapter and head.")  # fmt: skip
+    return {name: values[name] for name in trainable}
+
+
+def open_entry(entry: Mapping[str, Any], root: str = ""):
+    """One source of `data.train` or `eval.domains`: {"name", "split", "source", options...}."""
+    from data_pipelines import open_source
+
+    options = {key: plain(value) for key, value in entry.items()}
+    for key in ("label", "protocol"):  # said of a domain, not of its data set
+        options.pop(key, None)
+    name = options.pop("name", None)
+    if name is None:
+        raise UserError(f"An entry of config.data.train or config.eval.domains has no name: {dict(entry)}.")
+    split, source = options.pop("split", "train"), options.pop("source", None)
+    if source is None and root and name != "streets":
+        source = str(Path(root) / name)
+    return open_source(name, split=split, source=source, **options)
+
+
+def open_domains(config) -> dict[str, Any]:
+    """{domain: source} of `config.eval.domains`; a domain's name is its entry's `label`, else the source's domain."""
+    out: dict[str, Any] = {}
+    for entry in config.eval.domains:
+        source = open_entry(entry, config.data.root)
+        label = entry.get("label") or source.domain
+        if label in out:
+            label = f"{source.name} {label}"
+        if label in out:
+            raise UserError(f"Two entries of config.eval.domains are both called {label!r}; give them different `label`s.")
+        out[label] = source
+    return out
+
+
+def make_transform(config):
+    """The training transform of `config.data`."""
+    from data_pipelines.transforms import Photometric, ShortestEdge, TrainTransform
+
+    data, crop = config.data, tuple(config.data.crop)
+    resize = data.resize if data.resize != "none" else None
+    if resize not in (None, "official"):
+        low, _, high = resize.partition(":")
+        if not (low.isdigit() and high.isdigit() and int(low) <= int(high)):
+            raise UserError(f"config.data.resize is {resize!r}; give official, none, or LOW:HIGH such as 256:512.")
+        edges = tuple(int(low) + (int(high) - int(low)) * i // 15 for i in range(16))
+        resize = ShortestEdge(edges, 4 * int(high))
+    return TrainTransform(crop, resize, data.cat_max_ratio, data.flip, Photometric() if data.photometric else None)
+
+
+def data_parts(config) -> tuple[Any, Callable, str]:
+    """(classes, batches(start_step, process_index, process_count), fingerprint) of the training data."""
+    from data_pipelines import mixture
+
+    if not config.data.train:
+        raise UserError("config.data.train is empty; name at least one source.")
+    sources = [open_entry(entry, config.data.root) for entry in config.data.train]
+    classes = same_classes({f"data.train[{i}]": s for i, s in enumerate(sources)})
+    transform, weights = make_transform(config), tuple(config.data.weights) or None
+    common = dict(weights=weights, transform=transform, batch=config.train.batch, seed=config.seed)
+
+    def batches(start_step: int, process_index: int = 0, process_count: int = 1):
+        return mixture.train_batches(
+            sources, start_step=start_step, process_index=process_index, process_count=process_count, threads=config.data.threads,
+            workers=config.data.workers, **common,
+        )  # fmt: skip
+
+    return classes, batches, mixture.fingerprint(sources, **common)
+
+
+def same_classes(sources: Mapping[str, Any]):
+    """The classes that all the sources share; differing ones are a UserError."""
+    (first, reference), *rest = sources.items()
+    for name, source in rest:
+        if source.classes.names != reference.classes.names:
+            raise UserError(f"{name} has other classes than {first} ({len(source.classes)} against {len(reference.classes)}); "
+                            "use data sets with the same class list.")  # fmt: skip
+    return reference.classes
+
+
+def make_augment(config):
+    """The on-device augmentation of `config.augment`, or None."""
+    if config.augment.name == "none":
+        return None
+    kind = registry.load(AUGMENTS, config.augment.name, "augmentation")
+    return kind(**options_of(config.augment, kind, "config.augment"))
+
+
+def build_all(config, *, abstract: bool = False) -> Parts:
+    """All parts of a run; `abstract=True` reads nothing but the data's class list and allocates nothing (see Parts)."""
+    from data_pipelines.labels import CITYSCAPES
+
+    if abstract:
+        skeleton, trainable, frozen = skeleton_of(config, CITYSCAPES)
+        classes, batches, fingerprint, domains, weights = CITYSCAPES, None, "", {}, {}
+    else:
+        classes, batches, fingerprint = data_parts(config)
+        domains = open_domains(config)
+        if domains:
+            same_classes({"data.train": _Named(classes), **{f"eval domain {n}": s for n, s in domains.items()}})
+        skeleton, trainable, frozen, weights = build_params(config, classes)
+    tx, schedule = optim.make_optimizer(config.optim, trainable, steps=config.train.steps)
+    return Parts(
+        skeleton, trainable, frozen, classes, tx, schedule, tuple(config.data.crop), batches, make_augment(config), domains,
+        evaluation_options(config), fingerprint, weights, {"mean": Preprocessing().mean, "std": Preprocessing().std},
+    )  # fmt: skip
+
+
+class _Named:
+    """A stand-in source that only has classes."""
+
+    def __init__(self, classes):
+        self.classes = classes
+
+
+def evaluation_options(config) -> dict[str, Any]:
+    """Keyword arguments of `evaluation.evaluate` that `config.eval` states."""
+    section = config.eval
+    return {"protocol": section.protocol, "mode": section.mode, "crop": plain(section.crop), "stride": plain(section.stride), "batch": section.batch}
+
+
+def build_segmenter(config, classes=None) -> Segmenter:
+    """A ready model of a config: pretrained backbone (as `config.backbone.weights` says) and initial adapters and head."""
+    from data_pipelines.labels import CITYSCAPES
+
+    skeleton, trainable, frozen, _ = build_params(config, classes or CITYSCAPES)
+    return trees.merge(skeleton, trainable, frozen)

@@ -1,0 +1,77 @@
+"""Entry point of the `rein` command: finds the subcommand, turns user mistakes into one sentence and exit code 2."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from rein_jax import __version__, registry
+from rein_jax.cli import COMMANDS
+
+HELP = {
+    "train": "train a model from a config; resumes by itself",
+    "evaluate": "measure a trained model on any data sets",
+    "predict": "label images, folders or videos with a trained model",
+    "report": "write report.html for one or several runs",
+    "params": "count and list the parameters of a config",
+    "weights": "list, get or verify pretrained backbones",
+    "convert": "convert checkpoints (.pth, .safetensors) both ways, without torch",
+    "data": "check a data set folder before training on it",
+    "prepare": "pack a data set into ArrayRecord files",
+    "bench": "measure speed and memory",
+    "tables": "fill the paper's tables from finished runs",
+    "matrix": "run a grid of configs and print the table",
+    "plan": "compile for a TPU or GPU topology without having one; says whether it fits",
+    "submit": "make and verify the zip of a benchmark server",
+    "export": "export a model to StableHLO or ONNX and check it",
+    "serve": "a local web page for a trained model",
+    "show": "say what a model file or run folder holds",
+    "diff": "compare two runs' configs and results",
+    "doctor": "check this machine's installation",
+}
+
+
+def usage() -> str:
+    lines = ["rein: domain-generalised segmentation on frozen foundation models (JAX, TPU and GPU)", "", "usage: rein COMMAND ...", ""]
+    lines += [f"  {name:<9} {HELP[name]}" for name in COMMANDS]
+    lines += ["", "First steps:  rein train --config configs/quickstart.py --workdir runs/quickstart", "Help:         rein COMMAND --help"]
+    return "\n".join(lines)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one command; 0 = done, 2 = the user has something to mend, other codes as the command's help says."""
+    argv = sys.argv[1:] if argv is None else argv
+    if not argv or argv[0] in ("-h", "--help", "help"):
+        print(usage())
+        return 0
+    if argv[0] in ("-V", "--version"):
+        print(__version__)
+        return 0
+    from data_pipelines.errors import DataError
+    from rein_jax.errors import UserError
+
+    try:
+        command = registry.load(COMMANDS, argv[0], "command")
+        use_compilation_cache()
+        return command(argv[1:]) or 0
+    except (UserError, DataError) as error:
+        print(f"rein {argv[0]}: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # the reader of our output went away (head, less)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+def use_compilation_cache() -> None:
+    """Keep compiled programs between runs in the cache folder, unless the user has chosen another place."""
+    from rein_jax.weights.fetch import cache_dir
+
+    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(cache_dir() / "xla"))
+    os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "1")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,109 @@
+"""The whole model: a backbone with its adapters and a decode head, from uint8 images to losses and class scores."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from data_pipelines.labels import Classes
+from rein_jax.adapters.base import Adapter
+
+IMAGENET_MEAN = (123.675, 116.28, 103.53)
+IMAGENET_STD = (58.395, 57.12, 57.375)
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """What happens to pixel values before the backbone: (x - mean) / std per RGB channel, in units of 0..255."""
+
+    mean: tuple[float, float, float] = IMAGENET_MEAN
+    std: tuple[float, float, float] = IMAGENET_STD
+
+
+class Segmenter(nnx.Module):
+    """Backbone + adapters + head. Its parameters are the trees backbone/..., adapters/0/..., head/... .
+
+    Calls compute in the dtype of the backbone's parameters; scores and losses are float32.
+    """
+
+    def __init__(
+        self,
+        backbone: nnx.Module,
+        adapters: Sequence[Adapter],
+        head: nnx.Module,
+        criterion: Callable | None,
+        classes: Classes,
+        preprocessing: Preprocessing = Preprocessing(),
+    ):
+        self.backbone = backbone
+        self.adapters = nnx.List(adapters)
+        self.head = head
+        self.criterion, self.classes, self.preprocessing = criterion, classes, preprocessing
+
+    def normalise(self, images, size=None):
+        """uint8 RGB [B, H, W, 3] -> normalised floats; beyond `size` [B, 2] (height, width) it is zero, the mean colour."""
+        dtype = jax.tree.leaves(nnx.state(self.backbone))[0].dtype
+        mean, std = (jnp.asarray(v, jnp.float32) for v in (self.preprocessing.mean, self.preprocessing.std))
+        x = (images.astype(jnp.float32) - mean) / std
+        if size is not None:
+            rows = jnp.arange(x.shape[1])[None, :] < size[:, :1]
+            columns = jnp.arange(x.shape[2])[None, :] < size[:, 1:]
+            x = jnp.where((rows[:, :, None] & columns[:, None, :])[..., None], x, 0.0)
+        return x.astype(dtype)
+
+    def features(self, x, key=None):
+        """Normalised images (any size) -> (four maps, object queries or None).
+
+        Sides that are no multiple of the patch are padded with the mean colour at the bottom and right; `outputs` at that padded size.
+        """
+        x = pad_to(x, self.backbone.patch)
+        maps = self.backbone(x, tuple(self.adapters), key)
+        return maps, self.queries()
+
+    def queries(self):
+        """Object queries [M, C] summed over the adapters of the backbone's stages; None where adapters give none."""
+        given = [q for q in (adapter.queries() for adapter in self.adapters) if q is not None]
+        return sum(given[1:], given[0]) if given else None
+
+    def outputs(self, images, size=None, key=None):
+        """uint8 images -> the head's outputs."""
+        keys = (None, None) if key is None else jax.random.split(key)
+        maps, queries = self.features(self.normalise(images, size), keys[0])
+        with jax.named_scope("head"):
+            return self.head(maps, queries, key=keys[1])
+
+    def loss(self, batch: Mapping[str, Any], key) -> tuple[jax.Array, dict[str, jax.Array]]:
+        """Training loss of a batch {"image" uint8 [B,H,W,3], "label" [B,H,W], "size" [B,2]} and its terms, float32 scalars.
+
+        An augmented batch may hold float images (0..255) in place of uint8 ones.
+        """
+        model_key, loss_key = jax.random.split(key)
+        outputs = self.outputs(batch["image"], batch.get("size"), model_key)
+        label = pad_to(batch["label"][..., None].astype(jnp.int32), self.backbone.patch, value=255)[..., 0]
+        with jax.named_scope("loss"):
+            return self.criterion(outputs, label, loss_key)
+
+    def scores(self, images, size=None) -> jax.Array:
+        """uint8 images [B, h, w, 3] -> class scores, float32 [B, h, w, K]; the larger the likelier.
+
+        Beyond `size` [B, 2] (height, width; traced) images hold padding, which the model sees as the mean colour.
+        """
+        h, w = images.shape[1:3]
+        padded = tuple(-(-side // self.backbone.patch) * self.backbone.patch for side in (h, w))
+        return self.head.scores(self.outputs(images, size), padded)[:, :h, :w]
+
+    def probabilities(self, scores) -> jax.Array:
+        """Scores -> probabilities that sum to one over the classes."""
+        return self.head.probabilities(scores)
+
+
+def pad_to(x, multiple: int, value=0):
+    """[B, H, W, C] padded at the bottom and right so that H and W are multiples."""
+    h, w = x.shape[1:3]
+    down, right = -h % multiple, -w % multiple
+    return jnp.pad(x, ((0, 0), (0, down), (0, right), (0, 0)), constant_values=value) if down or right else x
