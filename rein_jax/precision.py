@@ -1,0 +1,53 @@
+"""Which dtype each part of a run lives and computes in."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from rein_jax.errors import UserError
+from rein_jax.trees import Flat, cast
+
+
+@dataclass(frozen=True)
+class Policy:
+    """The dtypes of a run; losses, norms' statistics, softmax and the optimizer are fp32 whatever the policy says.
+
+    params: master copy of the trainable leaves; frozen: storage of the frozen leaves; compute: what both are cast to at
+    the entry of the step, and so what the model computes in; loss: what the loss and its terms are reported in.
+    """
+
+    params: Any = jnp.float32
+    frozen: Any = jnp.float32
+    compute: Any = jnp.float32
+    loss: Any = jnp.float32
+
+    def master(self, trainable: Flat) -> Flat:
+        """Trainable leaves as they are stored and optimised."""
+        return cast(trainable, self.params)
+
+    def store(self, frozen: Flat) -> Flat:
+        """Frozen leaves as they are stored: once, in the dtype they are used in."""
+        return cast(frozen, self.frozen)
+
+    def entry(self, trainable: Flat, frozen: Flat) -> tuple[Flat, Flat]:
+        """Both trees as the model sees them: the one cast of a step."""
+        return cast(trainable, self.compute), cast(frozen, self.compute)
+
+
+PRESETS = {
+    "fp32": Policy(),
+    "bf16": Policy(frozen=jnp.bfloat16, compute=jnp.bfloat16),
+}
+
+
+def policy(name: str = "auto", backend: str | None = None) -> Policy:
+    """The preset "fp32" or "bf16"; "auto" is fp32 on CPU and bf16 elsewhere (backend: None = the one JAX runs on)."""
+    if name == "auto":
+        name = "fp32" if (backend or jax.default_backend()) == "cpu" else "bf16"
+    if name not in PRESETS:
+        raise UserError(f"Unknown precision {name!r}; choose one of auto, {', '.join(PRESETS)}.")
+    return PRESETS[name]

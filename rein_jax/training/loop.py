@@ -1,0 +1,242 @@
+"""The training loop: from a config and a folder to a trained model, its numbers and its report; it resumes by itself."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from rein_jax import trees
+from rein_jax.precision import policy as precision_policy
+from rein_jax.sharding import make_mesh, place_batch
+from rein_jax.training import distributed, identity
+from rein_jax.training.checkpoint import Checkpoints
+from rein_jax.training.guards import CompileBudget, Preempted, StepGuard, StopRequest
+from rein_jax.training.metrics import Clock, MetricLog, Progress
+from rein_jax.training.outputs import Outputs
+from rein_jax.training.parts import Parts
+from rein_jax.training.profiling import Profiler
+from rein_jax.training.settings import Settings, settings
+from rein_jax.training.state import Placed, place_run
+from rein_jax.training.step import STOP, make_step
+from rein_jax.training.workdir import open_workdir
+
+Evaluate = Callable[[Parts, Mapping[str, Any], Mapping[str, Any], Any, Path | None], dict]
+
+
+def train(config: Mapping[str, Any], workdir: str | Path, *, build: Callable[..., Parts] | None = None,
+          evaluate: Evaluate | None = None) -> dict[str, Any]:
+    """Run `config` in `workdir` to the end and return what results.json holds.
+
+    A folder with checkpoints of the same config is resumed: the result is bit-equal to that of an uninterrupted run on the
+    same number of CPU devices. SIGTERM and SIGINT save and raise `Preempted`. Other mistakes are UserErrors.
+    `build(config) -> Parts` and `evaluate(parts, trainable, frozen, mesh, folder) -> results` default to the real ones.
+    """
+    plain, workdir = identity.as_dict(config), Path(workdir)
+    chosen = settings(plain.get("train", {}))
+    with StopRequest() as stop:
+        open_workdir(workdir, plain)
+        if chosen.deterministic:
+            identity.check_deterministic()
+        parts = (build or _build())(config)
+        return _Run(plain, chosen, parts, workdir, stop, evaluate).run()
+
+
+def _build() -> Callable[..., Parts]:
+    from rein_jax.build import build_all
+
+    return build_all
+
+
+@dataclass
+class _Run:
+    """One run between its start and its end."""
+
+    config: dict[str, Any]
+    chosen: Settings
+    parts: Parts
+    workdir: Path
+    stop: StopRequest
+    evaluate: Evaluate | None
+    started: float = field(default_factory=time.time)
+
+    def run(self) -> dict[str, Any]:
+        self._prepare()
+        try:
+            step = self._restore()
+            self._announce(step)
+            self.log = MetricLog(self.workdir, step, self.main, self.chosen.tensorboard)
+            self.progress = Progress(self.chosen.steps, step, self.main)
+            step = self._train_from(step)
+            return self._finish(step)
+        finally:
+            self.profiler.close()
+            if hasattr(self, "log"):
+                self.progress.close()
+                self.log.close()
+
+    def _prepare(self) -> None:
+        """Mesh, placed arrays, the step (not compiled yet), guards."""
+        chosen, parts = self.chosen, self.parts
+        self.main = distributed.is_main()
+        self.policy = precision_policy(self.config.get("precision", "auto"))
+        self.mesh = make_mesh(self.config.get("mesh"))
+        identity.check_batch(chosen, self.mesh)
+        self.meta = identity.meta(self.config, parts)
+        self.placed: Placed = place_run(parts.trainable, parts.frozen, parts.tx, self.policy, self.mesh,
+                                        identity.rules(self.config), ema=chosen.ema > 0)
+        parts.trainable = parts.frozen = {}  # the placed copies are the only ones from here on
+        self.step = make_step(parts.skeleton, parts.tx, self.policy, self.mesh, self.placed.shardings,
+                              seed=self.config.get("seed", 0), schedule=parts.schedule, augment=parts.augment,
+                              accumulate=chosen.accumulate, ema=chosen.ema)
+        self.compiled = CompileBudget(self._compile, chosen.compile_budget)
+        self.guard = StepGuard(chosen.skip_limit, chosen.spike)
+        self.profiler = Profiler(chosen.profile, self.workdir / "profile", self.main)
+        self.outputs = Outputs(self.workdir, parts, self.meta, self.config, self.mesh, self.policy, self.evaluate)
+        self.clock, self.compile_seconds = Clock(), 0.0
+
+    def _compile(self, batch: Mapping[str, Any]) -> Any:
+        start = time.perf_counter()
+        program = self.step.lower(self.placed.state, self.placed.frozen, batch).compile()
+        self.compile_seconds += time.perf_counter() - start
+        memory = program.memory_analysis()
+        self._say(f"step compiled in {self.compile_seconds:.1f} s; per device {memory.argument_size_in_bytes / 2**20:.0f} MiB of "
+                  f"arguments, {memory.temp_size_in_bytes / 2**20:.0f} MiB of temporaries")
+        return program
+
+    def _restore(self) -> int:
+        """The step to go on from; the state is replaced by the checkpoint's if there is one."""
+        self.checkpoints = Checkpoints(self.workdir / "checkpoints", self.chosen.keep, self._say)
+        found = self.checkpoints.restore(self.placed.state, lambda meta: identity.check_resume(meta, self.meta))
+        if found is None:
+            return 0
+        self.placed.state = found[0]
+        return int(jax.device_get(found[0].step))
+
+    def _announce(self, step: int) -> None:
+        state, devices = self.placed.state, self.mesh.devices
+        self._say(f"{trees.count(state.trainable):,} trainable and {trees.count(self.placed.frozen):,} frozen parameters; "
+                  f"{devices.size} {devices.flat[0].device_kind} device(s), mesh {dict(self.mesh.shape)}, "
+                  f"compute {np.dtype(self.policy.compute).name}; backbone weights: {self.parts.weights.get('source', 'unknown')}")
+        if step:
+            self._say(f"resuming at step {step} of {self.chosen.steps}")
+
+    def _say(self, text: str) -> None:
+        if hasattr(self, "progress"):
+            self.progress.say(text)
+        elif self.main:
+            print(text, flush=True)
+
+    # -- the loop -------------------------------------------------------------------------------------------------------
+
+    def _train_from(self, step: int) -> int:
+        """Train to the last step; the metrics of a step are looked at while the next one runs."""
+        if step >= self.chosen.steps:
+            return step
+        batches = self.parts.batches(step, jax.process_index(), jax.process_count())
+        pending, running = None, None
+        self.clock.reset()
+        while step < self.chosen.steps:
+            device_batch, names, waited = self._next_batch(batches, step, running)
+            self.profiler.before(step)
+            running = self._launch(device_batch)
+            step += 1
+            self.clock.step(waited)
+            stopped = self._finished(*pending) if pending else False
+            pending = (step, running, names)
+            if stopped:
+                self._finished(*pending)
+                self._leave(step)
+            if self._due(step):
+                self._finished(*pending)
+                pending = None
+                self._milestone(step)
+            self.profiler.after(step, running)
+        if pending:
+            self._finished(*pending)
+        return step
+
+    def _next_batch(self, batches, step: int, running) -> tuple[dict, list[str], float]:
+        """(batch on the devices, names of its files, seconds waited with nothing running on the devices)."""
+        start = time.perf_counter()
+        batch = dict(next(batches))
+        idle = running is None or running["loss"].is_ready()
+        waited = time.perf_counter() - start if idle else 0.0
+        names = [str(name) for name in batch.pop("name", [])]
+        for warning in self.guard.check_batch(step + 1, batch, names):
+            self._say(f"WARNING: {warning}")
+        size = len(next(iter(batch.values())))
+        batch[STOP] = np.full(size, int(self.stop.signal is not None), np.int32)
+        return place_batch(batch, self.mesh), names, waited
+
+    def _launch(self, batch: dict) -> dict:
+        """Start one step on the devices; returns its metrics, which are not ready yet."""
+        if not self.compiled.count:
+            program = self.compiled.program(batch)
+            self.clock.reset()
+        else:
+            program = self.compiled.program(batch)
+        with jax.transfer_guard("disallow" if self.chosen.transfer_guard else "allow"):
+            self.placed.state, metrics = program(self.placed.state, self.placed.frozen, batch)
+        return metrics
+
+    def _finished(self, step: int, metrics: dict, names: list[str]) -> bool:
+        """Log one finished step; True if a process was told to stop."""
+        values = {name: float(value) for name, value in jax.device_get(metrics).items()}
+        for warning in self.guard.check(step, values, names):
+            self._say(f"WARNING: {warning}")
+        self.progress.advance()
+        if step % self.chosen.log_every == 0 or step == self.chosen.steps:
+            row = {**values, **self.clock.summary(self.chosen.batch)}
+            self.clock.reset()
+            kept = {name: value for name, value in row.items() if name not in ("finite", "row", "stop")}
+            self.log.write(step, "train", kept)
+            self.progress.show(step, row)
+        return bool(values["stop"])
+
+    def _due(self, step: int) -> bool:
+        """Does this step end with a checkpoint or an evaluation?"""
+        return any(every and step % every == 0 for every in (self.chosen.checkpoint_every, self.chosen.eval_every))
+
+    def _milestone(self, step: int) -> None:
+        chosen = self.chosen
+        if chosen.checkpoint_every and step % chosen.checkpoint_every == 0:
+            self.checkpoints.save(step, self.placed.state, self.meta)
+        if chosen.eval_every and step % chosen.eval_every == 0 and step < chosen.steps:
+            self._evaluate(step)
+        self.clock.reset()
+
+    def _evaluate(self, step: int) -> dict:
+        """Numbers of all domains, logged; the best model so far is written as a file of its own."""
+        results = self.outputs.evaluate(self.placed, step)
+        if results:
+            self.log.write(step, "eval", identity.scalars(results))
+            self._say(f"step {step}: " + "  ".join(f"{k} {v:.4g}" for k, v in list(identity.scalars(results).items())[:8]))
+        return results
+
+    def _leave(self, step: int) -> None:
+        """Save and go, because this or another process was told to stop."""
+        self.checkpoints.save(step, self.placed.state, self.meta)
+        self.checkpoints.close()
+        self._say(f"stopped by a signal; saved at step {step}. Run the same command again to go on.")
+        raise Preempted(f"saved at step {step}")
+
+    def _finish(self, step: int) -> dict[str, Any]:
+        """The last checkpoint, the last evaluation, the model file, results.json and the report."""
+        self.checkpoints.save(step, self.placed.state, self.meta)
+        self.checkpoints.wait()
+        results = self._evaluate(step) if self.chosen.eval_at_end else {}
+        skipped = int(jax.device_get(self.placed.state.skipped))
+        summary = {"steps": step, "skipped_steps": skipped, "compilations": self.compiled.count,
+                   "compile_seconds": round(self.compile_seconds, 2), "seconds_of_this_process": round(time.time() - self.started, 1),
+                   "trainable_parameters": trees.count(self.placed.state.trainable), "fingerprint": self.meta["fingerprint"],
+                   "weights": dict(self.meta["weights"]), "evaluation": results}
+        self.outputs.write_final(self.placed, summary)
+        self.checkpoints.close()
+        return json.loads(json.dumps(summary, default=float))

@@ -1,0 +1,138 @@
+"""Where the numbers of a run go: metrics.jsonl, TensorBoard, and the progress bar."""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+
+def clean(value: Any) -> Any:
+    """A number as JSON can hold it (NaN and inf become null)."""
+    number = float(value)
+    if not math.isfinite(number):
+        return None
+    return int(number) if number.is_integer() and abs(number) < 2**53 else number
+
+
+class MetricLog:
+    """Appends one JSON object a line to metrics.jsonl and mirrors numbers to TensorBoard; on resume later lines are cut off.
+
+    Keys: "step" (steps finished), "kind" ("train" or "eval") and the numbers. Processes other than the first log nothing.
+    """
+
+    def __init__(self, workdir: Path, start_step: int, active: bool = True, tensorboard: bool = True) -> None:
+        self.path, self.file, self.board = workdir / "metrics.jsonl", None, None
+        if not active:
+            return
+        self._cut(start_step)
+        self.file = self.path.open("a", encoding="utf-8")
+        if tensorboard:
+            from tensorboardX import SummaryWriter
+
+            self.board = SummaryWriter(str(workdir / "tensorboard"), purge_step=start_step + 1 if start_step else None)
+
+    def _cut(self, start_step: int) -> None:
+        """Drop what a killed run wrote after the checkpoint that is resumed, and a line cut short."""
+        if not self.path.exists():
+            return
+        kept = []
+        for line in self.path.read_text(encoding="utf-8").splitlines():
+            try:
+                if json.loads(line)["step"] <= start_step:
+                    kept.append(line + "\n")
+            except (json.JSONDecodeError, KeyError):
+                break
+        self.path.write_text("".join(kept), encoding="utf-8")
+
+    def write(self, step: int, kind: str, values: Mapping[str, Any]) -> None:
+        """One line; strings are kept in the JSONL only."""
+        if self.file is None:
+            return
+        row = {name: value if isinstance(value, str) else clean(value) for name, value in values.items()}
+        self.file.write(json.dumps({"step": step, "kind": kind, **row}) + "\n")
+        self.file.flush()
+        if self.board is not None:
+            for name, value in row.items():
+                if isinstance(value, (int, float)):
+                    self.board.add_scalar(f"{kind}/{name}", value, step)
+
+    def close(self) -> None:
+        """Flush and close both."""
+        if self.file is not None:
+            self.file.close()
+        if self.board is not None:
+            self.board.close()
+
+
+def read_metrics(workdir: Path) -> list[dict]:
+    """The lines of WORKDIR/metrics.jsonl (an unfinished last line is left out)."""
+    rows = []
+    path = Path(workdir) / "metrics.jsonl"
+    for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:
+        try:
+            rows.append(json.loads(line))
+        except json.JSONDecodeError:
+            break
+    return rows
+
+
+class Clock:
+    """Splits the time of the loop: seconds per step, and seconds in which the device stood idle waiting for data."""
+
+    def __init__(self) -> None:
+        self.reset()
+
+    def reset(self) -> None:
+        """Begin a new interval (after each line of the log)."""
+        self.start, self.steps, self.waited = time.perf_counter(), 0, 0.0
+
+    def step(self, waited: float) -> None:
+        """One step done; `waited` seconds of it were spent waiting for data with nothing running on the device."""
+        self.steps, self.waited = self.steps + 1, self.waited + waited
+
+    def summary(self, batch: int) -> dict[str, float]:
+        """images_per_second, step_seconds and data_wait (share of the time, 0 to 1) of the interval."""
+        seconds = max(time.perf_counter() - self.start, 1e-9)
+        steps = max(self.steps, 1)
+        return {"images_per_second": batch * steps / seconds, "step_seconds": seconds / steps,
+                "data_wait": min(self.waited / seconds, 1.0)}
+
+
+class Progress:
+    """The bar: step, loss, learning rate, images/s, share of time waiting for data, ETA. Plain lines where there is no terminal."""
+
+    def __init__(self, total: int, start: int, active: bool = True) -> None:
+        self.active, self.total, self.tty = active, total, sys.stderr.isatty()
+        self.bar = tqdm(total=total, initial=start, unit="step", disable=not (active and self.tty), dynamic_ncols=True)
+
+    def advance(self) -> None:
+        """One step finished."""
+        self.bar.update(1)
+
+    def show(self, step: int, values: Mapping[str, float]) -> None:
+        """Numbers of the last interval."""
+        if not self.active:
+            return
+        text = (f"loss {values['loss']:.4f}  lr {values['lr']:.3g}  {values['images_per_second']:.1f} img/s  "
+                f"data wait {values['data_wait']:.0%}")
+        if self.tty:
+            self.bar.set_postfix_str(text)
+        else:
+            eta = (self.total - step) * values["step_seconds"]
+            self.say(f"step {step}/{self.total}  {text}  ETA {int(eta // 60)}:{int(eta % 60):02d}")
+
+    def say(self, text: str) -> None:
+        """A line that does not tear the bar."""
+        if self.active:
+            tqdm.write(text, file=sys.stderr)
+
+    def close(self) -> None:
+        """Finish the bar."""
+        self.bar.close()

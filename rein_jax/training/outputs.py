@@ -1,0 +1,94 @@
+"""What a run leaves behind: evaluations, the best and the last model as self-contained files, results.json and the report."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from jax.sharding import Mesh
+
+from rein_jax.errors import UserError
+from rein_jax.precision import Policy
+from rein_jax.sharding import gather
+from rein_jax.training import distributed
+from rein_jax.training.parts import Parts
+from rein_jax.training.state import Placed
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write whole or not at all."""
+    partial = path.with_name(path.name + ".partial")
+    partial.write_text(json.dumps(value, indent=1, default=float) + "\n", encoding="utf-8")
+    os.replace(partial, path)
+
+
+def headline(results: Mapping[str, Any]) -> float | None:
+    """The one number by which models are compared: the mean over domains of mIoU."""
+    mean = results.get("mean", {})
+    value = mean.get("mIoU") if isinstance(mean, Mapping) else None
+    return None if value is None else float(value)
+
+
+class Outputs:
+    """Writes the results of one run into its folder; only process 0 writes, all processes take part in gathering."""
+
+    def __init__(self, workdir: Path, parts: Parts, meta: Mapping[str, Any], config: Mapping[str, Any], mesh: Mesh,
+                 policy: Policy, evaluate: Any = None) -> None:
+        self.workdir, self.parts, self.meta, self.config = workdir, parts, meta, config
+        self.mesh, self.policy, self.function = mesh, policy, evaluate
+
+    def evaluate(self, placed: Placed, step: int) -> dict[str, Any]:
+        """Evaluate the model as it would be exported now (the moving average where there is one); keeps the best model."""
+        if not self.parts.domains and self.function is None:
+            return {}
+        weights = placed.state.ema or placed.state.trainable
+        results = (self.function or _evaluate)(self.parts, weights, placed.frozen, self.mesh, self.policy, self.workdir)
+        value, best = headline(results), self.best()
+        if value is not None and (best is None or value > best["mIoU"]):
+            self._write_model("best.safetensors", weights, step, {"mIoU": value})
+            if distributed.is_main():
+                write_json(self.workdir / "best.json", {"step": step, "mIoU": value})
+        distributed.barrier("evaluated")
+        return results
+
+    def best(self) -> dict[str, Any] | None:
+        """Step and mIoU of the best model so far."""
+        path = self.workdir / "best.json"
+        return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
+
+    def _write_model(self, name: str, weights: Mapping[str, Any], step: int, more: Mapping[str, Any]) -> None:
+        """The trainable leaves with everything that is needed to use them, as one safetensors file."""
+        from rein_jax.weights.modelfile import write_model
+
+        arrays = gather(weights)
+        if distributed.is_main():
+            meta = {**self.meta, "preprocessing": dict(self.parts.preprocessing), "step": step, **more,
+                    "palette": [list(map(int, colour)) for colour in self.parts.classes.palette]}
+            partial = self.workdir / (name + ".partial")
+            try:
+                write_model(partial, arrays, meta)
+                os.replace(partial, self.workdir / name)
+            except OSError as error:
+                partial.unlink(missing_ok=True)
+                raise UserError(f"{self.workdir / name} could not be written ({error.strerror or error}); free some space and run "
+                                "the same command again.") from None
+
+    def write_final(self, placed: Placed, summary: Mapping[str, Any]) -> None:
+        """model.safetensors, results.json and report.html."""
+        weights = placed.state.ema or placed.state.trainable
+        self._write_model("model.safetensors", weights, summary["steps"], {})
+        if distributed.is_main():
+            write_json(self.workdir / "results.json", {**summary, "best": self.best(), "config": self.config})
+            if self.function is None and summary["evaluation"]:
+                _report(self.workdir)
+
+
+def _evaluate(parts: Parts, trainable, frozen, mesh: Mesh, policy: Policy, workdir: Path) -> dict[str, Any]:
+    raise UserError("evaluation is not wired")
+
+
+def _report(workdir: Path) -> None:
+    raise UserError("report is not wired")

@@ -1,0 +1,99 @@
+"""The state of a run: what a step changes, and so exactly what a checkpoint holds.
+
+Frozen parameters are not part of it (never donated, never saved), nor is a random key: the key of step n is
+`fold_in(key(seed), n)`, and the batch of step n is a function of n, so that the step number is all that resuming needs.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh
+
+from rein_jax.precision import Policy
+from rein_jax.sharding import Rules, place, replicated, shard_flat, shard_like
+from rein_jax.trees import Flat
+
+
+@jax.tree_util.register_dataclass
+@dataclass
+class TrainState:
+    """step: batches consumed; skipped: of these, steps left out for NaN or inf; row: skipped ones in a row up to now."""
+
+    step: Any
+    skipped: Any
+    row: Any
+    trainable: Flat
+    opt_state: Any
+    ema: Flat  # moving average of the trainable leaves; empty when off
+
+
+def initial(trainable: Flat, tx: Any, ema: bool) -> TrainState:
+    """The state before the first step, fp32, not yet placed (arrays or ShapeDtypeStruct)."""
+    def build(leaves):
+        zero = jnp.zeros((), jnp.int32)
+        return TrainState(zero, zero, zero, leaves, tx.init(leaves), dict(leaves) if ema else {})
+
+    if any(isinstance(leaf, jax.ShapeDtypeStruct) for leaf in trainable.values()):
+        return jax.eval_shape(build, trainable)
+    return jax.jit(build)(trainable)
+
+
+def state_shardings(state: TrainState, mesh: Mesh, rules: Rules) -> TrainState:
+    """Where each leaf of the state lives; moments and EMA follow their parameter."""
+    flat = state.trainable
+    shardings = shard_flat(flat, mesh, _only(rules, flat)) if flat else {}
+    whole = replicated(mesh)
+    return TrainState(whole, whole, whole, shardings, shard_like(state.opt_state, shardings, flat, mesh),
+                      {name: shardings[name] for name in state.ema})
+
+
+def _only(rules: Rules, flat: Flat) -> Rules:
+    """Rules cover trainable and frozen leaves together: those that match nothing here are not a mistake here."""
+    return rules if isinstance(rules, str) else [rule for rule in rules if any(re.match(rule[0], name) for name in flat)]
+
+
+@dataclass
+class Placed:
+    """State and frozen parameters with their shardings, ready for a step."""
+
+    state: TrainState
+    frozen: Flat
+    shardings: TrainState
+
+
+def place_run(trainable: Flat, frozen: Flat, tx: Any, policy: Policy, mesh: Mesh, rules: Rules, ema: bool = False) -> Placed:
+    """Cast by the policy and put on the mesh; abstract leaves become ShapeDtypeStructs that carry their sharding."""
+    abstract = any(isinstance(leaf, jax.ShapeDtypeStruct) for leaf in (*trainable.values(), *frozen.values()))
+    if abstract:
+        trainable = {name: _struct(a, policy.params) for name, a in trainable.items()}
+        frozen = {name: _struct(a, policy.frozen) for name, a in frozen.items()}
+    else:
+        trainable, frozen = policy.master(trainable), policy.store(frozen)
+    state = initial(trainable, tx, ema)
+    where = state_shardings(state, mesh, rules)
+    still = shard_flat(frozen, mesh, _only(rules, frozen)) if frozen else {}
+    if abstract:
+        def pin(a, s):
+            return jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=s)
+
+        return Placed(jax.tree.map(pin, state, where), jax.tree.map(pin, frozen, still), where)
+    return Placed(place(state, where), place(frozen, still), where)
+
+
+def _struct(array: Any, dtype: Any) -> jax.ShapeDtypeStruct:
+    """The abstract array, in the policy's dtype if it holds floating-point numbers."""
+    floating = jnp.issubdtype(array.dtype, jnp.floating)
+    return jax.ShapeDtypeStruct(array.shape, dtype if floating else array.dtype)
+
+
+def skeleton_of(state: TrainState) -> dict[str, dict[str, tuple[tuple[int, ...], str]]]:
+    """{part: {path: (shape, dtype)}} of the state: written beside a checkpoint and compared before one is restored."""
+    parts = {"trainable": state.trainable, "opt_state": state.opt_state, "ema": state.ema}
+    return {part: {jax.tree_util.keystr(path): (tuple(leaf.shape), np.dtype(leaf.dtype).name)
+                   for path, leaf in jax.tree_util.tree_leaves_with_path(tree)} for part, tree in parts.items()}

@@ -1,0 +1,97 @@
+"""One training step, compiled once: gradients, moments and communication exist for the trainable leaves only."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.sharding import Mesh, NamedSharding
+from jax.sharding import PartitionSpec as P
+
+from rein_jax import trees
+from rein_jax.precision import Policy
+from rein_jax.sharding import AXES, replicated
+from rein_jax.training.parts import Augment
+from rein_jax.training.state import TrainState
+
+STOP = "stop"  # int32 [b] in every batch: 1 if this process was told to stop; the step reports the maximum to all processes
+
+
+def make_step(skeleton: trees.Skeleton, tx: Any, policy: Policy, mesh: Mesh, shardings: TrainState, *, seed: int = 0,
+              schedule: Callable | None = None, augment: Augment | None = None, accumulate: int = 1, ema: float = 0.0):
+    """Jitted `step(state, frozen, batch) -> (state, metrics)`; the state is donated.
+
+    A step whose loss or gradients are not finite changes nothing but the counters. `accumulate` micro-batches are run one
+    after the other and their gradients averaged; where a loss normalises by the batch (number of masks, of labelled pixels)
+    this is the mean of the micro-batches' losses, not the loss of the whole batch.
+    metrics: fp32 scalars "loss", one per loss term, "grad_norm", "lr", and "finite", "row", "stop".
+    """
+    def gradients(trainable, frozen, batch, key):
+        def loss_fn(leaves, data):
+            model = trees.merge(skeleton, *policy.entry(leaves, frozen))
+            total, terms = model.loss(data, loss_key)
+            return total.astype(policy.loss), {name: value.astype(policy.loss) for name, value in terms.items()}
+
+        augment_key, loss_key = jax.random.split(key)
+        if augment is not None:
+            batch = augment(batch, augment_key, lambda data: loss_fn(trainable, data)[0])
+        return jax.value_and_grad(loss_fn, has_aux=True)(trainable, batch)
+
+    def step(state: TrainState, frozen: trees.Flat, batch: dict[str, jax.Array]):
+        batch = dict(batch)
+        stop = jnp.max(batch.pop(STOP)) if STOP in batch else jnp.zeros((), jnp.int32)
+        key = jax.random.fold_in(jax.random.key(seed), state.step)
+        with jax.named_scope("gradients"):
+            if accumulate == 1:
+                (loss, terms), grads = gradients(state.trainable, frozen, batch, key)
+            else:
+                (loss, terms), grads = _accumulated(gradients, state.trainable, frozen, batch, key, accumulate, mesh)
+        with jax.named_scope("update"):
+            new, finite, norm = _update(state, tx, grads, loss, ema)
+        lr = schedule(state.step - state.skipped) if schedule is not None else 0.0
+        metrics = {"loss": loss, **terms, "grad_norm": norm, "lr": jnp.asarray(lr, jnp.float32), "finite": finite,
+                   "row": new.row, "stop": stop}
+        return new, metrics
+
+    return jax.jit(step, donate_argnums=(0,), out_shardings=(shardings, replicated(mesh)))
+
+
+def _accumulated(gradients, trainable, frozen, batch, key, parts: int, mesh: Mesh):
+    """Mean of loss, terms and gradients over `parts` micro-batches, each spread over all devices (every parts-th image)."""
+    spread = NamedSharding(mesh, P(None, AXES))
+
+    def cut(x):
+        micro = jnp.swapaxes(x.reshape(x.shape[0] // parts, parts, *x.shape[1:]), 0, 1)
+        return jax.lax.with_sharding_constraint(micro, spread)
+
+    def one(carry, inputs):
+        index, micro = inputs
+        result = gradients(trainable, frozen, micro, jax.random.fold_in(key, index))
+        return jax.tree.map(lambda total, value: total + value / parts, carry, result), None
+
+    micro = jax.tree.map(cut, batch)
+    first = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), micro)
+    shapes = jax.eval_shape(gradients, trainable, frozen, first, key)
+    zeros = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
+    return jax.lax.scan(one, zeros, (jnp.arange(parts), micro))[0]
+
+
+def _update(state: TrainState, tx: Any, grads: trees.Flat, loss: jax.Array, decay: float):
+    """(new state, finite?, global gradient norm); a step that is not finite keeps parameters and moments."""
+    norm = jnp.sqrt(sum(jnp.sum(jnp.square(g.astype(jnp.float32))) for g in grads.values()))
+    finite = jnp.isfinite(loss) & jnp.isfinite(norm)
+    updates, opt_state = tx.update(grads, state.opt_state, state.trainable)
+    trainable = jax.tree.map(lambda p, u: p + u.astype(p.dtype), state.trainable, updates)
+    count = (state.step - state.skipped).astype(jnp.float32)
+    rate = jnp.minimum(decay, (1 + count) / (10 + count))  # a short memory at first, so that the start is forgotten
+    average = {name: rate * old + (1 - rate) * trainable[name] for name, old in state.ema.items()}
+
+    def keep(new, old):
+        return jax.tree.map(lambda a, b: jnp.where(finite, a, b), new, old)
+
+    bad = 1 - finite.astype(jnp.int32)
+    new = TrainState(state.step + 1, state.skipped + bad, (state.row + 1) * bad, keep(trainable, state.trainable),
+                     keep(opt_state, state.opt_state), keep(average, state.ema))
+    return new, finite, norm

@@ -1,0 +1,88 @@
+"""A run's folder: it belongs to one config, and a run with another one is refused with the difference."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from rein_jax.errors import UserError
+from rein_jax.training import distributed
+
+# Keys that may differ when a run is resumed: they change where and how it runs, what it writes, not what it computes.
+FREE = re.compile(r"mesh(\.|$)|sharding(\.|$)|data\.(workers|threads|prefetch|buffer)|eval(\.|$)|report(\.|$)|"
+                  r"train\.(log_every|eval_every|eval_at_end|checkpoint_every|keep|skip_limit|spike|compile_budget|"
+                  r"transfer_guard|profile|tensorboard)$")
+
+
+def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """{"train.steps": 1000, ...}"""
+    flat: dict[str, Any] = {}
+    for key, value in config.items():
+        if isinstance(value, Mapping):
+            flat.update(flatten(value, f"{prefix}{key}."))
+        else:
+            flat[prefix + str(key)] = value
+    return flat
+
+
+def difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    """"train.steps: 100 -> 200" for every key that matters and differs."""
+    before, after = flatten(old), flatten(new)
+    keys = sorted(before.keys() | after.keys())
+    return [f"{key}: {before.get(key, '(unset)')!r} -> {after.get(key, '(unset)')!r}" for key in keys
+            if before.get(key) != after.get(key) and not FREE.match(key)]
+
+
+def open_workdir(workdir: Path, config: Mapping[str, Any]) -> None:
+    """Create the folder with config.json, or check that it holds a run of the same config.
+
+    A folder that holds another run, or files that are no run at all, is a UserError and stays untouched.
+    """
+    path = workdir / "config.json"
+    refusal = _refusal(workdir, path, config)
+    distributed.barrier("workdir-checked")  # nobody writes before everybody has looked
+    if refusal:
+        raise UserError(refusal)
+    if distributed.is_main():
+        try:
+            workdir.mkdir(parents=True, exist_ok=True)
+            text = json.dumps(config, indent=1, sort_keys=True) + "\n"
+            partial = workdir / "config.json.partial"
+            partial.write_text(text, encoding="utf-8")
+            partial.replace(path)
+        except OSError as error:
+            raise UserError(f"The workdir {workdir} cannot be written: {error.strerror or error}; choose another --workdir.") from None
+    distributed.barrier("workdir-open")
+
+
+def _refusal(workdir: Path, path: Path, config: Mapping[str, Any]) -> str | None:
+    """Why this folder cannot be used, or None."""
+    if workdir.exists() and not workdir.is_dir():
+        return f"The workdir {workdir} is a file; choose another --workdir."
+    if not path.exists():
+        others = [p.name for p in workdir.iterdir() if p.suffix not in (".partial", ".log", ".txt")] if workdir.exists() else []
+        return (f"The workdir {workdir} holds files that are not a run ({', '.join(sorted(others)[:3])}); choose an empty or new "
+                "--workdir.") if others else None
+    try:
+        old = json.loads(path.read_text(encoding="utf-8"))
+    except json.JSONDecodeError as error:
+        return f"{path} is not valid JSON ({error}); restore it or choose another --workdir."
+    changes = difference(old, config)
+    if not changes:
+        return None
+    return (f"The workdir {workdir} holds a run with another config; choose another --workdir or undo these changes:\n  "
+            + "\n  ".join(changes))
+
+
+def read_config(workdir: Path) -> dict[str, Any]:
+    """The config of the run in a workdir; a UserError if it holds none."""
+    path = Path(workdir) / "config.json"
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{workdir} is not the workdir of a run: it has no config.json.") from None
+    except json.JSONDecodeError as error:
+        raise UserError(f"{path} is not valid JSON ({error}).") from None
