@@ -1,0 +1,175 @@
+"""Reading and writing .safetensors: lazily (memory-mapped) and in a stream, so that neither holds a second copy."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import mmap
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+import ml_dtypes
+import numpy as np
+
+from rein_jax.errors import UserError
+from rein_jax.weights.checkpoint import Checkpoint, Entry
+
+DTYPES = {
+    "F64": np.float64, "F32": np.float32, "F16": np.float16, "BF16": ml_dtypes.bfloat16,
+    "F8_E4M3": ml_dtypes.float8_e4m3fn, "F8_E5M2": ml_dtypes.float8_e5m2, "C64": np.complex64,
+    "I64": np.int64, "I32": np.int32, "I16": np.int16, "I8": np.int8,
+    "U64": np.uint64, "U32": np.uint32, "U16": np.uint16, "U8": np.uint8, "BOOL": np.bool_,
+}
+NAMES = {np.dtype(dtype): name for name, dtype in DTYPES.items()}
+
+
+def read_safetensors(path: Path) -> Checkpoint:
+    """Opens the file; a header that does not describe exactly the bytes that follow it is a UserError."""
+    path = Path(path)
+    try:
+        header, start, size = _header(path)
+        metadata = header.pop("__metadata__", {})
+        ranges = sorted(_range(name, spec) for name, spec in header.items())
+        end = 0
+        for first, last, name in ranges:
+            if first != end:
+                raise ValueError(f"the bytes of {name!r} overlap others or leave a gap")
+            end = last
+        if start + end != size:
+            raise ValueError(f"it should be {start + end} bytes long and is {size}")
+    except (ValueError, TypeError, KeyError, RecursionError, AttributeError) as error:
+        raise UserError(f"{path} is a damaged .safetensors file ({error}); download or copy it again.") from None
+    mapped = memory_map(path)
+    entries = {name: _entry(mapped, start, spec) for name, spec in header.items()}
+    return Checkpoint(path, "safetensors", entries, metadata={str(k): str(v) for k, v in metadata.items()})
+
+
+def memory_map(path: Path) -> np.ndarray:
+    """The file's bytes, mapped read-only (an empty array for an empty file)."""
+    with path.open("rb") as file:
+        if os.fstat(file.fileno()).st_size == 0:
+            return np.zeros(0, np.uint8)
+        return np.frombuffer(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ), np.uint8)
+
+
+def _unique(pairs):
+    """JSON object without repeated names."""
+    out = dict(pairs)
+    if len(out) != len(pairs):
+        names = [name for name, _ in pairs]
+        raise ValueError(f"the name {next(n for n in names if names.count(n) > 1)!r} is there twice")
+    return out
+
+
+def _header(path: Path) -> tuple[dict, int, int]:
+    """(header, offset of the data, size of the file)."""
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        if 8 + length > size:
+            raise ValueError("it ends inside its header")
+        header = json.loads(file.read(length).decode("utf-8"), object_pairs_hook=_unique)
+    if not isinstance(header, dict):
+        raise ValueError("its header is not a dictionary")
+    return header, 8 + length, size
+
+
+def _range(name: str, spec: dict) -> tuple[int, int, str]:
+    """(first byte, last byte, name), checked against shape and dtype."""
+    first, last = spec["data_offsets"]
+    if spec["dtype"] not in DTYPES:
+        raise ValueError(f"{name!r} has the unknown dtype {spec['dtype']!r}")
+    shape = spec["shape"]
+    if not all(type(n) is int and n >= 0 for n in [*shape, first, last]):
+        raise ValueError(f"{name!r} has the shape {shape}")
+    wanted = int(np.prod(shape, dtype=object)) * np.dtype(DTYPES[spec["dtype"]]).itemsize
+    if last - first != wanted:
+        raise ValueError(f"{name!r} of shape {shape} needs {wanted} bytes and has {last - first}")
+    return first, last, name
+
+
+def _entry(mapped: np.ndarray, start: int, spec: dict) -> Entry:
+    """One array as a view of the mapped file."""
+    dtype, shape = np.dtype(DTYPES[spec["dtype"]]), tuple(spec["shape"])
+    first, last = spec["data_offsets"]
+    return Entry(shape, dtype, lambda: np.ndarray(shape, dtype, mapped[start + first:start + last].data))
+
+
+def write_safetensors(path: str | Path, arrays: Mapping[str, np.ndarray], metadata: Mapping[str, str] | None = None) -> None:
+    """Writes the arrays one after the other (the largest dtypes first, as the format's own library does), then renames.
+
+    An interrupted write leaves the old file as it was. `arrays` may be lazy: each is read once, when its turn comes.
+    """
+    specs = array_specs(arrays)
+    order = sorted(specs, key=lambda name: (-specs[name][1].itemsize, name))
+    header: dict = {"__metadata__": dict(metadata)} if metadata else {}
+    offset = 0
+    for name in order:
+        shape, dtype = specs[name]
+        if dtype not in NAMES:
+            raise UserError(f"{name!r} has dtype {dtype}, which .safetensors cannot hold.")
+        nbytes = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
+        header[name] = {"dtype": NAMES[dtype], "shape": list(shape), "data_offsets": [offset, offset + nbytes]}
+        offset += nbytes
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    with atomic(path) as file:
+        file.write(len(text).to_bytes(8, "little") + text)
+        for name in order:
+            file.write(little_endian_bytes(arrays[name]))
+
+
+def array_specs(arrays: Mapping[str, np.ndarray]) -> dict[str, tuple[tuple[int, ...], np.dtype]]:
+    """{name: (shape, dtype)} without reading the arrays of a Checkpoint."""
+    if isinstance(arrays, Checkpoint):
+        return {name: (entry.shape, entry.dtype) for name, entry in arrays.entries.items()}
+    return {name: (tuple(array.shape), np.dtype(array.dtype)) for name, array in arrays.items()}
+
+
+def little_endian_bytes(array) -> memoryview:
+    """The bytes of the array in row-major, little-endian order (no copy where it is stored so)."""
+    array = np.asarray(array)
+    if array.dtype.byteorder == ">":
+        array = array.astype(array.dtype.newbyteorder("<"))
+    return np.ascontiguousarray(array).reshape(-1).view(np.uint8).data
+
+
+def digest(array) -> str:
+    """SHA-256 of an array's bytes, its shape and its dtype."""
+    array = np.asarray(array)
+    sha = hashlib.sha256(f"{array.dtype.name}{tuple(array.shape)}".encode())
+    sha.update(little_endian_bytes(array))
+    return sha.hexdigest()
+
+
+class atomic:
+    """`with atomic(path) as file`: the file appears whole under its name when the block ends, or not at all."""
+
+    def __init__(self, path: str | Path):
+        self.path = Path(path)
+        self.temporary = self.path.with_name(f".{self.path.name}.{os.getpid()}.tmp")
+
+    def __enter__(self):
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self.file = self.temporary.open("wb")
+        except OSError as error:
+            raise UserError(f"{self.path} cannot be written ({error.strerror}).") from None
+        return self.file
+
+    def __exit__(self, kind, error, trace):
+        try:
+            if kind is None:
+                self.file.flush()
+                os.fsync(self.file.fileno())
+            self.file.close()
+            if kind is None:
+                os.replace(self.temporary, self.path)
+        except OSError as problem:
+            raise UserError(f"{self.path} cannot be written ({problem.strerror}).") from None
+        finally:
+            self.temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            raise UserError(f"{self.path} cannot be written ({error.strerror}).") from None
+        return False
