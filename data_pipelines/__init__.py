@@ -1,8 +1,8 @@
 """Files on disk -> NumPy: data sets, label maps, checks and training mixtures; imports neither jax nor rein_jax.
 
-    from data_pipelines import open_source
-    source = open_source("gtav", source="/data/gta")          # a folder, a .zip, or what `rein prepare` wrote
-    source[0]["image"], source[0]["label"], source[0]["name"]
+from data_pipelines import open_source
+source = open_source("gtav", source="/data/gta")          # a folder, a .zip, or what `rein prepare` wrote
+source[0]["image"], source[0]["label"], source[0]["name"]
 """
 
 from __future__ import annotations
@@ -10,12 +10,11 @@ from __future__ import annotations
 import difflib
 import importlib
 import os
-from collections.abc import Mapping
 from typing import Any
 
 from data_pipelines.errors import DataError
 
-# name -> "module:function"; the function is `open(split, source, **options) -> Source` (see ARCHITECTURE.md, data contract).
+# name -> "module:callable"; the callable takes (split=, source=, **options) and gives a Source (ARCHITECTURE.md, data contract).
 DATASETS: dict[str, str] = {
     "gtav": "data_pipelines.datasets.gtav:GTAV",
     "synthia": "data_pipelines.datasets.synthia:SYNTHIA",
@@ -26,7 +25,7 @@ DATASETS: dict[str, str] = {
     "acdc": "data_pipelines.datasets.acdc:ACDC",
     "camvid": "data_pipelines.datasets.camvid:CAMVID",
     "folder": "data_pipelines.datasets.folder:FOLDER",
-    "streets": "data_pipelines.datasets.streets:STREETS",
+    "streets": "data_pipelines.streets:open_streets",
 }
 
 
@@ -43,12 +42,7 @@ def dataset(name: str) -> Any:
 def open_source(name: str, *, split: str = "train", source: str | os.PathLike | None = None, **options: Any) -> Any:
     """Opens data set `name` at one split; `source` is a folder, a .zip or a prepared folder (default: $REIN_DATA/<name>).
 
-    Options differ by data set (`condition`, `subset`, ...); all file data sets take `policy="raise" | "skip"`.
+    Data sets of files take `policy="raise" | "skip"`, `exif`, `labels` and `subset="1/N"`; others, such as `condition`, differ
+    by set.
     """
-    spec = dataset(name)
-    return spec.open(split=split, source=source, **options)
-
-
-def stated(options: Mapping[str, Any]) -> str:
-    """Options as they are quoted in messages: `a='x', b=2`."""
-    return ", ".join(f"{key}={value!r}" for key, value in sorted(options.items()))
+    return dataset(name)(split=split, source=source, **options)

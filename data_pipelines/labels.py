@@ -5,11 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
+import cv2
 import numpy as np
 
+from data_pipelines.errors import DataError
 from data_pipelines.mapillary_names import V12_NAMES, V20_NAMES
 
 VOID = 255
+MAX_CLASSES = 254  # 255 is void and 254 marks values that do not belong
+_STRANGER = 254
 
 
 @dataclass(frozen=True)
@@ -29,12 +33,16 @@ class Classes:
 
 @dataclass(frozen=True)
 class IdMap:
-    """Label values of one encoding -> train ids. Values that are not listed do not belong to the encoding at all."""
+    """Label values of one encoding -> train ids. Values that are not listed do not belong to the encoding at all.
+
+    `table` is uint8 [256] (255 where nothing is mapped), `known` bool [256]; `strict` is `table` with 254 at unknown values.
+    """
 
     name: str
     ids: Mapping[int, int]
     table: np.ndarray = field(init=False, repr=False, compare=False)
     known: np.ndarray = field(init=False, repr=False, compare=False)
+    strict: np.ndarray = field(init=False, repr=False, compare=False)
 
     def __post_init__(self):
         table, known = np.full(256, VOID, np.uint8), np.zeros(256, bool)
@@ -42,18 +50,37 @@ class IdMap:
             table[value], known[value] = train_id, True
         object.__setattr__(self, "table", table)
         object.__setattr__(self, "known", known)
+        object.__setattr__(self, "strict", np.where(known, table, _STRANGER).astype(np.uint8))
 
-    def strangers(self, raw: np.ndarray) -> list[int]:
-        """Sorted values of an integer array that the encoding does not know."""
-        if raw.dtype == np.uint8:
-            present = np.flatnonzero(np.bincount(raw.ravel(), minlength=256))
+    def __call__(self, raw: np.ndarray, file: str) -> np.ndarray:
+        """Integer values -> uint8 train ids of the same shape; a value that does not belong raises DataError naming `file`."""
+        if raw.dtype != np.uint8:
+            if raw.size and (raw.min() < 0 or raw.max() > 255):
+                raise self._stranger(raw, file)
+            raw = raw.astype(np.uint8)
+        mapped = cv2.LUT(np.ascontiguousarray(raw), self.strict)
+        if (mapped == _STRANGER).any():
+            raise self._stranger(raw, file)
+        return mapped
+
+    def _stranger(self, raw: np.ndarray, file: str) -> DataError:
+        odd = [int(v) for v in np.unique(raw) if not (0 <= v < 256 and self.known[v])]
+        values = ", ".join(map(str, odd[:5])) + (", ..." if len(odd) > 5 else "")
+        return DataError(
+            f"{file} holds label value{'s' * (len(odd) > 1)} {values} outside {self.name} ({ranges(sorted(self.ids))}); "
+            "check which kind of label files this is."
+        )
+
+
+def ranges(values: Iterable[int]) -> str:
+    """Sorted integers in short: `0-18, 255`."""
+    runs: list[list[int]] = []
+    for value in values:
+        if runs and value == runs[-1][1] + 1:
+            runs[-1][1] = value
         else:
-            present = np.unique(raw)
-        return [int(value) for value in present if not (0 <= value < 256 and self.known[value])]
-
-    def __call__(self, raw: np.ndarray) -> np.ndarray:
-        """Integer array of known values -> uint8 train ids of the same shape."""
-        return self.table[raw]
+            runs.append([value, value])
+    return ", ".join(str(a) if a == b else f"{a}-{b}" for a, b in runs)
 
 
 def _ids(name: str, mapped: Mapping[int, int], void: Iterable[int]) -> IdMap:
@@ -96,10 +123,8 @@ CAMVID = Classes(
              (64, 64, 128), (64, 0, 128), (64, 64, 0), (0, 128, 192)),
 )  # fmt: skip
 CAMVID_OWN_IDS = _ids("CamVid's 11 classes", {i: i for i in range(11)}, [11, VOID])
-# sky, building, pole, road, sidewalk, vegetation, traffic sign, fence, car, person, rider. See datasets/camvid.py for what is mixed.
-CAMVID_IDS = _ids(
-    "CamVid ids", {0: 10, 1: 2, 2: 5, 3: 0, 4: 1, 5: 8, 6: 7, 7: 4, 8: 13, 9: 11, 10: 12}, [11, VOID]
-)
+# sky, building, pole, road, sidewalk, vegetation, traffic sign, fence, car, person, rider; datasets/camvid.py says what is mixed.
+CAMVID_IDS = _ids("CamVid ids", {0: 10, 1: 2, 2: 5, 3: 0, 4: 1, 5: 8, 6: 7, 7: 4, 8: 13, 9: 11, 10: 12}, [11, VOID])
 
 _MAPILLARY = {
     "Curb": "sidewalk", "Fence": "fence", "Wall": "wall", "Bike Lane": "road", "Crosswalk - Plain": "road",

@@ -1,0 +1,182 @@
+"""Encoded bytes -> pixels: the one decoder for images and labels, and what it does with odd files.
+
+Images become uint8 [H, W, 3] RGB:
+  * a palette, 1-bit or grey picture is expanded, the alpha channel is dropped, 16 bits keep the high byte (as OpenCV does);
+  * an EXIF-turned photo is turned upright, as OpenCV and so mmseg does; `exif="ignore"` leaves it as stored;
+  * CMYK, truncated, empty, undecodable files and sides below 8 pixels raise a DataError that names the file.
+Labels become integer [H, W], values untouched: palette indices, grey values of 1 to 16 bits (not stretched to 0..255), or one
+of three equal channels; EXIF marks are never obeyed. A JPEG, a float or a true-colour picture in place of a label raises.
+"""
+
+from __future__ import annotations
+
+import io
+import struct
+
+import cv2
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+from data_pipelines.errors import DataError
+
+SMALLEST = 8  # pixels; a smaller side is a broken thumbnail, not a scene
+_PNG, _PNG_END = b"\x89PNG\r\n\x1a\n", b"IEND\xaeB`\x82"
+_GREY_STEP = {2: 85, 4: 17}  # PIL stretches 2- and 4-bit grey to 0..255; dividing by this gives the stored value back
+
+
+def decode_image(data: bytes, file: str, *, exif: str = "apply") -> np.ndarray:
+    """Encoded picture -> uint8 [H, W, 3] RGB; raises DataError with the name `file`."""
+    check_whole(data, file)
+    flags = cv2.IMREAD_COLOR_RGB | (cv2.IMREAD_IGNORE_ORIENTATION if exif == "ignore" else 0)
+    try:
+        pixels = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
+    except cv2.error:
+        pixels = None
+    if pixels is None:
+        raise DataError(f"{file} cannot be decoded as an image; it is damaged or no picture: fetch it again or remove the pair.")
+    if min(pixels.shape[:2]) < SMALLEST:
+        height, width = pixels.shape[:2]
+        raise DataError(f"{file} is only {width}x{height} pixels (smallest side allowed: {SMALLEST}); replace it or remove the pair.")
+    return pixels
+
+
+def decode_label(data: bytes, file: str) -> np.ndarray:
+    """Encoded label picture -> integer [H, W] of the values as stored (uint8 where they fit, else uint16 or int32)."""
+    if data[:2] == b"\xff\xd8":
+        raise DataError(f"{file} is a JPEG, which changes label values; save labels as PNG.")
+    check_whole(data, file)
+    depth, colour = _png_kind(data)
+    if (depth, colour) in ((16, 2), (16, 6)):
+        raw = _unchanged(data, file)
+    else:
+        raw = _pillow(data, file)
+    if raw.ndim == 3:
+        raw = _one_channel(raw, file)
+    if colour == 0 and depth in _GREY_STEP:
+        raw = raw // _GREY_STEP[depth]
+    return raw
+
+
+def decode_synthia(data: bytes, file: str) -> np.ndarray:
+    """Synthia's 16-bit three-channel label -> uint16 [H, W] class ids (red; green holds the instance)."""
+    check_whole(data, file)
+    raw = _unchanged(data, file)
+    if raw.ndim != 3 or raw.dtype != np.uint16:
+        raise DataError(f"{file} is not the 16-bit three-channel label PNG that Synthia publishes; use the files of GT/LABELS.")
+    return raw[..., 2]
+
+
+def decode_colours(data: bytes, file: str) -> np.ndarray:
+    """Colour-coded label -> uint8 [H, W, 3] RGB as stored; a palette is expanded, alpha dropped."""
+    if data[:2] == b"\xff\xd8":
+        raise DataError(f"{file} is a JPEG, which changes label colours; save labels as PNG.")
+    check_whole(data, file)
+    with _open(data, file) as picture:
+        return _load(lambda: np.asarray(picture.convert("RGB")), file)
+
+
+def label_mode(data: bytes, file: str) -> str:
+    """PIL's name for the pixel format of a label file ("L", "P", "RGB", "I;16", ...), read from the header."""
+    check_whole(data, file)
+    with _open(data, file) as picture:
+        return picture.mode
+
+
+def label_palette(data: bytes, file: str) -> np.ndarray:
+    """Palette of a mode "P" label, uint8 [entries, 3]."""
+    with _open(data, file) as picture:
+        return np.array(picture.getpalette("RGB") or [], np.uint8).reshape(-1, 3)
+
+
+def orientation(data: bytes) -> int:
+    """EXIF orientation 1..8; 1 (upright) when the file says nothing."""
+    try:
+        with Image.open(io.BytesIO(data)) as picture:
+            turn = picture.getexif().get(0x0112, 1)
+    except (OSError, ValueError, SyntaxError):
+        return 1
+    return turn if turn in range(1, 9) else 1
+
+
+def check_whole(data: bytes, file: str) -> None:
+    """Raises DataError if the file is empty, cut short, or a CMYK JPEG; costs microseconds."""
+    if not data:
+        raise DataError(f"{file} is empty (0 bytes); fetch it again or remove the pair.")
+    if data[:2] == b"\xff\xd8":
+        components, scan = _jpeg_header(data, file)
+        if components == 4:
+            raise DataError(f"{file} is a CMYK JPEG, whose colours depend on a print profile; convert it to RGB.")
+        if data.rfind(b"\xff\xd9", scan) < 0:
+            raise _truncated(file)
+    elif data[:8] == _PNG and data.rfind(_PNG_END) < 0:
+        raise _truncated(file)
+
+
+def _truncated(file: str) -> DataError:
+    return DataError(f"{file} is truncated (its end is missing); fetch it again or remove the pair.")
+
+
+def _jpeg_header(data: bytes, file: str) -> tuple[int, int]:
+    """Number of colour components and where the picture data start."""
+    at, components = 2, 3
+    while at + 4 <= len(data):
+        if data[at] != 0xFF:
+            break
+        marker = data[at + 1]
+        if marker == 0xFF:  # fill byte
+            at += 1
+            continue
+        length = struct.unpack_from(">H", data, at + 2)[0]
+        if marker == 0xDA:
+            return components, at + 2 + length
+        if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC) and at + 9 < len(data):
+            components = data[at + 9]
+        at += 2 + length
+    raise _truncated(file)
+
+
+def _png_kind(data: bytes) -> tuple[int, int]:
+    """Bit depth and colour type of a PNG (0 grey, 2 RGB, 3 palette, 4 grey+alpha, 6 RGBA); (8, 2) for other formats."""
+    return (data[24], data[25]) if data[:8] == _PNG and len(data) > 25 else (8, 2)
+
+
+def _unchanged(data: bytes, file: str) -> np.ndarray:
+    raw = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    if raw is None:
+        raise DataError(f"{file} cannot be decoded as a label picture; it is damaged: fetch it again or remove the pair.")
+    return raw
+
+
+def _open(data: bytes, file: str) -> Image.Image:
+    try:
+        return Image.open(io.BytesIO(data))
+    except (UnidentifiedImageError, OSError, ValueError, SyntaxError):
+        raise DataError(f"{file} is not a picture that can be read; labels are expected as PNG.") from None
+
+
+def _load(action, file: str) -> np.ndarray:
+    try:
+        return action()
+    except (OSError, ValueError, SyntaxError) as error:
+        raise DataError(f"{file} is damaged ({error}); fetch it again or remove the pair.") from None
+
+
+def _pillow(data: bytes, file: str) -> np.ndarray:
+    with _open(data, file) as picture:
+        raw = _load(lambda: np.array(picture), file)
+    if raw.dtype == bool:
+        return raw.astype(np.uint8)
+    if raw.dtype.kind not in "iu":
+        raise DataError(f"{file} holds {raw.dtype} values; labels must be whole numbers, saved as PNG.")
+    return raw
+
+
+def _one_channel(raw: np.ndarray, file: str) -> np.ndarray:
+    colours = raw[..., :1] if raw.shape[2] == 2 else raw[..., :3]
+    first = colours[..., 0]
+    if not all(np.array_equal(first, colours[..., k]) for k in range(1, colours.shape[2])):
+        raise DataError(
+            f"{file} is a colour picture where class ids are expected; use the id files of the data set, "
+            "or data set 'folder' with a class list that gives the colours."
+        )
+    return np.ascontiguousarray(first)

@@ -1,0 +1,211 @@
+"""Finds the image and label files of a data set by their published names, wherever the user unpacked them."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from data_pipelines.errors import DataError
+from data_pipelines.files import Files, locate, open_files, shown
+from data_pipelines.labels import CITYSCAPES, Classes
+from data_pipelines.records import is_prepared, open_records
+from data_pipelines.source import Facts, FileSource, Pair, Source
+
+
+@dataclass(frozen=True)
+class Labels:
+    """One way in which labels are stored: a pattern whose group `key` equals the image's, and the decoder of the pictures."""
+
+    found: str
+    pattern: str
+    decode: Any
+
+
+@dataclass(frozen=True)
+class Layout:
+    """One way in which a split lies on disk.
+
+    `labels` stand in order of preference; none means that the split has no labels, `optional` that it need not have them.
+    """
+
+    found: str
+    images: str
+    labels: tuple[Labels, ...] = ()
+    optional: bool = False
+
+
+@dataclass
+class Match:
+    """Files of one pattern by key; `doubles` lists keys that more than one file has."""
+
+    files: dict[str, str] = field(default_factory=dict)
+    doubles: dict[str, list[str]] = field(default_factory=dict)
+
+
+def match(names: Sequence[str], pattern: str) -> tuple[Match, dict[str, str]]:
+    """Files whose path ends with the pattern, by key, and by key the part of the path that the pattern covers."""
+    compiled = re.compile(rf"(?:.*/)?(?P<whole>{pattern})", re.DOTALL)
+    found, wholes = Match(), {}
+    for name in names:
+        hit = compiled.fullmatch(name)
+        if hit is None:
+            continue
+        key = hit["key"]
+        if key in found.files:
+            found.doubles.setdefault(key, [found.files[key]]).append(name)
+        else:
+            found.files[key], wholes[key] = name, hit["whole"]
+    return found, wholes
+
+
+class FileDataset:
+    """A data set of image and label files. A subclass is one file in `datasets/` and says names, counts and layouts.
+
+    `published` gives the number of pairs per split, `size` (width, height) if all images share one, `choices` the extra options
+    with their allowed values (first = default). Common options: `policy`, `exif` (see Source), `labels` (part of the name of
+    the label kind to use when several are present) and `subset="1/N"` (every N-th element in order of names, from the first).
+    """
+
+    name = ""
+    title = ""
+    classes: Classes = CITYSCAPES
+    splits: tuple[str, ...] = ("train", "val", "test")
+    published: dict[str, int] = {}
+    size: tuple[int, int] | None = None
+    mismatch = "raise"
+    choices: dict[str, tuple] = {}
+    expects = ""  # the folders that are looked for, in words
+
+    def layouts(self, split: str, **options: Any) -> tuple[Layout, ...]:
+        """Layouts in order of preference; the first whose images are there is used."""
+        raise TypeError(f"{type(self).__name__} must give its layouts")
+
+    def domain(self, **options: Any) -> str:
+        return self.name
+
+    def count(self, split: str, **options: Any) -> int | None:
+        """Published number of images, None if unknown."""
+        return self.published.get(split)
+
+    def classes_for(self, **options: Any) -> Classes:
+        return self.classes
+
+    def members(self, split: str, files: Files, names: Sequence[str]) -> set[str] | None:
+        """Keys that belong to the split, for splits that a file lists; None = every image of the layout."""
+        return None
+
+    def __call__(self, split: str = "train", source: str | os.PathLike | None = None, **options: Any) -> Source:
+        """Opens one split; see `data_pipelines.open_source`."""
+        path = locate(self.name, source)
+        reading = {key: options.pop(key) for key in ("policy", "exif") if key in options}
+        subset, labels = options.pop("subset", None), options.pop("labels", None)
+        options = self._options(split, options)
+        if is_prepared(path):
+            return open_records(path, self.name, split, options=options, step=_step(subset), **reading)
+        names: tuple[Files, list[str]] | None = None
+        problem: DataError | None = None
+        for with_zips in (False, True) if path.is_dir() and any(path.glob("*.zip")) else (False,):
+            files = open_files(path, with_zips=with_zips)
+            names = files, files.names()
+            try:
+                return self._source(*names, split, subset, labels, reading, options)
+            except DataError as error:  # perhaps a part is still packed: look into the .zip files next
+                problem = error
+        raise problem
+
+    def _options(self, split: str, options: dict[str, Any]) -> dict[str, Any]:
+        if split not in self.splits:
+            raise DataError(f"{self.name} has no split {split!r}; choose one of {', '.join(self.splits)}.")
+        for key, value in options.items():
+            if key not in self.choices:
+                known = sorted([*self.choices, "exif", "labels", "policy", "subset"])
+                raise DataError(f"{self.name} has no option {key!r}; it knows {', '.join(known)}.")
+            if value not in self.choices[key]:
+                raise DataError(f"{key}={value!r} is unknown for {self.name}; choose one of {', '.join(map(str, self.choices[key]))}.")
+        return {key: options.get(key, values[0]) for key, values in self.choices.items()}
+
+    def _source(self, files: Files, names: list[str], split: str, subset, labels, reading, options) -> FileSource:
+        policy = reading.get("policy", "raise")
+        for layout in self.layouts(split, **options):
+            images, wholes = match(names, layout.images)
+            if images.files:
+                break
+        else:
+            raise DataError(f"{files.where} holds no {split} images of {self.title}; expected {self.expects}.")
+        problems = _doubles(images, "images", policy)
+        members = self.members(split, files, names)
+        keys = [key for key in images.files if key not in images.doubles and (members is None or key in members)]
+        keys.sort(key=lambda key: os.fsencode(wholes[key]))
+        if not keys:
+            raise DataError(f"{files.where} holds no image of split {split!r} of {self.title}.")
+        chosen, kind = _choose(names, layout, keys, labels, files.where)
+        if kind is not None:
+            problems |= _doubles(chosen, "labels", policy, set(keys))
+            problems |= self._unpaired(keys, chosen, images, files, policy)
+            keys = [key for key in keys if key in chosen.files and key not in chosen.doubles]
+        keys = keys[:: _step(subset)]
+        pairs = [Pair(shown(wholes[key]), images.files[key], chosen.files.get(key) if kind else None) for key in keys]
+        facts = Facts(
+            name=self.name,
+            split=split,
+            domain=self.domain(**options),
+            classes=self.classes_for(**options),
+            found=f"{layout.found}, {kind.found if kind else 'no labels'}",
+            decode=kind.decode if kind else None,
+            has_labels=kind is not None,
+            mismatch=self.mismatch,
+            options={**options, "subset": subset},
+        )
+        made = FileSource(facts, files, pairs, **reading)
+        made.problems.update(problems)
+        return made
+
+    def _unpaired(self, keys, labels: Match, images: Match, files: Files, policy: str) -> dict[str, str]:
+        missing = [key for key in keys if key not in labels.files]
+        if not missing:
+            return {}
+        first = shown(files.path(images.files[missing[0]]))
+        if policy == "raise":
+            raise DataError(
+                f"{len(missing)} of {len(keys)} images have no label, the first is {first}; complete the download or pass policy='skip'."
+            )
+        return {shown(images.files[key]): f"{shown(files.path(images.files[key]))} has no label; left out." for key in missing}
+
+
+def _doubles(found: Match, what: str, policy: str, within: set[str] | None = None) -> dict[str, str]:
+    doubles = {key: names for key, names in found.doubles.items() if within is None or key in within}
+    if doubles and policy == "raise":
+        names = next(iter(doubles.values()))
+        raise DataError(
+            f"{len(doubles)} {what} are there twice, for example {shown(names[0])} and {shown(names[1])}; remove one, "
+            "or point the source at one of the folders."
+        )
+    return {shown(names[0]): f"{', '.join(map(shown, names))} are {what} of the same name; left out." for names in doubles.values()}
+
+
+def _choose(names, layout: Layout, keys: list[str], wanted: str | None, where: str) -> tuple[Match, Labels | None]:
+    """The kind of labels that covers the most images; the earlier one in the layout wins a tie."""
+    kinds = [kind for kind in layout.labels if wanted is None or wanted.lower() in kind.found.lower()]
+    if layout.labels and not kinds:
+        raise DataError(f"labels={wanted!r} fits none of the known kinds: {'; '.join(kind.found for kind in layout.labels)}.")
+    best, chosen, most = None, Match(), 0
+    for kind in kinds:
+        found, _ = match(names, kind.pattern)
+        covered = sum(key in found.files for key in keys)
+        if covered > most:
+            best, chosen, most = kind, found, covered
+    if kinds and best is None and not layout.optional:
+        raise DataError(f"{where} holds images but no labels for them; expected {' or '.join(kind.found for kind in kinds)}.")
+    return chosen, best
+
+
+def _step(subset: str | None) -> int:
+    if subset is None:
+        return 1
+    hit = re.fullmatch(r"1/([1-9]\d*)", str(subset))
+    if not hit:
+        raise DataError(f"subset={subset!r} is not understood; write '1/N', for example '1/16'.")
+    return int(hit[1])
