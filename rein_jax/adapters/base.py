@@ -13,14 +13,16 @@ from typing import Any, NamedTuple
 import jax
 from flax import nnx
 
+from rein_jax.errors import UserError
+
 
 @dataclass(frozen=True)
 class Stage:
     """A run of blocks that one adapter serves.
 
-    depth: number of blocks; width: channels d; prefix: class and register tokens in front of the patch tokens;
-    linears: {name: (in, out)} of the linear maps that call `Adapter.linear`; patch: patch size (initial values of
-    Rein and VPT use it); tokens: False where blocks see feature maps flattened to tokens without a prefix (CNNs).
+    depth: number of blocks; width: channels d; prefix: class and register tokens in front of the patch tokens; linears: (name, (in, out))
+    of the linear maps that call `Adapter.linear`; patch: patch size (initial values of Rein and VPT use it); places: what else the blocks
+    offer: "tokens" (they attend over one sequence, so tokens may be inserted), "mlp" (they call `Adapter.mlp`). Empty for CNNs.
     """
 
     depth: int
@@ -28,6 +30,7 @@ class Stage:
     prefix: int = 0
     linears: tuple[tuple[str, tuple[int, int]], ...] = ()
     patch: int = 16
+    places: tuple[str, ...] = ("tokens", "mlp")
 
 
 class Site(NamedTuple):
@@ -80,3 +83,28 @@ class Adapter(nnx.Module):
 
 
 NONE = Adapter()
+
+
+def require(stage: Stage, place: str, method: str) -> None:
+    """Refuse a method on blocks that lack what it needs."""
+    if place not in stage.places:
+        what = {"tokens": "attend over one token sequence", "mlp": "have an MLP with a hook"}[place]
+        raise UserError(f"config.adapter.name={method!r} needs blocks that {what}; this backbone's blocks do not. Use rein, or another backbone.")
+
+
+def active_blocks(blocks, stage: Stage) -> tuple[int, ...] | None:
+    """The checked block numbers of an adapter that acts on some blocks only; None for all of them."""
+    if blocks is None:
+        return None
+    blocks = tuple(int(b) for b in blocks)
+    if list(blocks) != sorted(set(blocks)) or not blocks or not 0 <= blocks[0] <= blocks[-1] < stage.depth:
+        raise UserError(f"config.adapter.blocks is {blocks}; give increasing block numbers between 0 and {stage.depth - 1}.")
+    return None if len(blocks) == stage.depth else blocks
+
+
+def dropout(x, rate: float, key):
+    """Inverted dropout; key=None or rate 0 leaves x alone."""
+    if key is None or rate == 0.0:
+        return x
+    keep = jax.random.bernoulli(key, 1.0 - rate, x.shape)
+    return jax.numpy.where(keep, x / (1.0 - rate), 0).astype(x.dtype)

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from rein_jax.adapters.base import Adapter, Site, Stage
+from rein_jax.adapters.base import Adapter, Site, Stage, active_blocks
 from rein_jax.errors import UserError
 from rein_jax.layers.init import torch_linear
 from rein_jax.layers.stack import stacked
@@ -136,16 +136,6 @@ class Rein(Adapter):
         every = jax.vmap(transformed)(nnx.split(self.layers)[1])  # [L, m, C]
         three = jnp.stack([every.max(0), every.mean(0), every[-1]], axis=-1)
         return self.merge(three.reshape(three.shape[0], -1))
-
-
-def active_blocks(blocks, stage: Stage) -> tuple[int, ...] | None:
-    """The checked block numbers of an adapter that acts on some blocks only; None for all of them."""
-    if blocks is None:
-        return None
-    blocks = tuple(int(b) for b in blocks)
-    if list(blocks) != sorted(set(blocks)) or not blocks or not 0 <= blocks[0] <= blocks[-1] < stage.depth:
-        raise UserError(f"config.adapter.blocks is {blocks}; give increasing block numbers between 0 and {stage.depth - 1}.")
-    return None if len(blocks) == stage.depth else blocks
 
 
 def rules(source: str, target: str) -> tuple[Rule, ...]:

@@ -1,0 +1,42 @@
+"""AdaptFormer (Chen et al. 2022): a small bottleneck beside the MLP of every block."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from rein_jax.adapters.base import Adapter, Site, Stage, active_blocks, dropout, require
+from rein_jax.errors import UserError
+from rein_jax.layers.init import torch_uniform
+from rein_jax.layers.stack import stacked
+
+
+class Bottleneck(nnx.Module):
+    """down, ReLU, up; `up` starts at zero, so that the frozen model is unchanged at the start."""
+
+    def __init__(self, width: int, hidden: int, *, rngs: nnx.Rngs):
+        zeros = nnx.initializers.zeros_init()
+        self.down = nnx.Linear(width, hidden, kernel_init=torch_uniform(width), bias_init=zeros, rngs=rngs)
+        self.up = nnx.Linear(hidden, width, kernel_init=zeros, bias_init=zeros, rngs=rngs)
+
+
+class AdaptFormer(Adapter):
+    """mlp branch + scale * up(dropout(relu(down(x)))), x being the stream before the MLP's norm.
+
+    hidden: width of the bottleneck (64). scale: fixed factor (0.1). dropout: after the ReLU, in training (0.1). blocks: None = all.
+    """
+
+    def __init__(
+        self, stage: Stage, *, rngs: nnx.Rngs, hidden: int = 64, scale: float = 0.1, dropout: float = 0.1, blocks: tuple[int, ...] | None = None
+    ):
+        require(stage, "mlp", "adaptformer")
+        if hidden < 1:
+            raise UserError(f"config.adapter.hidden is {hidden}; it must be at least 1.")
+        self.stage, self.factor, self.rate, self.active = stage, scale, dropout, active_blocks(blocks, stage)
+        depth = stage.depth if self.active is None else len(self.active)
+        self.layers = stacked(lambda r: Bottleneck(stage.width, hidden, rngs=r), depth, rngs)
+
+    def mlp(self, site: Site, x, y):
+        inner = dropout(jax.nn.relu(site.layer.down(x)), self.rate, site.key)
+        return y + jnp.asarray(self.factor, y.dtype) * site.layer.up(inner).astype(y.dtype)
