@@ -1,0 +1,108 @@
+"""The three compiled programs of the predictor, and how parameters get to their devices."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.experimental import multihost_utils
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from rein_jax import trees
+
+
+def place(params: Mapping[str, Any], mesh: Mesh) -> dict[str, jax.Array]:
+    """Every parameter on every device of the mesh, whichever way training had it sharded."""
+    everywhere = NamedSharding(mesh, PartitionSpec())
+    return {name: jax.device_put(_whole(array), everywhere) for name, array in params.items()}
+
+
+def _whole(array):
+    """An array that this process can read whole."""
+    if not isinstance(array, jax.Array) or array.is_fully_addressable:
+        return array
+    if array.is_fully_replicated:
+        return np.asarray(array.addressable_data(0))
+    return multihost_utils.process_allgather(array, tiled=True)
+
+
+def on(params: Mapping[str, jax.Array], where: jax.Device) -> dict[str, jax.Array]:
+    """The copy that one device holds of replicated parameters, without moving anything."""
+    return {name: next(s.data for s in array.addressable_shards if s.device == where) for name, array in params.items()}
+
+
+def zeros(shape: Sequence[int], where: jax.Device) -> jax.Array:
+    """Float32 zeros made on the device."""
+    return jnp.zeros(shape, jnp.float32, device=where)
+
+
+def scorer(skeleton, traces: Counter):
+    """score(params, uint8 [B,h,w,3], sizes) -> float32 [B,h,w,K]; one compilation for each window shape.
+
+    sizes: None, or int32 [B, 2] where windows hold padding at the bottom and right.
+    """
+
+    @jax.jit
+    def score(params, images, sizes):
+        traces["score"] += 1
+        model = trees.merge(skeleton, params)
+        return (model.scores(images) if sizes is None else model.scores(images, sizes)).astype(jnp.float32)
+
+    return score
+
+
+def adder(traces: Counter):
+    """add(canvas [h,w,K], scores [B,a,b,K], where int32 [3] = (window, y, x)) -> canvas, in place where the device can."""
+
+    @partial(jax.jit, donate_argnums=0)
+    def add(canvas, scores, where):
+        traces["add"] += 1
+        index, y, x = where
+        window = jax.lax.dynamic_index_in_dim(scores, index, keepdims=False)
+        there = jax.lax.dynamic_slice(canvas, (y, x, 0), window.shape)
+        return jax.lax.dynamic_update_slice(canvas, there + window, (y, x, 0))
+
+    return add
+
+
+def resize(scores: jax.Array, plan: Mapping[str, Any]) -> jax.Array:
+    """Bilinear resize [h,w,K] -> [H,W,K]: columns first and then rows, torch's order of rounding."""
+    (y0, y1, fy), (x0, x1, fx) = plan["y"], plan["x"]
+    fx, fy = fx[:, None], fy[:, None, None]
+    scores = jnp.take(scores, x0, axis=1) * (1 - fx) + jnp.take(scores, x1, axis=1) * fx
+    return jnp.take(scores, y0, axis=0) * (1 - fy) + jnp.take(scores, y1, axis=0) * fy
+
+
+class Finisher:
+    """finish(params, canvases, plans, same) -> (uint8 [H,W], confidence uint16 [H,W] or None)."""
+
+    def __init__(self, skeleton, traces: Counter, levels: int, views: int):
+        self.needs_params = levels > 0 or views > 1
+        self._run = jax.jit(partial(_finish, skeleton, traces, levels), static_argnums=3)
+
+    def __call__(self, params, canvases, plans, same: bool):
+        return self._run(params, canvases, plans, same)
+
+
+def _finish(skeleton, traces: Counter, levels: int, params, canvases, plans, same: bool):
+    """Mean over the windows, size of the image file, mean over the views, decision."""
+    traces["finish"] += 1
+    views = []
+    for canvas, plan in zip(canvases, plans, strict=True):
+        scores = canvas / (plan["rows"][:, None, None] * plan["columns"][None, :, None])
+        views.append(scores if same else resize(scores, plan))
+    if params is None:
+        return jnp.argmax(views[0], axis=-1).astype(jnp.uint8), None
+    model = trees.merge(skeleton, params)
+    probabilities = sum(model.probabilities(view) for view in views) / len(views)
+    decided = probabilities if len(views) > 1 else views[0]
+    labels = jnp.argmax(decided, axis=-1).astype(jnp.uint8)
+    if not levels:
+        return labels, None
+    level = (jnp.max(probabilities, axis=-1) * levels).astype(jnp.int32)
+    return labels, jnp.clip(level, 0, levels - 1).astype(jnp.uint16)

@@ -1,0 +1,76 @@
+"""The best and the worst images of a domain, kept as small files while an evaluation runs; the report shows them."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import cv2
+import numpy as np
+from PIL import Image
+
+WIDTH = 640  # pixels of a kept panel
+PARTS = ("image.jpg", "truth.png", "prediction.png")
+
+
+@dataclass
+class Gallery:
+    """Keeps the `keep` best and `keep` worst images by IoU as three small files each: image, truth and prediction.
+
+    truth and prediction are palette PNGs of train ids (255 black), so that they can be read as data and looked at.
+    """
+
+    folder: Path
+    keep: int
+    palette: Sequence[tuple[int, int, int]]
+    best: list[tuple[float, int]] = field(default_factory=list)
+    worst: list[tuple[float, int]] = field(default_factory=list)
+
+    def restore(self, scores: dict[int, float]) -> None:
+        """Go on with the panels that an interrupted evaluation left: {image: score} of the images that are done."""
+        for index in sorted(scores):
+            if (self.folder / _file(index, PARTS[2])).exists():
+                self._rank(index, scores[index])
+
+    def offer(self, index: int, score: float, image: np.ndarray, label: np.ndarray, prediction: np.ndarray) -> None:
+        """Keep this image if it is among the best or worst so far. image uint8 [h,w,3] RGB; maps uint8 [H,W]."""
+        if np.isnan(score) or not self._rank(index, score):
+            return
+        self.folder.mkdir(parents=True, exist_ok=True)
+        height, width = label.shape
+        size = (min(WIDTH, width), max(1, round(height * min(WIDTH, width) / width)))
+        small = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+        cv2.imwrite(str(self.folder / _file(index, PARTS[0])), small[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 82])
+        for part, labels in zip(PARTS[1:], (label, prediction), strict=True):
+            self._write(self.folder / _file(index, part), cv2.resize(labels, size, interpolation=cv2.INTER_NEAREST))
+
+    def _rank(self, index: int, score: float) -> bool:
+        """Enter the image in both lists; whether it stayed in one of them. Files of images that fell out are removed."""
+        before = {i for _, i in self.best + self.worst}
+        for heap, item in ((self.best, (score, index)), (self.worst, (-score, index))):
+            heapq.heappush(heap, item)
+            if len(heap) > self.keep:
+                heapq.heappop(heap)
+        after = {i for _, i in self.best + self.worst}
+        for gone in before - after:
+            for part in PARTS:
+                (self.folder / _file(gone, part)).unlink(missing_ok=True)
+        return index in after
+
+    def _write(self, path: Path, labels: np.ndarray) -> None:
+        image = Image.fromarray(labels)
+        image.putpalette(palette_bytes(self.palette))
+        image.save(path)
+
+
+def palette_bytes(palette: Sequence[tuple[int, int, int]]) -> bytes:
+    """256 RGB colours: the classes, and black for every other value."""
+    colours = np.zeros((256, 3), np.uint8)
+    colours[: len(palette)] = palette
+    return colours.tobytes()
+
+
+def _file(index: int, part: str) -> str:
+    return f"{index:06d}.{part}"

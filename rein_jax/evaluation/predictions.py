@@ -1,0 +1,49 @@
+"""Predicted label maps as PNG files of train ids, and scores of such files against a data set."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from rein_jax.errors import UserError
+from rein_jax.evaluation.confusion import confusion
+
+
+def prediction_file(folder: Path, name: str) -> Path:
+    """Where the prediction for an element of that name lies: the name with .png, below the folder."""
+    parts = [part for part in Path(name).parts if part not in ("/", "..", ".")]
+    return Path(folder, *parts).with_suffix(".png")
+
+
+def write_prediction(folder: Path, name: str, labels: np.ndarray) -> Path:
+    """One 8-bit single-channel PNG of train ids."""
+    path = prediction_file(folder, name)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if not cv2.imwrite(str(path), labels):
+        raise UserError(f"{path} cannot be written; check the disk and the rights of its folder.")
+    return path
+
+
+def read_prediction(path: Path) -> np.ndarray:
+    """uint8 [H, W] of an 8-bit single-channel PNG (palette indices as they are); anything else is a UserError."""
+    from PIL import Image, UnidentifiedImageError
+
+    try:
+        with Image.open(path) as image:
+            if image.mode not in ("L", "P"):
+                raise UserError(f"{path} is a {image.mode} image; a prediction is an 8-bit single-channel PNG of class numbers.")
+            return np.array(image)
+    except FileNotFoundError:
+        raise UserError(f"{path} is missing; there must be one prediction for each image.") from None
+    except (UnidentifiedImageError, OSError, SyntaxError) as error:
+        raise UserError(f"{path} cannot be read as an image ({error}); write it again.") from None
+
+
+def score_files(pairs: list[tuple[Path, Path]], classes: int) -> np.ndarray:
+    """int64 [K, K] over (label file, prediction file) pairs of train-id PNGs; label values >= K are void."""
+    total = np.zeros((classes, classes), np.int64)
+    for label, prediction in pairs:
+        total += confusion(read_prediction(label), read_prediction(prediction), classes, str(prediction))
+    return total

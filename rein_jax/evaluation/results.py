@@ -1,0 +1,146 @@
+"""What an evaluation found: the content of results.json, and the per-image counts beside it."""
+
+from __future__ import annotations
+
+import json
+import math
+import platform
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+import rein_jax
+from rein_jax.errors import UserError
+from rein_jax.evaluation import boundary, calibration, confusion
+from rein_jax.evaluation.tally import Tally, write_atomically
+
+FORMAT = "rein_jax/evaluation/1"
+FILE = "results.json"
+
+
+@dataclass
+class Results:
+    """Numbers of one model on one or more domains.
+
+    data: what results.json holds: "model", "protocol", "classes", "palette", "domains" {name: summary}, "mean", "versions".
+    tallies: per-image counts by domain (also in FOLDER/images/<domain>.npz). folder: where it was written, or None.
+    """
+
+    data: dict[str, Any]
+    tallies: dict[str, Tally] = field(default_factory=dict, repr=False)
+    folder: Path | None = None
+
+    @property
+    def domains(self) -> dict[str, Any]:
+        """{domain: {"mIoU", "mAcc", "aAcc", "IoU": {class: ...}, "images", "of", ...}}, in percent."""
+        return self.data["domains"]
+
+    @property
+    def mean(self) -> dict[str, Any]:
+        """aAcc, mIoU, mAcc averaged over domains as the original does, and unrounded under "exact"."""
+        return self.data["mean"]
+
+    def metrics(self) -> dict[str, float]:
+        """Flat numbers for a log: {"<domain>/mIoU": ..., "mean/mIoU": ...}."""
+        rows = {**self.domains, "mean": self.mean}
+        return {f"{name}/{key}": row[key] for name, row in rows.items() for key in ("mIoU", "mAcc", "aAcc")}
+
+    def table(self, style: str = "text") -> str:
+        """The table of all numbers as "text", "markdown", "csv" or "latex"."""
+        from rein_jax.evaluation.tables import render
+
+        return render(self.data, style)
+
+    def save(self, folder: Path) -> None:
+        """Write results.json into the folder, whole or not at all."""
+        self.folder = Path(folder)
+        text = json.dumps(_plain(self.data), indent=1, allow_nan=False) + "\n"
+        write_atomically(self.folder / FILE, text.encode())
+
+
+def load_results(path: str | Path, tallies: bool = True) -> Results:
+    """Results from a folder that `rein evaluate` wrote (or its results.json); a UserError says what is missing."""
+    path = Path(path)
+    file = path / FILE if path.is_dir() else path
+    try:
+        data = json.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{path} holds no {FILE}; run `rein evaluate` first.") from None
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise UserError(f"{file} is not valid JSON ({error}); run `rein evaluate` again.") from None
+    if not isinstance(data, dict) or data.get("format") != FORMAT:
+        raise UserError(f"{file} is not a result of this version of rein ({FORMAT}); run `rein evaluate` again.")
+    found = Results(data, {}, file.parent)
+    for name in data["domains"] if tallies else ():
+        part = image_file(file.parent, name)
+        if part.exists():
+            found.tallies[name] = Tally.from_bytes(part.read_bytes())
+    return found
+
+
+def image_file(folder: Path, domain: str) -> Path:
+    """Where a domain's per-image counts lie."""
+    return folder / "images" / f"{safe(domain)}.npz"
+
+
+def safe(name: str) -> str:
+    """A domain's name as a file name."""
+    return "".join(c if c.isalnum() or c in "-_.=" else "_" for c in name)
+
+
+def summarise(tally: Tally, names: tuple[str, ...], facts: Mapping[str, Any]) -> dict[str, Any]:
+    """One domain's entry in results.json."""
+    found = {
+        "images": int(tally.done.sum()),
+        "of": tally.images,
+        "skipped": [{"image": int(i), "why": why} for i, why in sorted(tally.skipped.items())],
+        **facts,
+        **_numbers(tally, names, None),
+    }
+    conditions = sorted(set(tally.conditions[tally.done]) - {""})
+    if conditions:
+        found["conditions"] = {c: {"images": int((tally.conditions == c).sum()), **_numbers(tally, names, c)} for c in conditions}
+    return found
+
+
+def _numbers(tally: Tally, names: tuple[str, ...], condition: str | None) -> dict[str, Any]:
+    found = confusion.summary(tally.total("matrices", condition), names)
+    if tally.boundary is not None:
+        each = boundary.boundary_iou(tally.total("boundary", condition))
+        found["boundary"] = {
+            "mIoU": confusion.percent(confusion.nanmean(each)), "ratio": boundary.RATIO,
+            "IoU": {name: confusion.percent(value) for name, value in zip(names, each, strict=True)},
+        }
+    if tally.calibration is not None:
+        found["calibration"] = calibration.reliability(tally.total("calibration", condition))
+    return found
+
+
+def versions() -> dict[str, str]:
+    """What the numbers were made with."""
+    device = jax.local_devices()[0]
+    return {"rein_jax": rein_jax.__version__, "jax": jax.__version__, "numpy": np.__version__, "python": platform.python_version(),
+            "devices": f"{jax.device_count()} x {device.device_kind}", "processes": str(jax.process_count())}
+
+
+def now() -> str:
+    """UTC, to the second."""
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+
+
+def _plain(value: Any) -> Any:
+    """JSON has no NaN: it becomes null. NumPy scalars and tuples become Python's."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value

@@ -1,0 +1,82 @@
+"""What is being evaluated: a path, a module or its parts, brought to one form and given an identity."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from flax import nnx
+
+from rein_jax import trees
+from rein_jax.errors import UserError
+
+SAMPLE = 4096  # elements of each parameter that enter the identity
+
+
+@dataclass
+class Subject:
+    """A model ready to be evaluated. facts: what results.json says about it ("name", "path", "weights", "config", ...)."""
+
+    skeleton: Any
+    params: Mapping[str, Any]
+    classes: Any  # data_pipelines.labels.Classes
+    patch: int = 16
+    facts: dict[str, Any] = field(default_factory=dict)
+
+
+def subject(model: Any, facts: Mapping[str, Any] | None = None) -> Subject:
+    """From a run folder or model.safetensors, an nnx.Module, or (skeleton, params); `facts` are added to what is known.
+
+    The module needs `scores`, `probabilities` and `classes`. A path without a checkpoint is a UserError (from `build.load`).
+    """
+    known: dict[str, Any] = {"name": "model"}
+    if isinstance(model, (str, Path)):
+        known = {"name": Path(model).resolve().name, "path": str(model)}
+        model = _open(model)
+    if isinstance(model, nnx.Module):
+        known.update(getattr(model, "facts", None) or {})
+        skeleton, _, params = trees.split(model, ())
+    else:
+        skeleton, params = model
+        model = trees.merge(skeleton, params)
+    patch = getattr(model, "patch", None) or getattr(getattr(model, "backbone", None), "patch", 16)
+    known.update(facts or {})
+    known.setdefault("identity", identity(params))
+    known["parameters"] = trees.count(params)
+    return Subject(skeleton, params, model.classes, int(patch), known)
+
+
+def _open(path: str | Path) -> nnx.Module:
+    if not Path(path).exists():
+        raise UserError(f"{path} does not exist; name a run folder or a model.safetensors.")
+    from rein_jax import build
+
+    return build.load(path)
+
+
+def identity(params: Mapping[str, Any]) -> str:
+    """16 hex digits that change when any parameter's name, shape or (sampled) values change; dtype does not matter."""
+    digest = hashlib.sha256()
+    for name in sorted(params):
+        array = params[name]
+        digest.update(f"{name} {tuple(array.shape)}".encode())
+        flat = array.reshape(-1)[:: max(1, array.size // SAMPLE)]
+        digest.update(np.asarray(flat, np.float32).tobytes())
+    return digest.hexdigest()[:16]
+
+
+def check_classes(model: Any, source: Any) -> None:
+    """Refuse a model whose classes are not the data set's."""
+    ours, theirs = tuple(model.names), tuple(source.classes.names)
+    if ours == theirs:
+        return
+    if len(ours) != len(theirs):
+        what = f"the model knows {len(ours)} classes, the data set {len(theirs)}"
+    else:
+        i = next(i for i, (a, b) in enumerate(zip(ours, theirs, strict=True)) if a != b)
+        what = f"class {i} is {ours[i]!r} for the model but {theirs[i]!r} in the data set"
+    raise UserError(f"{getattr(source, 'name', 'the data set')}: {what}; open the data set with the classes the model was trained on.")
