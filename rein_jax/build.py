@@ -196,7 +196,7 @@ def data_parts(config) -> tuple[Any, Callable, str]:
             workers=config.data.workers, **common,
         )  # fmt: skip
 
-    return classes, batches, mixture.fingerprint(sources, **common)
+    return classes, batches, mixture.fingerprint(sources, **common)[0]
 
 
 def same_classes(sources: Mapping[str, Any]):
@@ -247,7 +247,7 @@ class _Named:
 def evaluation_options(config) -> dict[str, Any]:
     """Keyword arguments of `evaluation.evaluate` that `config.eval` states."""
     section = config.eval
-    return {"protocol": section.protocol, "mode": section.mode, "crop": plain(section.crop), "stride": plain(section.stride), "batch": section.batch}
+    return {key: plain(section[key]) for key in ("protocol", "mode", "crop", "stride", "batch")}
 
 
 def build_segmenter(config, classes=None) -> Segmenter:

@@ -89,7 +89,7 @@ def require(stage: Stage, place: str, method: str) -> None:
     """Refuse a method on blocks that lack what it needs."""
     if place not in stage.places:
         what = {"tokens": "attend over one token sequence", "mlp": "have an MLP with a hook"}[place]
-        raise UserError(f"config.adapter.name={method!r} needs blocks that {what}; this backbone's blocks do not. Use rein, or another backbone.")
+        raise UserError(f"config.adapter.name={method!r} needs blocks that {what}; this backbone's do not. Use rein, or another backbone.")
 
 
 def active_blocks(blocks, stage: Stage) -> tuple[int, ...] | None:

@@ -23,7 +23,7 @@ def pick_targets(targets, stage: Stage, default: tuple[str, ...]) -> dict[str, t
         if name not in known:
             raise registry.unknown(name, known, "target of config.adapter.targets")
     if not chosen:
-        raise UserError(f"config.adapter.targets is empty and this backbone has none of {', '.join(default)}; name some of its linear maps.")
+        raise UserError(f"config.adapter.targets is empty and this backbone has none of {', '.join(default)}; name some of its linears.")
     return {name: known[name] for name in chosen}
 
 

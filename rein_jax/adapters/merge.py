@@ -17,7 +17,7 @@ def kernel_paths(backbone: Any, names, stage: int, linear: str) -> str:
     depth = backbone.stages[stage].depth
     found = [n for n in found if len(names[n].shape) == 3 and names[n].shape[0] == depth]
     if len(found) != 1:
-        raise UserError(f"The linear map {linear!r} of this backbone is not stored as one stack of {depth} kernels, so it cannot be merged.")
+        raise UserError(f"The linear map {linear!r} of this backbone is not stored as one stack of {depth} kernels; it cannot be merged.")
     return found[0]
 
 

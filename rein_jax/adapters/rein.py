@@ -128,12 +128,14 @@ class Rein(Adapter):
         if not self.link:
             return None
 
-        def transformed(layer_state, graph=nnx.split(self.layers)[0]):
+        graph, state = nnx.split(self.layers)
+
+        def transformed(layer_state):
             layer = nnx.merge(graph, layer_state)
             maps = self.maps if self.shared else layer.maps
             return maps.transform(layer.whole())
 
-        every = jax.vmap(transformed)(nnx.split(self.layers)[1])  # [L, m, C]
+        every = jax.vmap(transformed)(state)  # [L, m, C]
         three = jnp.stack([every.max(0), every.mean(0), every[-1]], axis=-1)
         return self.merge(three.reshape(three.shape[0], -1))
 

@@ -37,8 +37,8 @@ class SoMALayer(LowRank):
 class SoMA(Adapter):
     """rank: r (16). alpha: s = alpha / r; None = r. start: first adapted block (None = a third of the depth: 8 of 24); earlier ones stay
     frozen and need no backward pass. targets: linear maps, () = all of attention and MLP, q, k and v of a fused map each on their own.
-    biases: train the targets' biases too. order: "paper" decomposes the pretrained weights; "released" keeps the published code's behaviour,
-    which decomposes random weights and subtracts nothing (to use its published checkpoints). no_bias: targets that have no bias."""
+    biases: train the targets' biases too. order: "paper" decomposes the pretrained weights; "released" does what the published code does:
+    it decomposes random weights and subtracts nothing (to use its published checkpoints). no_bias: targets that have no bias."""
 
     def __init__(
         self,
