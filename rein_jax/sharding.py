@@ -93,7 +93,7 @@ def _check(name: str, shape: Sequence[int], spec: P, mesh: Mesh) -> None:
 
 
 def shard_like(tree: Any, shardings: Mapping[str, NamedSharding], flat: Mapping[str, Any], mesh: Mesh) -> Any:
-    """Shardings for a tree that holds copies of `flat` (optimizer moments, EMA): a leaf follows its parameter, others replicate."""
+    """Shardings for a tree that holds copies of `flat` (optimizer moments, EMA): a leaf follows its parameter."""
     whole = replicated(mesh)
 
     def one(path, leaf):

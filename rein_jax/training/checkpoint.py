@@ -1,7 +1,7 @@
 """Checkpoints of the trainable part of a run: written in the background, restored on any mesh, never trusted blindly.
 
-One Orbax item per concern: "trainable", "opt_state", "ema", "counters" (flat dicts of arrays) and "meta" (JSON: config, class names,
-data fingerprint, hash of the frozen weights, shapes and dtypes of every array). Frozen weights are named by hash only.
+One Orbax item per concern: "trainable", "opt_state", "ema", "counters" (flat dicts of arrays) and "meta" (JSON: config, class
+names, data fingerprint, hash of the frozen weights, shapes and dtypes of every array). Frozen weights are named by hash only.
 """
 
 from __future__ import annotations

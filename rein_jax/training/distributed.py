@@ -43,8 +43,8 @@ def _given(coordinator, processes, process, environment) -> tuple[str, int, int]
         return None
     if any(value is None for value in values):
         missing = [f"--{name}" for name, value in zip(FLAGS, values, strict=True) if value is None]
-        raise UserError(f"{', '.join(missing)} missing: a run of several processes needs --coordinator HOST:PORT, --processes N and "
-                        "--process I (or REIN_COORDINATOR, REIN_PROCESSES, REIN_PROCESS).")
+        raise UserError(f"{', '.join(missing)} missing: a run of several processes needs --coordinator HOST:PORT, "
+                        "--processes N and --process I (or REIN_COORDINATOR, REIN_PROCESSES, REIN_PROCESS).")
     try:
         count, index = int(values[1]), int(values[2])
     except ValueError:

@@ -123,7 +123,8 @@ class _Run:
         state, devices = self.placed.state, self.mesh.devices
         self._say(f"{trees.count(state.trainable):,} trainable and {trees.count(self.placed.frozen):,} frozen parameters; "
                   f"{devices.size} {devices.flat[0].device_kind} device(s), mesh {dict(self.mesh.shape)}, "
-                  f"compute {np.dtype(self.policy.compute).name}; backbone weights: {self.parts.weights.get('source', 'unknown')}")
+                  f"compute {np.dtype(self.policy.compute).name}; "
+                  f"backbone weights: {self.parts.weights.get('source', 'unknown')}")
         if step:
             self._say(f"resuming at step {step} of {self.chosen.steps}")
 
@@ -234,7 +235,8 @@ class _Run:
         results = self._evaluate(step) if self.chosen.eval_at_end else {}
         skipped = int(jax.device_get(self.placed.state.skipped))
         summary = {"steps": step, "skipped_steps": skipped, "compilations": self.compiled.count,
-                   "compile_seconds": round(self.compile_seconds, 2), "seconds_of_this_process": round(time.time() - self.started, 1),
+                   "compile_seconds": round(self.compile_seconds, 2),
+                   "seconds_of_this_process": round(time.time() - self.started, 1),
                    "trainable_parameters": trees.count(self.placed.state.trainable), "fingerprint": self.meta["fingerprint"],
                    "weights": dict(self.meta["weights"]), "evaluation": results}
         self.outputs.write_final(self.placed, summary)

@@ -106,7 +106,7 @@ class Clock:
 
 
 class Progress:
-    """The bar: step, loss, learning rate, images/s, share of time waiting for data, ETA. Plain lines where there is no terminal."""
+    """The bar: step, loss, learning rate, images/s, share of time waiting for data, ETA. Plain lines without a terminal."""
 
     def __init__(self, total: int, start: int, active: bool = True) -> None:
         self.active, self.total, self.tty = active, total, sys.stderr.isatty()

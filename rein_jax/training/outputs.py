@@ -73,8 +73,8 @@ class Outputs:
                 os.replace(partial, self.workdir / name)
             except OSError as error:
                 partial.unlink(missing_ok=True)
-                raise UserError(f"{self.workdir / name} could not be written ({error.strerror or error}); free some space and run "
-                                "the same command again.") from None
+                raise UserError(f"{self.workdir / name} could not be written ({error.strerror or error}); free some space and "
+                                "run the same command again.") from None
 
     def write_final(self, placed: Placed, summary: Mapping[str, Any]) -> None:
         """model.safetensors, results.json and report.html."""

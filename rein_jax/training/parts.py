@@ -32,5 +32,5 @@ class Parts:
     domains: Mapping[str, Any] = field(default_factory=dict)  # name -> source to evaluate on
     evaluation: Mapping[str, Any] = field(default_factory=dict)  # further keyword arguments of evaluation.evaluate
     fingerprint: str = ""  # of the training data: resuming on other data is refused
-    weights: Mapping[str, Any] = field(default_factory=dict)  # {"name", "source" (URL, file or "random"), "sha256"} of the backbone
+    weights: Mapping[str, Any] = field(default_factory=dict)  # of the backbone: "name", "source" (URL, file, "random"), "sha256"
     preprocessing: Mapping[str, Any] = field(default_factory=dict)  # for the model file: mean, std, window, ...

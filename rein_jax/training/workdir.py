@@ -54,7 +54,8 @@ def open_workdir(workdir: Path, config: Mapping[str, Any]) -> None:
             partial.write_text(text, encoding="utf-8")
             partial.replace(path)
         except OSError as error:
-            raise UserError(f"The workdir {workdir} cannot be written: {error.strerror or error}; choose another --workdir.") from None
+            raise UserError(f"The workdir {workdir} cannot be written ({error.strerror or error}); "
+                            "choose another --workdir.") from None
     distributed.barrier("workdir-open")
 
 

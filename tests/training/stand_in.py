@@ -32,8 +32,8 @@ class Body(nnx.Module):
 class Model(nnx.Module):
     """backbone/... frozen, head/... trained; dropout on the features when a key is given."""
 
-    def __init__(self, width: int = 8, depth: int = 3, classes: int = 4, rngs: nnx.Rngs | None = None):
-        rngs = rngs or nnx.Rngs(0)
+    def __init__(self, width: int, depth: int, rngs: nnx.Rngs, drop: float = 0.1, classes: int = 4):
+        self.drop = drop
         self.backbone = Body(width, depth, rngs)
         self.head = nnx.Linear(width, classes, rngs=rngs)
 
@@ -41,7 +41,8 @@ class Model(nnx.Module):
         image = batch["image"]
         x = (image.astype(jnp.float32) / 127.5 - 1).astype(self.head.kernel[...].dtype)
         x = self.backbone(x)
-        x = x * jax.random.bernoulli(key, 0.9, x.shape) / 0.9
+        if self.drop:
+            x = x * jax.random.bernoulli(key, 1 - self.drop, x.shape) / (1 - self.drop)
         logits = self.head(x).astype(jnp.float32)
         label = batch["label"].astype(jnp.int32)
         valid = label != 255
@@ -78,9 +79,9 @@ def _item(seed: int, index: int):
     return image, label
 
 
-def make_parts(config, *, bad=(), width: int = 8, depth: int = 3) -> Parts:
+def make_parts(config, *, bad=(), width: int = 8, depth: int = 3, drop: float = 0.1) -> Parts:
     """The Parts of a stand-in run; reads config["train"], config["lr"], config["seed"]."""
-    model = Model(width, depth, rngs=nnx.Rngs(config.get("seed", 0)))
+    model = Model(width, depth, nnx.Rngs(config.get("seed", 0)), drop)
     skeleton, trainable, frozen = trees.split(model, ("head/",))
     steps = config["train"]["steps"]
     schedule = optax.polynomial_schedule(config.get("lr", 0.05), 0.0, 0.9, steps)

@@ -1,0 +1,62 @@
+"""`rein train`: train a model from a config; the same command resumes."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from rein_jax import config_io
+from rein_jax.errors import UserError
+
+DESCRIPTION = """Train the model of a config file in a folder. If the folder holds a run of the same config, that run goes on
+where its newest checkpoint left it. Any key of the config can be overridden: --config.train.steps=2000."""
+EPILOG = """exit codes: 0 finished; 2 something to mend (one sentence says what); 75 stopped by SIGTERM or SIGINT after saving:
+run the same command again. Several processes: give --coordinator, --processes and --process to each, or run under SLURM or on a
+Cloud TPU slice, where they are found out (see scripts/cuda_train.sh and scripts/tpu_vm_train.sh)."""
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command's own options."""
+    parse = argparse.ArgumentParser("rein train", description=DESCRIPTION, epilog=EPILOG, allow_abbrev=False)
+    parse.add_argument("--config", required=True, metavar="FILE[:ARG]", help="config file, packaged config or config.json")
+    parse.add_argument("--workdir", required=True, type=Path, help="folder of the run: checkpoints, metrics, model, report")
+    parse.add_argument("--no-eval", action="store_true", help="no evaluation, during training or at its end")
+    parse.add_argument("--profile", metavar="FIRST:LAST", help="write a profiler trace of these steps, such as 10:15")
+    parse.add_argument("--steps", type=int, help="short for --config.train.steps")
+    parse.add_argument("--coordinator", metavar="HOST:PORT", help="address of process 0")
+    parse.add_argument("--processes", type=int, help="number of processes")
+    parse.add_argument("--process", type=int, help="number of this process, from 0")
+    return parse
+
+
+def overrides_of(options: argparse.Namespace) -> list[str]:
+    """Options that are short for config keys."""
+    short = []
+    if options.no_eval:
+        short += ["train.eval_every=0", "train.eval_at_end=false"]
+    if options.profile:
+        short.append(f"train.profile={options.profile}")
+    if options.steps is not None:
+        short.append(f"train.steps={options.steps}")
+    return short
+
+
+def main(argv: list[str]) -> int:
+    """Exit code of the command."""
+    overrides, rest = config_io.split_overrides(argv)
+    options = parser().parse_args(rest)
+    config = config_io.load(options.config, overrides + overrides_of(options))
+    from rein_jax.training import distributed
+    from rein_jax.training.guards import PREEMPTED, Preempted
+    from rein_jax.training.loop import train
+
+    several = distributed.join(options.coordinator, options.processes, options.process)
+    try:
+        train(config, options.workdir)
+    except Preempted:
+        return PREEMPTED
+    except UserError:
+        if several and not distributed.is_main():
+            return 2  # process 0 says it
+        raise
+    return 0

@@ -1,0 +1,187 @@
+"""Config files: finding and loading one, overriding its keys from the command line, and its form as JSON.
+
+A config is a Python file with `get_config(arg=None) -> ml_collections.ConfigDict`, named by path (`configs/x.py`), by path and
+argument (`configs/x.py:large`), or by its name among the packaged ones (`x`). A `config.json` of a workdir loads too.
+"""
+
+from __future__ import annotations
+
+import ast
+import difflib
+import importlib
+import importlib.util
+import inspect
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from rein_jax.errors import UserError
+from rein_jax.training.settings import defaults
+
+PREFIX = "--config."
+
+
+def load(name: str, overrides: Iterable[str] = ()) -> ConfigDict:
+    """The config `name` with the trainer's defaults filled in and `overrides` ("train.steps=100") applied, locked."""
+    if name.endswith(".json"):
+        config = from_json(_read_json(Path(name)))
+    else:
+        config = _call(*_module(name))
+    complete(config, defaults())
+    for override in overrides:
+        apply(config, override)
+    return config.lock()
+
+
+def complete(config: ConfigDict, values: Mapping[str, Any]) -> None:
+    """Set the keys that the config lacks, at any depth."""
+    with config.unlocked():
+        for key, value in values.items():
+            if key not in config:
+                config[key] = ConfigDict(value) if isinstance(value, Mapping) else value
+            elif isinstance(value, Mapping) and isinstance(config[key], ConfigDict):
+                complete(config[key], value)
+
+
+def split_overrides(argv: Sequence[str]) -> tuple[list[str], list[str]]:
+    """(overrides without their prefix, other arguments): "--config.a.b=1" and "--config.a.b 1" are both understood."""
+    overrides, rest, items = [], [], iter(argv)
+    for item in items:
+        if not item.startswith(PREFIX):
+            rest.append(item)
+            continue
+        if "=" not in item:
+            value = next(items, None)
+            if value is None:
+                raise UserError(f"{item} needs a value: {item}=VALUE.")
+            item = f"{item}={value}"
+        overrides.append(item[len(PREFIX):])
+    return overrides, rest
+
+
+def apply(config: ConfigDict, override: str) -> None:
+    """Set one key, "train.steps=100"; an unknown key or a value of another type is a UserError that names it."""
+    path, equals, text = override.partition("=")
+    if not equals:
+        raise UserError(f"The override {override!r} needs the form KEY=VALUE.")
+    section, keys = config, path.split(".")
+    for depth, key in enumerate(keys):
+        if not isinstance(section, ConfigDict) or key not in section:
+            raise _unknown(path, ".".join(keys[:depth]), key, section)
+        if depth < len(keys) - 1:
+            section = section[key]
+    value = _value(path, section[keys[-1]], text)
+    with section.unlocked(), section.ignore_type():
+        section[keys[-1]] = value
+
+
+def _unknown(path: str, prefix: str, key: str, section: Any) -> UserError:
+    if not isinstance(section, ConfigDict):
+        return UserError(f"Unknown config key {path!r}: {prefix!r} is a value, not a section.")
+    close = difflib.get_close_matches(key, list(section), n=1)
+    full = [f"{prefix}.{name}" if prefix else name for name in (close or sorted(section))]
+    return UserError(f"Unknown config key {path!r}. " + (f"Did you mean {full[0]!r}?" if close else f"Known: {', '.join(full)}."))
+
+
+def _value(path: str, old: Any, text: str) -> Any:
+    """The text as a value of the same type as the old one; a key that holds None takes any literal or a text."""
+    if isinstance(old, ConfigDict):
+        keys = ", ".join(f"{path}.{key}" for key in sorted(old))
+        raise UserError(f"The config key {path!r} is a section; set one of its keys: {keys}.")
+    if isinstance(old, str):
+        return text
+    if isinstance(old, bool):
+        if text.lower() not in ("true", "false", "1", "0"):
+            raise UserError(f"The config key {path!r} needs true or false, not {text!r}.")
+        return text.lower() in ("true", "1")
+    try:
+        new = ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        new = text
+    if old is None or (isinstance(old, float) and type(new) is int):
+        return new if old is None else float(new)
+    if isinstance(old, (tuple, list)):
+        if not isinstance(new, (tuple, list)):
+            new = tuple(part.strip() for part in text.split(",")) if isinstance(new, str) else (new,)
+        return type(old)(new)
+    if type(new) is not type(old):
+        raise UserError(f"The config key {path!r} needs a value of type {type(old).__name__}, such as {old!r}, not {text!r}.")
+    return new
+
+
+def _module(name: str) -> tuple[Any, str | None]:
+    """(module of a config file, its argument)."""
+    path, _, argument = name.partition(":")
+    file = Path(path)
+    try:
+        if file.suffix == ".py" and file.exists():
+            spec = importlib.util.spec_from_file_location(f"rein_config_{file.stem}", file)
+            module = importlib.util.module_from_spec(spec)
+            spec.loader.exec_module(module)
+        else:
+            module = importlib.import_module(f"configs.{_packaged(path)}")
+    except SyntaxError as error:
+        raise UserError(f"The config {path} is not valid Python: {error.msg} (line {error.lineno}).") from None
+    if not callable(getattr(module, "get_config", None)):
+        raise UserError(f"The config {path} has no function get_config(arg=None).")
+    return module, argument or None
+
+
+def _packaged(path: str) -> str:
+    """The name below the package `configs` of "x", "configs.x" or "configs/x.py"."""
+    stem = path.removesuffix(".py").replace("/", ".").removeprefix("configs.")
+    names = packaged()
+    if stem not in names:
+        close = difflib.get_close_matches(stem, names, n=1)
+        raise UserError(f"There is no config {path!r}." + (f" Did you mean configs/{close[0].replace('.', '/')}.py?" if close else
+                        f" Known: {', '.join(names)}."))
+    return stem
+
+
+def packaged() -> list[str]:
+    """Names of the configs that come with the package."""
+    import configs
+
+    root = Path(configs.__file__).parent
+    files = (path.relative_to(root).with_suffix("") for path in root.rglob("*.py") if not path.name.startswith("_"))
+    return sorted(".".join(path.parts) for path in files)
+
+
+def _call(module: Any, argument: str | None) -> ConfigDict:
+    """get_config with or without the argument."""
+    takes = inspect.signature(module.get_config).parameters
+    if argument is not None and not takes:
+        raise UserError(f"The config {module.__name__.removeprefix('rein_config_')} takes no argument, {argument!r} was given.")
+    required = [p for p in takes.values() if p.default is inspect.Parameter.empty]
+    config = module.get_config(argument) if argument is not None or required else module.get_config()
+    if not isinstance(config, ConfigDict):
+        raise UserError(f"get_config of {module.__name__} returns {type(config).__name__}, not a ConfigDict.")
+    return config
+
+
+def to_json(config: ConfigDict | Mapping[str, Any]) -> str:
+    """JSON text with sorted keys; tuples become lists."""
+    plain = config.to_dict() if isinstance(config, ConfigDict) else config
+    return json.dumps(plain, indent=1, sort_keys=True)
+
+
+def from_json(plain: Mapping[str, Any]) -> ConfigDict:
+    """The config of a `config.json` or a model file's metadata; lists become tuples."""
+    def back(value: Any) -> Any:
+        if isinstance(value, Mapping):
+            return {key: back(item) for key, item in value.items()}
+        return tuple(back(item) for item in value) if isinstance(value, list) else value
+
+    return ConfigDict(back(plain))
+
+
+def _read_json(path: Path) -> dict:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"There is no config file {path}.") from None
+    except json.JSONDecodeError as error:
+        raise UserError(f"{path} is not valid JSON ({error}).") from None
