@@ -81,7 +81,8 @@ def eval_images(
 
     `image` is uint8 RGB at the size of the protocol; `label` uint8 at the size of its file, or None where the source has none;
     `original_size` the (height, width) that scores are resized to. Process p reads elements p, p + n, p + 2n, ...; `start`
-    leaves out the elements below it. At most `threads + prefetch` images are held.
+    leaves out the elements below it; a source with policy="skip" leaves out unreadable files. At most `threads + prefetch`
+    images are held.
     """
     if start < 0 or not 0 <= process_index < process_count:
         raise DataError(f"process {process_index} of {process_count} from image {start}: count processes and images from 0.")
@@ -99,11 +100,24 @@ class Look(grain.transforms.Map):
     def __init__(self, source: Any, protocol: Protocol):
         self.source, self.protocol = source, protocol
 
-    def map(self, i: int) -> dict[str, Any]:
-        example = read(self.source, int(i))
-        image, label = self.protocol.apply(example["image"], example.get("label"), self.source)
+    def map(self, i: int) -> dict[str, Any] | None:
+        example = self._read(int(i))
+        if example is None:
+            return None  # Grain leaves it out
+        labelled = example["label"] if getattr(self.source, "has_labels", True) else None
+        image, label = self.protocol.apply(example["image"], labelled, self.source)
         size = example["image"].shape[:2] if label is None else label.shape
         return {"image": image, "label": label, "name": example["name"], "index": int(i), "original_size": tuple(size)}
+
+    def _read(self, i: int) -> dict[str, Any] | None:
+        """Element i, or None if the source's policy is to skip files that do not fit (training takes another one instead)."""
+        if getattr(self.source, "policy", "raise") != "skip":
+            return read(self.source, i)
+        try:
+            return self.source.read(i)
+        except DataError as error:
+            self.source.problems[self.source.entry_name(i)] = str(error)
+            return None
 
 
 class Batches:

@@ -50,7 +50,7 @@ class Protocol:
     def apply(self, image: np.ndarray, label: np.ndarray | None, source: Any) -> tuple[np.ndarray, np.ndarray | None]:
         """Resized uint8 image and the label it is compared with. `source` tells the data set and whether it is halved already."""
         dataset = getattr(source, "name", str(source))
-        if self._halves(dataset) and not getattr(source, "halved", False):
+        if self._halves(dataset) and "half size" not in getattr(source, "found", ""):
             image, label = halve(image, label)
         box = self.box(dataset)
         if box is not None:

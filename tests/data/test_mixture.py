@@ -179,7 +179,7 @@ def test_eval_images_come_in_order_resized_with_the_label_of_the_file():
     np.testing.assert_array_equal(seen[3]["label"], source[3]["label"])
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=5, deadline=None)
 @given(st.integers(0, 12), st.integers(1, 4), st.integers(0, 12))
 def test_eval_images_are_shared_out_once(length, processes, start):
     seen = []
@@ -192,12 +192,24 @@ def test_eval_images_are_shared_out_once(length, processes, start):
 
 
 def test_eval_images_without_labels():
-    class Unlabelled(Blocks):
-        def __getitem__(self, i):
-            return {**super().__getitem__(i), "label": None}
-
-    example = next(eval_images(Unlabelled("a", 1), threads=1))
+    source = Blocks("a", 1)
+    source.has_labels = False
+    example = next(eval_images(source, threads=1))
     assert example["label"] is None and example["original_size"] == (40, 56)
+
+
+def test_eval_leaves_skipped_files_out_and_lists_them():
+    class Skipping(Blocks):
+        policy, problems = "skip", {}
+        read = Blocks.__getitem__
+
+        def entry_name(self, i):
+            return f"a/{i}"
+
+    source = Skipping("a", 4, broken=(2,))
+    with eval_images(source, threads=1) as images:
+        assert [example["index"] for example in images] == [0, 1, 3]
+    assert source.problems == {"a/2": "a/2.png is truncated: copy it again."}
 
 
 def test_a_closed_loader_ends_and_sources_pickle():

@@ -14,7 +14,7 @@ from data_pipelines.protocols import PROTOCOLS, halve, protocol
 
 class Named:
     def __init__(self, name, halved=False):
-        self.name, self.halved = name, halved
+        self.name, self.found = name, "Mapillary pictures of half size" if halved else "Mapillary folders"
 
 
 def size_of(name, dataset, height, width, halved=False):
