@@ -1,0 +1,58 @@
+"""Sun, sky and ambient light of one picture: what changes with the style while the scene stays."""
+
+from __future__ import annotations
+
+import numpy as np
+
+
+class Light:
+    """Light of one picture.
+
+    `on(normal)` is the RGB gain of a surface; `cast` is the ground shadow of a point per metre of its height;
+    `sun_power` is 0 under a closed sky and up to about 1 in full sun; `lit_windows` is the share of windows with light on.
+    """
+
+    def __init__(self, style: str, rng: np.random.Generator):
+        closed = {"clear": 0.35, "city": 0.25}.get(style, 1.0)
+        cloudy, elevation, azimuth = rng.random() < closed, np.radians(rng.uniform(22, 68)), rng.uniform(-np.pi, np.pi)
+        warm = rng.random() * (1.4 - elevation)
+        self.cloudy, self.style = bool(cloudy), style
+        self.sun_power = 0.0 if cloudy else float(rng.uniform(0.5, 1.0))
+        flat = np.array([np.sin(azimuth), 0, np.cos(azimuth)])
+        self.sun = flat * np.cos(elevation) + [0, np.sin(elevation), 0]
+        self.cast = -flat / np.tan(elevation)
+        self.azimuth, self.elevation = float(azimuth), float(elevation)
+        self.sun_colour = np.array([1.0, 0.97 - 0.1 * warm, 0.92 - 0.28 * warm])
+        self.sky_colour = np.array([0.96, 1.0, 1.04]) if cloudy else np.array([0.88, 0.98, 1.12])
+        self.ambient = float(rng.uniform(0.66, 0.8)) if cloudy else float(rng.uniform(0.45, 0.62))
+        self.lit_windows = float(rng.uniform(0.15, 0.5)) if style == "night" else 0.0
+
+    def on(self, normal) -> np.ndarray:
+        """RGB gain [3] of a surface with a unit normal."""
+        x, y, z = normal
+        sun = max(0.0, x * self.sun[0] + y * self.sun[1] + z * self.sun[2])
+        return self.sky_colour * (self.ambient * (1 + 0.28 * y - 0.1 * z * (1 - self.sun_power))) + self.sun_colour * (0.75 * self.sun_power * sun)
+
+    def sky_picture(self, clouds: np.ndarray, height: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """Sky [h, w, 3] float32 from cloud noise [h, w] and rows above the horizon [h] as a share of the image (0 at it)."""
+        zenith, horizon, cloud = self._sky_colours(rng)
+        cover = rng.normal(1.4, 0.5) if self.cloudy else rng.normal(-0.4, 0.8)
+        rise = np.clip(height, 0, 0.7)[:, None, None] / 0.7
+        base = horizon + (zenith - horizon) * np.sqrt(rise)
+        amount = np.clip((clouds + cover) * 0.8, 0, 1)[..., None] * np.clip(rise * 6, 0.25, 1)
+        relief = 1 - 0.13 * np.clip(clouds[..., None] + 0.3 * cover, 0, 2) * (1.0 if self.cloudy else 0.7)
+        return (base + (cloud * relief - base) * amount).astype(np.float32)
+
+    def _sky_colours(self, rng: np.random.Generator):
+        bright = rng.uniform(0.85, 1.1)
+        if self.style == "night":
+            glow = rng.random()
+            zenith = np.array([10, 12, 22]) + 10 * rng.random(3)
+            return zenith, zenith + np.array([34, 26, 22]) * glow, zenith + np.array([26, 21, 20]) * glow
+        if self.cloudy:
+            grey = rng.uniform(170, 240)
+            tint = rng.normal(0, 3, 3) + [-3, 0, 4]
+            return grey * 0.92 + tint, grey + 8 + tint, grey * rng.uniform(0.88, 1.08) + tint
+        blue = np.array([rng.uniform(60, 120), rng.uniform(120, 165), rng.uniform(190, 235)])
+        haze = blue * 0.4 + np.array([225, 228, 230]) * 0.6
+        return blue * bright, np.minimum(haze * bright, 250), np.array([244, 243, 240]) * min(bright, 1.02)

@@ -1,0 +1,75 @@
+"""The source `streets`: element i is a street, fully determined by seed, split, style and i."""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import json
+
+import numpy as np
+
+from data_pipelines.errors import DataError
+from data_pipelines.labels import CITYSCAPES
+from data_pipelines.streets.render import render
+from data_pipelines.streets.stage import set_stage
+from data_pipelines.streets.world import sample_scene
+
+STYLES = ("clear", "night", "fog", "rain", "snow", "city")
+SPLITS = {"train": 1, "val": 2, "test": 3}
+LENGTHS = {"train": 2000, "val": 200, "test": 200}
+VERSION = 1  # raised with every change of the pictures, so that caches and resumed runs notice
+
+
+class Streets:
+    """Street scenes with exact labels of the 19 Cityscapes classes (255 = void)."""
+
+    name = "streets"
+    classes = CITYSCAPES
+
+    def __init__(self, style: str = "clear", split: str = "train", length: int | None = None, size: tuple[int, int] = (256, 512), seed: int = 0):
+        _check("style", style, STYLES)
+        _check("split", split, SPLITS)
+        length = LENGTHS[split] if length is None else length
+        if not isinstance(length, (int, np.integer)) or length < 1:
+            raise DataError(f"streets: length must be a positive whole number, not {length!r}.")
+        if len(tuple(size)) != 2 or min(size) < 32 or any(int(n) != n for n in size):
+            raise DataError(f"streets: size must be (height, width) in pixels, each at least 32, not {size!r}.")
+        if not isinstance(seed, (int, np.integer)) or seed < 0:
+            raise DataError(f"streets: seed must be a whole number, 0 or more, not {seed!r}.")
+        self.style, self.split, self.length, self.seed = style, split, int(length), int(seed)
+        self.size = (int(size[0]), int(size[1]))
+
+    @property
+    def domain(self) -> str:
+        return self.style
+
+    def __len__(self) -> int:
+        return self.length
+
+    def __getitem__(self, index: int) -> dict:
+        index = int(index)
+        if not 0 <= index < self.length:
+            raise IndexError(f"streets: element {index} of {self.length}.")
+        world = "city" if self.style == "city" else "town"
+        key = [self.seed, SPLITS[self.split], ("town", "city").index(world), index]
+        layout, paint = _generator(*key, 0), _generator(*key, 1)
+        look = _generator(*key, 2, STYLES.index(self.style))
+        scene = sample_scene(layout, world, self.size)
+        image, label = render(scene, set_stage(layout, scene), self.style, self.size, paint, look)
+        return {"image": image, "label": label, "name": f"{self.split}_{self.style}_{self.seed}_{index:06d}"}
+
+    def fingerprint(self) -> str:
+        """Digest of everything that decides the elements."""
+        facts = [VERSION, self.style, self.split, self.length, self.size, self.seed]
+        return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
+
+
+def _generator(*key: int) -> np.random.Generator:
+    return np.random.Generator(np.random.Philox(np.random.SeedSequence(key)))
+
+
+def _check(what: str, value: str, known) -> None:
+    if value not in known:
+        close = difflib.get_close_matches(str(value), list(known), n=1)
+        hint = f" Did you mean {close[0]!r}?" if close else ""
+        raise DataError(f"streets: unknown {what} {value!r}.{hint} Known: {', '.join(known)}.")

@@ -1,0 +1,153 @@
+"""The random world: which street, what stands along it and what moves on it. Nothing here depends on weather.
+
+Street coordinates: `u` metres to the right of the road's middle, `s` metres ahead of the camera along the road.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from data_pipelines.streets.camera import Camera
+
+
+@dataclass
+class Scene:
+    """One street: geometry, markings, colours, and the camera. Things on it are added by `streets.stage`."""
+
+    camera: Camera
+    world: str
+    mirrored: bool
+    bend: float  # 1 / m: curvature of the road
+    left: float
+    right: float
+    ego: float
+    lanes: list[tuple[float, int]]  # middle and direction (+1 away from the camera) of every lane
+    parking: dict[int, float]  # width of the parking lane on each side, 0 without
+    walk: dict[int, float]
+    verge: dict[int, float]
+    paved: dict[int, bool]
+    zone: dict[int, str]
+    junction: tuple[float, float] | None
+    arms: tuple[int, ...]
+    colours: dict[str, np.ndarray]
+    bonnet: float
+    lines: list = field(default_factory=list)
+    dash: tuple[float, float] = (3.0, 9.0)
+    phase: float = 0.0
+    rails: list[float] = field(default_factory=list)
+    crossings: list[tuple[float, float]] = field(default_factory=list)
+    stops: list[tuple[float, float]] = field(default_factory=list)
+    arrows: list = field(default_factory=list)
+    patches: list = field(default_factory=list)
+    manholes: list = field(default_factory=list)
+
+    def points(self, u, s, y: float = 0.0) -> np.ndarray:
+        """World points [..., 3] of street coordinates."""
+        u, s = np.broadcast_arrays(np.asarray(u, float), np.asarray(s, float))
+        return np.stack([u + 0.5 * self.bend * s * s, np.full(u.shape, y), s], axis=-1)
+
+    def heading(self, s: float) -> float:
+        return float(np.arctan(self.bend * s))
+
+    def edge(self, side: int) -> float:
+        return self.right if side > 0 else self.left
+
+    def free(self, s: float, margin: float = 3.0) -> bool:
+        """Whether a place along the street is clear of the junction."""
+        return self.junction is None or not self.junction[0] - margin < s < self.junction[1] + margin
+
+
+ZONES = {
+    "town": (("downtown", "residential", "park", "works", "open"), (0.42, 0.27, 0.12, 0.1, 0.09)),
+    "city": (("downtown", "residential", "park", "works", "open"), (0.62, 0.08, 0.12, 0.1, 0.08)),
+}
+
+
+def sample_camera(rng: np.random.Generator, world: str, ego: float, size: tuple[int, int]) -> Camera:
+    """Camera of a passenger car, or of a higher vehicle with a wider lens in the other city."""
+    h, w = size
+    if world == "city":
+        height, field_of_view, pitch = rng.uniform(1.7, 2.7), rng.uniform(66, 88), rng.normal(0.09, 0.025)
+    else:
+        height, field_of_view, pitch = rng.uniform(1.15, 1.75), rng.uniform(42, 66), rng.normal(0.02, 0.025)
+    focal = 0.5 * max(w, 1.5 * h) / np.tan(np.radians(field_of_view) / 2)
+    return Camera(ego, height, rng.normal(0, 0.035), pitch, rng.normal(0, 0.008), focal, (w / 2 - 0.5, h / 2 - 0.5))
+
+
+def sample_scene(rng: np.random.Generator, world: str, size: tuple[int, int]) -> Scene:
+    """The street itself: lanes, sides, markings and colours."""
+    forward, backward = int(rng.choice([1, 2, 3], p=[0.6, 0.3, 0.1])), int(rng.choice([0, 1, 2], p=[0.15, 0.65, 0.2]))
+    lane = rng.uniform(2.8, 3.7)
+    zone = {side: str(rng.choice(ZONES[world][0], p=ZONES[world][1])) for side in (-1, 1)}
+    if rng.random() < 0.6:
+        zone[-1] = zone[1]
+    parking = {side: float((rng.random() < {"downtown": 0.62, "residential": 0.62}.get(zone[side], 0.2)) * rng.uniform(2.0, 2.4)) for side in (-1, 1)}
+    total = (forward + backward) * lane + parking[-1] + parking[1]
+    left, right = -total / 2, total / 2
+    start = left + parking[-1]
+    lanes = [(start + (k + 0.5) * lane, -1 if k < backward else 1) for k in range(forward + backward)]
+    ego = lanes[int(rng.integers(backward, backward + forward))][0] + rng.normal(0, 0.15)
+    walk, verge, paved = {}, {}, {}
+    for side in (-1, 1):
+        bare = zone[side] == "open" and rng.random() < 0.6
+        walk[side] = 0.0 if bare else float(rng.uniform(1.8, 5.5) if zone[side] == "downtown" else rng.uniform(1.5, 3.2))
+        verge[side] = float(rng.uniform(1.0, 2.2)) if walk[side] > 2.8 and rng.random() < 0.25 else 0.0
+        paved[side] = zone[side] == "downtown" or (zone[side] == "works" and rng.random() < 0.5)
+        walk[side] += verge[side]
+    has_junction = rng.random() < 0.5
+    s0 = rng.uniform(9, 48)
+    junction = (s0, s0 + rng.uniform(6, 13)) if has_junction else None
+    arms = ((-1, 1), (-1,), (1,))[rng.choice(3, p=[0.5, 0.25, 0.25])] if has_junction else ()
+    scene = Scene(sample_camera(rng, world, ego, size), world, bool(rng.random() < 0.3), float(rng.normal(0, 0.0016)), left, right, ego, lanes, parking,
+                  walk, verge, paved, zone, junction, arms, _colours(rng, world), float(rng.uniform(0.03, 0.12)) if rng.random() < 0.12 else 0.0)
+    _mark(rng, scene, lane, backward, start)
+    _wear(rng, scene)
+    return scene
+
+
+def _colours(rng: np.random.Generator, world: str) -> dict[str, np.ndarray]:
+    tint = rng.normal(0, 4, 3)
+    asphalt = np.full(3, rng.uniform(135, 185) if world == "city" else rng.uniform(80, 138)) + tint + (np.array([8, 3, -6]) if world == "city" else 0)
+    paving = np.array([(168, 164, 158), (150, 144, 138), (176, 150, 128), (138, 140, 142), (190, 182, 168)][rng.integers(5)]) * rng.uniform(0.75, 1.08)
+    soil = np.array([(104, 122, 62), (92, 108, 56), (124, 128, 74), (140, 124, 88), (112, 98, 72)][rng.choice(5, p=[0.35, 0.3, 0.15, 0.12, 0.08])]) * rng.uniform(0.75, 1.1)
+    if world == "city" and rng.random() < 0.5:
+        soil = np.array([176, 150, 112]) * rng.uniform(0.8, 1.1)
+    return {"road": asphalt, "paving": paving + tint, "soil": soil, "kerb": paving * 0.5 + rng.uniform(70, 105), "paint": np.full(3, rng.uniform(165, 240)) + [2, 1, -4]}
+
+
+def _mark(rng: np.random.Generator, scene: Scene, lane: float, backward: int, start: float) -> None:
+    """Lines, crossings, stop lines, arrows and tram rails."""
+    if rng.random() < 0.18 and len(scene.lanes) <= 2:
+        marked = False
+    else:
+        marked = True
+    yellow = np.array([206, 168, 60]) if rng.random() < (0.75 if scene.world == "city" else 0.15) else scene.colours["paint"]
+    scene.dash, scene.phase = ((3.0, 9.0), (1.5, 4.5), (4.0, 12.0), (2.0, 6.0))[rng.integers(4)], float(rng.uniform(-6, 3))
+    middle = str(rng.choice(["dash", "solid", "double"]))
+    for k in range(1, len(scene.lanes)):
+        if marked:
+            scene.lines.append((start + k * lane, middle if k == backward else "dash", yellow if k == backward else scene.colours["paint"]))
+    for side in (-1, 1):
+        if marked and rng.random() < (0.3 if scene.walk[side] else 0.95):
+            scene.lines.append((scene.edge(side) - side * (scene.parking[side] + 0.2), "solid", yellow if side < 0 and rng.random() < 0.3 else scene.colours["paint"]))
+    if scene.junction and rng.random() < 0.65:
+        scene.crossings.append((scene.junction[0] - 4.2, 2.8))
+        scene.stops += [(u, scene.junction[0] - 5.6) for u, way in scene.lanes if way > 0]
+    elif not scene.junction and rng.random() < 0.22:
+        scene.crossings.append((float(rng.uniform(6, 30)), 3.2))
+    if marked and rng.random() < 0.3:
+        scene.arrows = [(u, float(rng.uniform(5, 20)), int(rng.integers(-1, 2))) for u, way in scene.lanes if way > 0]
+    if rng.random() < 0.16:
+        track = scene.lanes[int(rng.integers(len(scene.lanes)))][0]
+        scene.rails = [track - 0.72, track + 0.72]
+
+
+def _wear(rng: np.random.Generator, scene: Scene) -> None:
+    count = int(rng.integers(0, 7))
+    for u, s, wide, long, tone in zip(rng.uniform(scene.left, scene.right - 1, count), rng.uniform(2, 35, count), rng.uniform(0.4, 2.5, count),
+                                      rng.uniform(1, 9, count), rng.uniform(0.78, 1.15, count), strict=True):
+        scene.patches.append((u, s, min(wide, scene.right - u), long, tone))
+    for _ in range(int(rng.integers(0, 4))):
+        scene.manholes.append((rng.uniform(scene.left + 0.6, scene.right - 0.6), rng.uniform(4, 25)))
