@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import mmap
+import os
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -11,6 +13,20 @@ from typing import Any
 import numpy as np
 
 from rein_jax.errors import UserError
+
+
+class Mapped:
+    """A file's bytes, mapped read-only into memory: `data` is a uint8 array."""
+
+    def __init__(self, path: Path):
+        with path.open("rb") as file:
+            self.pages = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) if os.fstat(file.fileno()).st_size else None
+        self.data = np.frombuffer(b"" if self.pages is None else self.pages, np.uint8)
+
+    def release(self) -> None:
+        """Drops the pages that were read so far from this process; they stay readable."""
+        if self.pages is not None and hasattr(mmap, "MADV_DONTNEED"):
+            self.pages.madvise(mmap.MADV_DONTNEED)
 
 
 @dataclass(frozen=True)
@@ -35,6 +51,12 @@ class Checkpoint(Mapping):
     entries: dict[str, Entry]
     wrapper: str = ""
     metadata: dict[str, str] = field(default_factory=dict)
+    mapped: Mapped | None = None
+
+    def release(self) -> None:
+        """Gives the memory of what was read back to the system (it is read again from the file where it is needed)."""
+        if self.mapped is not None:
+            self.mapped.release()
 
     def __getitem__(self, name: str) -> np.ndarray:
         return self.entries[name].read()

@@ -14,8 +14,7 @@ import ml_dtypes
 import numpy as np
 
 from rein_jax.errors import UserError
-from rein_jax.weights.checkpoint import Checkpoint, Entry
-from rein_jax.weights.safetensors_file import memory_map
+from rein_jax.weights.checkpoint import Checkpoint, Entry, Mapped
 
 # TensorProto.DataType -> dtype, and the field that holds the values when they are not in raw_data.
 _DTYPES = {1: np.float32, 2: np.uint8, 3: np.int8, 4: np.uint16, 5: np.int16, 6: np.int32, 7: np.int64, 9: np.bool_,
@@ -30,7 +29,8 @@ _DIMS, _TYPE, _INT32, _INT64, _NAME, _RAW, _LOCATION = 1, 2, 5, 7, 8, 9, 14  # T
 def read_onnx(path: Path) -> Checkpoint:
     """The initialisers of the graph by name; transposed anonymous ones get the name and layout of their Linear back."""
     path = Path(path)
-    data = memory_map(path)
+    mapped = Mapped(path)
+    data = mapped.data
     try:
         graphs = [span for field, span in _messages(data, 0, len(data)) if field == _GRAPH]
         if not graphs:
@@ -40,7 +40,7 @@ def read_onnx(path: Path) -> Checkpoint:
         raise UserError(f"{path} is a damaged .onnx file ({error}).") from None
     if not entries:
         raise UserError(f"{path} holds no weights.")
-    return Checkpoint(path, "ONNX model", _named(entries, nodes))
+    return Checkpoint(path, "ONNX model", _named(entries, nodes), mapped=mapped)
 
 
 def _graph(data: np.ndarray, first: int, last: int) -> tuple[dict[str, Entry], list[dict]]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import mmap
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,7 +12,7 @@ import ml_dtypes
 import numpy as np
 
 from rein_jax.errors import UserError
-from rein_jax.weights.checkpoint import Checkpoint, Entry
+from rein_jax.weights.checkpoint import Checkpoint, Entry, Mapped
 
 DTYPES = {
     "F64": np.float64, "F32": np.float32, "F16": np.float16, "BF16": ml_dtypes.bfloat16,
@@ -40,17 +39,9 @@ def read_safetensors(path: Path) -> Checkpoint:
             raise ValueError(f"it should be {start + end} bytes long and is {size}")
     except (ValueError, TypeError, KeyError, RecursionError, AttributeError) as error:
         raise UserError(f"{path} is a damaged .safetensors file ({error}); download or copy it again.") from None
-    mapped = memory_map(path)
-    entries = {name: _entry(mapped, start, spec) for name, spec in header.items()}
-    return Checkpoint(path, "safetensors", entries, metadata={str(k): str(v) for k, v in metadata.items()})
-
-
-def memory_map(path: Path) -> np.ndarray:
-    """The file's bytes, mapped read-only (an empty array for an empty file)."""
-    with path.open("rb") as file:
-        if os.fstat(file.fileno()).st_size == 0:
-            return np.zeros(0, np.uint8)
-        return np.frombuffer(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ), np.uint8)
+    mapped = Mapped(path)
+    entries = {name: _entry(mapped.data, start, spec) for name, spec in header.items()}
+    return Checkpoint(path, "safetensors", entries, metadata={str(k): str(v) for k, v in metadata.items()}, mapped=mapped)
 
 
 def _unique(pairs):

@@ -15,8 +15,7 @@ from typing import Any
 import numpy as np
 
 from rein_jax.errors import UserError
-from rein_jax.weights.checkpoint import Checkpoint, Entry
-from rein_jax.weights.safetensors_file import memory_map
+from rein_jax.weights.checkpoint import Checkpoint, Entry, Mapped
 from rein_jax.weights.torch_pickle import LARGEST, Inert, StorageRef, TensorRef, unpickle
 
 # Nested dictionaries that hold the weights, the preferred one first; the others of a file are not looked at.
@@ -37,9 +36,9 @@ def read_torch(path: Path, archive: zipfile.ZipFile) -> Checkpoint:
     top = unpickle(pickled, str(path))
     script = f"{root}/constants.pkl" in records
     tensors, wrapper = find_tensors(top, path)
-    mapped = memory_map(path)
-    entries = {name: _entry(path, name, ref, records, root, mapped) for name, ref in tensors.items()}
-    return Checkpoint(path, "TorchScript archive" if script else "PyTorch file", entries, wrapper)
+    mapped = Mapped(path)
+    entries = {name: _entry(path, name, ref, records, root, mapped.data) for name, ref in tensors.items()}
+    return Checkpoint(path, "TorchScript archive" if script else "PyTorch file", entries, wrapper, mapped=mapped)
 
 
 def _records(path: Path, archive: zipfile.ZipFile) -> tuple[dict[str, tuple[int, int]], str]:
@@ -68,7 +67,7 @@ def _records(path: Path, archive: zipfile.ZipFile) -> tuple[dict[str, tuple[int,
         end, last = start + length, name
     roots = [name.removesuffix("/data.pkl") for name in records if name.endswith("/data.pkl") and name.count("/") == 1]
     if len(roots) != 1:
-        raise UserError(f"{path} is a zip file but not one of PyTorch's ({len(roots)} data.pkl in it); give the checkpoint itself.")
+        raise UserError(f"{path} is a zip file but not one of PyTorch's ({len(roots)} data.pkl); give the checkpoint itself.")
     return records, roots[0]
 
 

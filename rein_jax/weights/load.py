@@ -1,0 +1,238 @@
+"""Strict loading: every array of the file has a place or an excuse, every parameter gets exactly one value.
+
+The plan (which array goes where, with which change of axes or resolution) is made and checked from names and shapes alone;
+then each array is read once from the mapped file straight into its place, so the peak is the parameters themselves.
+"""
+
+from __future__ import annotations
+
+import importlib
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from rein_jax.errors import UserError
+from rein_jax.weights.checkpoint import Checkpoint, as_checkpoint
+from rein_jax.weights.hooks import HOOKS, Fit
+from rein_jax.weights.identify import identify, pretty
+from rein_jax.weights.rules import LAYOUTS, Placement, Rule, part_of, place
+
+Format = tuple[Sequence[Rule], Sequence[str]]
+_RELEASE = 64 << 20  # bytes read between two releases of mapped memory
+
+
+@dataclass
+class Summary:
+    """What loading did. `str()` is one line, `details()` lists names."""
+
+    path: str
+    kind: str
+    scheme: str = ""
+    wrapper: str = ""
+    prefix: str = ""
+    loaded: list[str] = field(default_factory=list)
+    resized: list[str] = field(default_factory=list)
+    skipped: list[str] = field(default_factory=list)
+    other_parts: list[str] = field(default_factory=list)
+
+    def __str__(self) -> str:
+        opened = f", opened at {'.'.join(filter(None, [self.wrapper, self.prefix.rstrip('.')]))!r}" if self.wrapper or self.prefix else ""
+        parts = f", {len(self.other_parts)} of other parts of the file" if self.other_parts else ""
+        names = f" in {self.scheme} names" if self.scheme else ""
+        return (f"{self.path} ({self.kind}{names}{opened}): {len(self.loaded)} arrays loaded, {len(self.resized)} of them resized, "
+                f"{len(self.skipped)} skipped by design{parts}.")
+
+    def details(self) -> str:
+        """The line and every name, grouped."""
+        lines = [str(self)]
+        for title in ("resized", "skipped", "other_parts", "loaded"):
+            lines += [f"{title.replace('_', ' ')}: {name}" for name in getattr(self, title)]
+        return "\n".join(lines)
+
+
+def load_backbone(
+    path: str | Path | Mapping[str, Any], name: str, shapes: Mapping[str, Any], *, fit: Fit | None = None, config: Any = None
+) -> tuple[dict[str, np.ndarray], Summary]:
+    """Values of `backbone/...` for a registered backbone, from a file in any naming scheme its module knows.
+
+    shapes: {flat name: anything with .shape and .dtype}. Raises UserError naming the file, what it looks like and what the
+    config asks for when they do not belong together.
+    """
+    from rein_jax.backbones import BACKBONES
+    from rein_jax.registry import unknown
+
+    if name not in BACKBONES:
+        raise unknown(name, BACKBONES, "backbone")
+    module = importlib.import_module(BACKBONES[name].partition(":")[0])
+    formats = module.formats(config if config is not None else name) if hasattr(module, "formats") else formats_of(module)
+    checkpoint = as_checkpoint(path)
+    scheme, prefix = choose(checkpoint, formats)
+    rules, skip = formats[scheme]
+    values, summary = load_into(shapes, checkpoint, rules, skip, prefix=prefix, fit=fit or Fit(), asked=name)
+    summary.scheme = scheme
+    return values, summary
+
+
+def formats_of(module: Any) -> dict[str, Format]:
+    """The naming schemes of a backbone's module."""
+    return module.FORMATS if hasattr(module, "FORMATS") else {"official": (module.RULES, module.SKIP)}
+
+
+def choose(checkpoint: Checkpoint, formats: Mapping[str, Format]) -> tuple[str, str]:
+    """(naming scheme, prefix) under which the most names of the file have a place; ("first scheme", "") if none has."""
+    best, most = (next(iter(formats)), ""), 0
+    for scheme, (rules, _) in formats.items():
+        for prefix in prefixes(checkpoint, rules):
+            names = [name.removeprefix(prefix) for name in checkpoint if name.startswith(prefix)]
+            found = len(place(rules, names)[0])
+            if found > most:
+                best, most = (scheme, prefix), found
+    return best
+
+
+def prefixes(names, rules: Sequence[Rule]) -> list[str]:
+    """What may stand before the table's names in the file ("module.", "backbone."), "" first."""
+    anchors = [rule.source for rule in rules if rule.source and "{" not in rule.source]
+    anchors = anchors or [rule.source.split("{")[0].rstrip(".") for rule in rules if rule.source]
+    found = {name[:-len(anchor)] for anchor in anchors for name in names if name.endswith("." + anchor)}
+    return ["", *sorted(found, key=lambda prefix: (len(prefix), prefix))]
+
+
+def load_into(
+    shapes: Mapping[str, Any], checkpoint: Mapping[str, Any] | str | Path, rules: Sequence[Rule], skip: Sequence[str] = (), *,
+    prefix: str = "", fit: Fit | None = None, asked: str = "",
+) -> tuple[dict[str, np.ndarray], Summary]:
+    """Every array named in `shapes`, filled from the checkpoint by the table; dtypes are those of `shapes`.
+
+    prefix: what stands before the table's names in the file; names without it are other parts of the file and left alone.
+    asked: name of the backbone for messages. Raises UserError for: names of the file without a rule or an excuse, rules that
+    point to parameters the model lacks, places filled twice, places left empty, shapes that do not fit, values that are not finite.
+    """
+    checkpoint, fit = as_checkpoint(checkpoint), fit or Fit()
+    summary = Summary(str(checkpoint.path), checkpoint.kind, wrapper=checkpoint.wrapper, prefix=prefix)
+    try:
+        plan = _plan(shapes, checkpoint, rules, skip, prefix, summary)
+    except _Misfit as misfit:
+        raise UserError(_explain(checkpoint, misfit, asked)) from None
+    values = {name: np.empty(spec.shape, spec.dtype) for name, spec in shapes.items()}
+    for rule in rules:
+        if rule.layout == "zeros" and rule.target in values:
+            values[rule.target][part_of(rule.part, values[rule.target].shape)] = 0
+    read = 0
+    for placement in plan:
+        array = np.asarray(checkpoint[prefix + placement.source])
+        _fill(values, placement, array, fit, summary, checkpoint.path)
+        read += array.nbytes
+        if read > _RELEASE:
+            checkpoint.release()
+            read = 0
+    checkpoint.release()
+    return values, summary
+
+
+class _Misfit(Exception):
+    """File and model do not belong together: (what, names)."""
+
+    def __init__(self, what: str, names: Sequence[str] = ()):
+        super().__init__(what)
+        self.what, self.names = what, list(names)
+
+
+def _plan(shapes, checkpoint: Checkpoint, rules, skip, prefix: str, summary: Summary) -> list[Placement]:
+    """The placements, checked for strictness in all four ways and for shapes."""
+    inside = [name.removeprefix(prefix) for name in checkpoint if name.startswith(prefix)]
+    summary.other_parts = [name for name in checkpoint if not name.startswith(prefix)]
+    placements, others = place(rules, inside)
+    excused = [name for name in others if any(re.fullmatch(pattern, name) for pattern in skip)]
+    summary.skipped = excused
+    unknown = sorted(set(others) - set(excused))
+    if unknown:
+        raise _Misfit("has keys that this model does not know", unknown)
+    unexpected = [p.source for p in placements if p.target not in shapes]
+    if unexpected:
+        raise _Misfit("has keys for which this model has no parameter", unexpected)
+    filled: dict[str, dict[tuple, str]] = {name: {} for name in shapes}
+    for rule in rules:
+        if rule.layout == "zeros" and rule.target in shapes:
+            filled[rule.target].update({(i, rule.part): "" for i in _positions(rule, rules, shapes[rule.target].shape)})
+    for p in placements:
+        slot = (p.index, p.rule.part)
+        if slot in filled[p.target]:
+            raise _Misfit("has two keys for one parameter", [filled[p.target][slot], p.source])
+        filled[p.target][slot] = p.source
+        _check_shape(p, checkpoint.entries[prefix + p.source].shape, checkpoint.entries[prefix + p.source].dtype, shapes[p.target])
+    missing = [name for name, slots in filled.items() if not _complete(slots, shapes[name].shape)]
+    if missing:
+        raise _Misfit("lacks what this model needs", missing)
+    return placements
+
+
+def _positions(rule: Rule, rules: Sequence[Rule], shape: Sequence[int]) -> list[int | None]:
+    """Positions on the leading axis that a "zeros" rule fills: all of them where other rules stack into the same target."""
+    stacked = any(other.target == rule.target and other.stacked for other in rules)
+    return list(range(shape[0])) if stacked else [None]
+
+
+def _complete(slots: Mapping[tuple, str], shape: Sequence[int]) -> bool:
+    """True when the filled slots make up the whole array."""
+    indices = {index for index, _ in slots}
+    if not indices or (None not in indices and indices != set(range(shape[0]))):
+        return False
+    for index in indices:
+        parts = [part for i, part in slots if i == index]
+        if None in parts and len(parts) > 1 or None not in parts and {k for k, _ in parts} != set(range(parts[0][1])):
+            return False
+    return True
+
+
+def _check_shape(p: Placement, shape: tuple[int, ...], dtype: np.dtype, spec: Any) -> None:
+    """The file's shape, in our layout, must be that of the place (unless a hook resizes it)."""
+    wanted = tuple(spec.shape)
+    if p.index is not None:
+        if not wanted or p.index >= wanted[0]:
+            raise _Misfit(f"has a layer {p.index}, one more than the model's {wanted[0] if wanted else 0}", [p.source])
+        wanted = wanted[1:]
+    if p.rule.part is not None:
+        wanted = (*wanted[:-1], wanted[-1] // p.rule.part[1])
+    if np.dtype(dtype).kind == "c" or (np.dtype(dtype).kind in "iub") != (np.dtype(spec.dtype).kind in "iub"):
+        raise _Misfit(f"holds {np.dtype(dtype).name} where the model has {np.dtype(spec.dtype).name}", [p.source])
+    try:
+        ours = LAYOUTS[p.rule.layout][0](np.broadcast_to(np.zeros((), np.bool_), shape)).shape
+    except (ValueError, IndexError):
+        ours = None
+    if ours == wanted:
+        return
+    fits = p.rule.resize and ours is not None and len(ours) == len(wanted) and ours[-1] == wanted[-1]
+    if not fits:
+        layout = " in its own layout" if ours != tuple(shape) else ""
+        raise _Misfit(f"has the shape {tuple(shape)} where the model needs {wanted}{layout}", [p.source])
+
+
+def _fill(values, p: Placement, array: np.ndarray, fit: Fit, summary: Summary, path: Path) -> None:
+    """One array into its place."""
+    target = values[p.target] if p.index is None else values[p.target][p.index]
+    target = target[part_of(p.rule.part, target.shape)]
+    if array.dtype.kind not in "iub" and not np.isfinite(array).all():
+        raise UserError(f"{path}: {p.source!r} holds values that are not finite (NaN or infinity); the file is damaged.")
+    value = LAYOUTS[p.rule.layout][0](array)
+    if value.shape != target.shape:
+        summary.resized.append(f"{p.source} {value.shape} -> {target.shape}")
+        value = HOOKS[p.rule.resize](value, target.shape, fit)
+    target[...] = value
+    summary.loaded.append(p.source)
+
+
+def _explain(checkpoint: Checkpoint, misfit: _Misfit, asked: str) -> str:
+    """One sentence: the file, what it looks like, what was asked for, what does not fit."""
+    found = identify(checkpoint.shapes())
+    shown = ", ".join(repr(name) for name in misfit.names[:3]) + (f" and {len(misfit.names) - 3} more" if len(misfit.names) > 3 else "")
+    detail = f"it {misfit.what}: {shown}" if shown else f"it {misfit.what}"
+    asks = f"; the config asks for {pretty(asked)}" if asked else ""
+    looks = f"this looks like {found.text}" if found else "it looks like none of the models known here"
+    if found and asked and found.text == pretty(asked):
+        return f"{checkpoint.path} does not fit: {looks}, as the config asks, but {detail}."
+    return f"{checkpoint.path} does not fit: {looks}{asks} ({detail})."
