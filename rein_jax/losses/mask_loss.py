@@ -1,0 +1,190 @@
+"""The set loss of Mask2Former: match queries to classes, then class, mask and dice losses on uncertain points.
+
+The same function as mmdet's Mask2FormerHead loss as Rein uses it, on every prediction of the decoder (deep supervision).
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from rein_jax.errors import UserError
+from rein_jax.layers.sampling import corners, sample, sample_vectors, take
+from rein_jax.losses.matching import Costs, assign, match_costs
+
+_EPS = float(jnp.finfo(jnp.float32).eps)
+
+
+class Draws(NamedTuple):
+    """The random points of one step, (x, y) in [0, 1]; P predictions, B images, n points.
+
+    match [P, B, n, 2]; candidates [P, B, K, oversample * n, 2] and fresh [P, B, K, n - int(importance * n), 2] of each mask. The
+    masks of an image stand in the order of the queries they are matched to, the unused rest behind.
+    """
+
+    match: jax.Array
+    candidates: jax.Array
+    fresh: jax.Array
+
+
+class Slots(NamedTuple):
+    """The matched pairs of one prediction of one image, padded to K and ordered by query."""
+
+    query: jax.Array  # int32 [K]
+    label: jax.Array  # int32 [K]
+    valid: jax.Array  # bool [K]
+
+
+class _Sums(NamedTuple):
+    """What one prediction of one image adds to the losses and their divisors."""
+
+    cls: jax.Array
+    cls_weight: jax.Array
+    mask: jax.Array
+    dice: jax.Array
+    count: jax.Array
+
+
+class MaskLoss:
+    """Loss of a Mask2Former head.
+
+    points: n points a mask is judged at; oversample * n candidates are drawn, the int(importance * n) least certain kept, the
+    rest drawn afresh. weights: of class, mask and dice, in matching and loss. no_object: class weight of unmatched queries.
+    ignore_void: False is the original's treatment (void pixels count as "not this class" in masks and matching); True leaves
+    out every point that touches a void pixel. shards: data-parallel shards whose averages are averaged, as DDP with one
+    process a shard does: the class loss divides by its own shard's class weights, masks by the mean number of masks.
+    Void is `ignore` and every label outside [0, K). by_prediction: one prediction after the other, for memory.
+    """
+
+    def __init__(self, classes: int, *, points: int = 12_544, oversample: float = 3.0, importance: float = 0.75,
+                 weights: tuple[float, float, float] = (2.0, 5.0, 5.0), no_object: float = 0.1, ignore_void: bool = False,
+                 ignore: int = 255, shards: int = 1, by_prediction: bool = False):
+        if points < 1 or oversample < 1 or not 0 <= importance <= 1:
+            raise UserError(f"loss.points ({points}) and loss.oversample ({oversample}) must be at least 1 and "
+                            f"loss.importance ({importance}) between 0 and 1.")
+        self.classes, self.points, self.weights = classes, points, tuple(weights)
+        self.candidates, self.uncertain = int(points * oversample), int(importance * points)
+        self.no_object, self.ignore_void, self.ignore, self.shards = no_object, ignore_void, ignore, shards
+        self.by_prediction = by_prediction
+
+    def __call__(self, outputs: dict[str, jax.Array], label: jax.Array, key: jax.Array | None = None, *,
+                 draws: Draws | None = None) -> tuple[jax.Array, dict[str, jax.Array]]:
+        """outputs {"cls": [P, B, Q, K + 1], "mask": [P, B, Q, h, w]}, label int [B, H, W] -> (total, terms), float32.
+
+        Terms: loss_cls, loss_mask, loss_dice of the last prediction and d0.loss_cls ... of the earlier ones, all weighted; the
+        total is their sum. `key` draws the points, unless they are given.
+        """
+        cls, mask = outputs["cls"].astype(jnp.float32), outputs["mask"].astype(jnp.float32)
+        predictions, batch, queries = cls.shape[:3]
+        if queries < self.classes:
+            raise UserError(f"The head has {queries} queries for {self.classes} classes; set head.queries (or the adapter's tokens) "
+                            f"to at least {self.classes}.")
+        if batch % self.shards:
+            raise UserError(f"The batch of {batch} images cannot be divided among {self.shards} shards; mend train.batch.")
+        draws = self.draw(key, predictions, batch) if draws is None else Draws(*draws)
+        label = self._clean(label)
+
+        def predict(pair):
+            c, m, d = pair
+            return jax.vmap(self._image)(c, m, label, d)
+
+        every = (cls, mask, draws)
+        sums = jax.lax.map(jax.checkpoint(predict), every) if self.by_prediction else jax.vmap(predict)(every)
+        return self._terms(sums)
+
+    def draw(self, key: jax.Array, predictions: int, batch: int) -> Draws:
+        """Uniform random points for one step."""
+        if key is None:
+            raise ValueError("the mask loss draws random points: give a key, or the draws")
+        counts = ((self.points,), (self.classes, self.candidates), (self.classes, self.points - self.uncertain))
+        return Draws(*(jax.random.uniform(k, (predictions, batch, *n, 2)) for k, n in zip(jax.random.split(key, 3), counts, strict=True)))
+
+    def match(self, outputs: dict[str, jax.Array], label: jax.Array, draws: Draws) -> tuple[Costs, Slots]:
+        """The costs and matched pairs behind the loss, for looking at: leading axes [P, B]."""
+        cls, mask = outputs["cls"].astype(jnp.float32), outputs["mask"].astype(jnp.float32)
+        one = jax.vmap(jax.vmap(self._match), in_axes=(0, 0, None, 0))
+        return one(cls, mask, self._clean(label), draws.match)
+
+    def _clean(self, label: jax.Array) -> jax.Array:
+        """int32 with -1 for void."""
+        label = label.astype(jnp.int32)
+        return jnp.where((label >= 0) & (label < self.classes) & (label != self.ignore), label, -1)
+
+    def _match(self, cls: jax.Array, mask: jax.Array, label: jax.Array, points: jax.Array) -> tuple[Costs, Slots]:
+        """One prediction of one image: cls [Q, K + 1], mask [Q, h, w], label [H, W], points [n, 2]."""
+        names = jnp.arange(self.classes)
+        targets, valid = self._read(label, points, names)
+        logits = sample_vectors(jnp.moveaxis(mask, 0, -1), points)
+        costs = match_costs(cls, logits, targets, valid, self.weights)
+        present = jnp.any(label[..., None] == names, axis=(0, 1))
+        query = assign(costs.total(), present)
+        order = jnp.argsort(jnp.where(present, query, query + cls.shape[0]))
+        return costs, Slots(query[order], order.astype(jnp.int32), present[order])
+
+    def _read(self, label: jax.Array, points: jax.Array, names: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """Masks of the named classes at points [n, 2] -> ([n, *names.shape] in [0, 1], weight of each point [n]).
+
+        Reading the label map and comparing equals sampling one mask a class, without making the masks.
+        """
+        height, width = label.shape
+        targets, void = 0.0, jnp.zeros(points.shape[:-1], bool)
+        for index, weight in corners(points, height, width):
+            value = take(label.reshape(-1), index)
+            void |= (value < 0) & (weight > 0)
+            targets += jnp.where(value[:, None] == names.reshape(-1), weight[:, None], 0.0)
+        targets = targets.reshape(*points.shape[:-1], *names.shape)
+        return targets, jnp.where(void, 0.0, 1.0) if self.ignore_void else jnp.ones_like(void, jnp.float32)
+
+    def _image(self, cls: jax.Array, mask: jax.Array, label: jax.Array, draws: Draws) -> _Sums:
+        """The sums of one prediction of one image."""
+        stopped = jax.lax.stop_gradient((cls, mask))
+        _, slots = self._match(*stopped, label, draws.match)
+        matched = (jnp.arange(cls.shape[0])[:, None] == slots.query) & slots.valid
+        target = jnp.where(matched.any(-1), jnp.sum(matched * slots.label, axis=-1), self.classes)
+        weight = jnp.where(target == self.classes, self.no_object, 1.0)
+        chosen = target[:, None] == jnp.arange(self.classes + 1)
+        entropy = jax.nn.logsumexp(cls, axis=-1) - jnp.sum(jnp.where(chosen, cls, 0.0), axis=-1)
+        mask_sum, dice_sum = jax.vmap(self._mask, in_axes=(0, None, 0, 0, 0))(
+            mask[slots.query], label, slots.label, draws.candidates, draws.fresh)
+        return _Sums(jnp.sum(weight * entropy), weight.sum(), jnp.sum(jnp.where(slots.valid, mask_sum, 0.0)),
+                     jnp.sum(jnp.where(slots.valid, dice_sum, 0.0)), jnp.maximum(slots.valid.sum(), 1))
+
+    def _mask(self, mask: jax.Array, label: jax.Array, name: jax.Array, candidates: jax.Array,
+              fresh: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """(mean cross-entropy over the points, dice) of one mask [h, w] against one class."""
+        points = self.choose(jax.lax.stop_gradient(mask), label, candidates, fresh)
+        logits = sample(mask, points)
+        target, valid = self._read(label, points, name)
+        entropy = jnp.maximum(logits, 0) - logits * target + jnp.log1p(jnp.exp(-jnp.abs(logits)))
+        count = jnp.maximum(valid.sum(), 1)  # n, unless void points are left out
+        share, target = jax.nn.sigmoid(logits) * valid, target * valid
+        dice = 1 - (2 * jnp.sum(share * target) + 1) / (share.sum() + target.sum() + 1)
+        return jnp.sum(entropy * valid) / count, dice
+
+    def choose(self, mask: jax.Array, label: jax.Array, candidates: jax.Array, fresh: jax.Array) -> jax.Array:
+        """The n points of one mask: the candidates whose logits are nearest to zero, and the fresh ones."""
+        doubt = -jnp.abs(sample(mask, candidates))
+        if self.ignore_void:
+            doubt = jnp.where(self._read(label, candidates, jnp.zeros((), jnp.int32))[1] > 0, doubt, -math.inf)
+        _, index = jax.lax.top_k(doubt, self.uncertain)
+        return jnp.concatenate([candidates[index], fresh])
+
+    def _terms(self, sums: _Sums) -> tuple[jax.Array, dict[str, jax.Array]]:
+        """Sums [P, B] -> (total, terms)."""
+        predictions = sums.cls.shape[0]
+        by_shard = [s.reshape(predictions, self.shards, -1).sum(-1) for s in sums]
+        cls, cls_weight, mask, dice, count = by_shard
+        masks = jnp.maximum(count.mean(-1), 1.0)
+        losses = {
+            "loss_cls": self.weights[0] * (cls / (cls_weight + _EPS)).mean(-1),
+            "loss_mask": self.weights[1] * mask.mean(-1) * self.points / (masks * self.points + _EPS),
+            "loss_dice": self.weights[2] * dice.mean(-1) / (masks + _EPS),
+        }
+        terms = {}
+        for p in range(predictions):
+            prefix = "" if p == predictions - 1 else f"d{p}."
+            terms |= {prefix + name: values[p] for name, values in losses.items()}
+        return sum(value.sum() for value in losses.values()), terms
