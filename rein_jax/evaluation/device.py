@@ -19,10 +19,10 @@ from rein_jax import trees
 def place(params: Mapping[str, Any], mesh: Mesh) -> dict[str, jax.Array]:
     """Every parameter on every device of the mesh, whichever way training had it sharded."""
     everywhere = NamedSharding(mesh, PartitionSpec())
-    return {name: jax.device_put(_whole(array), everywhere) for name, array in params.items()}
+    return {name: jax.device_put(whole(array), everywhere) for name, array in params.items()}
 
 
-def _whole(array):
+def whole(array):
     """An array that this process can read whole."""
     if not isinstance(array, jax.Array) or array.is_fully_addressable:
         return array

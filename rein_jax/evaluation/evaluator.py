@@ -163,8 +163,8 @@ class _Domain:
         """Measure what is not measured yet; (tally over all processes, further facts for results.json)."""
         left_out = dict(getattr(self.source, "problems", {}))
         share = range(jax.process_index(), len(self.source), jax.process_count())
-        if resume and self.out is not None:
-            self._restore(share)
+        if self.out is not None:
+            self._restore(share if resume else range(0))
         wanted = set(self.tally.open_images())
         todo = [i for i in share if i in wanted]
         begin = time.perf_counter()

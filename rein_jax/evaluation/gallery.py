@@ -29,10 +29,13 @@ class Gallery:
     worst: list[tuple[float, int]] = field(default_factory=list)
 
     def restore(self, scores: dict[int, float]) -> None:
-        """Go on with the panels that an interrupted evaluation left: {image: score} of the images that are done."""
-        for index in sorted(scores):
-            if (self.folder / _file(index, PARTS[2])).exists():
+        """Go on with the panels of an interrupted evaluation, {image: score} being what it measured; others are removed."""
+        for path in self.folder.glob(f"*.{PARTS[2]}"):
+            index = int(path.name.split(".")[0])
+            if index in scores and not np.isnan(scores[index]):
                 self._rank(index, scores[index])
+            else:
+                self._remove(index)
 
     def offer(self, index: int, score: float, image: np.ndarray, label: np.ndarray, prediction: np.ndarray) -> None:
         """Keep this image if it is among the best or worst so far. image uint8 [h,w,3] RGB; maps uint8 [H,W]."""
@@ -54,10 +57,13 @@ class Gallery:
             if len(heap) > self.keep:
                 heapq.heappop(heap)
         after = {i for _, i in self.best + self.worst}
-        for gone in before - after:
-            for part in PARTS:
-                (self.folder / _file(gone, part)).unlink(missing_ok=True)
+        for gone in (before | {index}) - after:
+            self._remove(gone)
         return index in after
+
+    def _remove(self, index: int) -> None:
+        for part in PARTS:
+            (self.folder / _file(index, part)).unlink(missing_ok=True)
 
     def _write(self, path: Path, labels: np.ndarray) -> None:
         image = Image.fromarray(labels)
@@ -70,6 +76,11 @@ def palette_bytes(palette: Sequence[tuple[int, int, int]]) -> bytes:
     colours = np.zeros((256, 3), np.uint8)
     colours[: len(palette)] = palette
     return colours.tobytes()
+
+
+def panels(folder: Path) -> list[int]:
+    """Images whose three files lie in the folder."""
+    return sorted(int(path.name.split(".")[0]) for path in folder.glob(f"*.{PARTS[2]}"))
 
 
 def _file(index: int, part: str) -> str:

@@ -66,7 +66,7 @@ class Results:
 def load_results(path: str | Path, tallies: bool = True) -> Results:
     """Results from a folder that `rein evaluate` wrote (or its results.json); a UserError says what is missing."""
     path = Path(path)
-    file = path / FILE if path.is_dir() else path
+    file = _find(path)
     try:
         data = json.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -81,6 +81,14 @@ def load_results(path: str | Path, tallies: bool = True) -> Results:
         if part.exists():
             found.tallies[name] = Tally.from_bytes(part.read_bytes())
     return found
+
+
+def _find(path: Path) -> Path:
+    """results.json of an evaluation: in the folder, or in a run's subfolder `evaluation`."""
+    if not path.is_dir():
+        return path
+    nested = path / "evaluation" / FILE
+    return nested if nested.is_file() else path / FILE
 
 
 def image_file(folder: Path, domain: str) -> Path:

@@ -13,6 +13,7 @@ from flax import nnx
 
 from rein_jax import trees
 from rein_jax.errors import UserError
+from rein_jax.evaluation import device
 
 SAMPLE = 4096  # elements of each parameter that enter the identity
 
@@ -59,13 +60,12 @@ def _open(path: str | Path) -> nnx.Module:
 
 
 def identity(params: Mapping[str, Any]) -> str:
-    """16 hex digits that change when any parameter's name, shape or (sampled) values change; dtype does not matter."""
+    """16 hex digits that change when any parameter's name, shape or (sampled) values change."""
     digest = hashlib.sha256()
     for name in sorted(params):
-        array = params[name]
-        digest.update(f"{name} {tuple(array.shape)}".encode())
-        flat = array.reshape(-1)[:: max(1, array.size // SAMPLE)]
-        digest.update(np.asarray(flat, np.float32).tobytes())
+        array = np.asarray(device.whole(params[name]))
+        digest.update(f"{name} {array.shape}".encode())
+        digest.update(array.reshape(-1)[:: max(1, array.size // SAMPLE)].astype(np.float32).tobytes())
     return digest.hexdigest()[:16]
 
 

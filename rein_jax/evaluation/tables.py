@@ -18,7 +18,8 @@ def rows(data: Mapping[str, Any], indented: bool = True) -> tuple[list[str], lis
     body = []
     for name, found in data["domains"].items():
         body.append(_row(name, counted(found), found, data, classes))
-        body += [_row(f"- {c}" if indented else f"{name}/{c}", str(part["images"]), part, data, classes) for c, part in found.get("conditions", {}).items()]
+        for c, part in found.get("conditions", {}).items():
+            body.append(_row(f"- {c}" if indented else f"{name}/{c}", str(part["images"]), part, data, classes))
     if len(data["domains"]) > 1:
         mean = data["mean"]
         body.append(["mean", "", *(number(mean[key]) for key in ("mIoU", "mAcc", "aAcc")), *[""] * (len(header) - 5)])

@@ -1,0 +1,111 @@
+"""The curves of report.html: training, calibration, robustness."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rein_jax.evaluation.page import charts
+from rein_jax.evaluation.page.markup import legend, note, series, tag, text
+
+MOST = 600  # points of a curve; longer ones are thinned
+
+
+def read(path: Path) -> list[dict[str, Any]]:
+    """The lines of metrics.jsonl; a line that a killed run left unfinished is passed over."""
+    rows = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        try:
+            row = json.loads(line)
+        except json.JSONDecodeError:
+            continue
+        if isinstance(row, dict) and isinstance(row.get("step"), (int, float)):
+            rows.append(row)
+    return rows
+
+
+def points(rows: Sequence[Mapping[str, Any]], key: str, kind: str) -> list[tuple[float, float]]:
+    """(step, value) of a number: {"kind": "train", "loss": ...} or {"train/loss": ...}."""
+    found = []
+    for row in rows:
+        value = row.get(f"{kind}/{key}", row.get(key) if row.get("kind", kind) == kind else None)
+        if isinstance(value, (int, float)) and not isinstance(value, bool):
+            found.append((float(row["step"]), float(value)))
+    return found
+
+
+def thin(curve: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
+    """At most MOST points, the last one kept."""
+    step = max(1, -(-len(curve) // MOST))
+    return [*curve[::step], *([curve[-1]] if (len(curve) - 1) % step else [])] if curve else []
+
+
+def smooth(curve: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
+    """Moving average over a twentieth of the curve."""
+    half = max(1, len(curve) // 40)
+    values = [value for _, value in curve]
+    out = []
+    for i, (step, _) in enumerate(curve):
+        window = values[max(0, i - half) : i + half + 1]
+        out.append((step, sum(window) / len(window)))
+    return out
+
+
+def training(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Loss, learning rate and mIoU by domain over steps; "" without a log."""
+    loss, rate = thin(points(rows, "loss", "train")), thin(points(rows, "lr", "train"))
+    parts = []
+    if loss:
+        curves = [charts.Line(loss, series(0), "loss", faint=len(loss) > 40)]
+        curves += [charts.Line(smooth(loss), series(0), "loss, smoothed")] if len(loss) > 40 else []
+        parts.append(("Loss", charts.lines(curves, x="step", y="loss")))
+    if rate:
+        parts.append(("Learning rate", charts.lines([charts.Line(rate, series(1), "learning rate")], x="step", y="learning rate")))
+    domains = evaluated(rows)
+    if domains:
+        lines = [charts.Line(points(rows, f"{d}/mIoU", "eval"), series(i), d, marks=True) for i, d in enumerate(domains)]
+        parts.append(("mIoU by domain", charts.lines(lines, x="step", y="mIoU") + legend(domains)))
+    return tag("div", *(tag("div", tag("h3", title), chart) for title, chart in parts if chart), class_="charts") if parts else ""
+
+
+def evaluated(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Domains with an mIoU in the log, in order of appearance."""
+    keys = dict.fromkeys(key for row in rows for key in row if key.endswith("/mIoU"))
+    return list(dict.fromkeys(key.removeprefix("eval/").removesuffix("/mIoU") for key in keys))
+
+
+def calibration(data: Mapping[str, Any]) -> str:
+    """Reliability curves of all domains and their expected calibration error; "" if it was not measured."""
+    measured = {name: found["calibration"] for name, found in data["domains"].items() if "calibration" in found}
+    if not measured:
+        return ""
+    lines, shares = [], []
+    for i, (name, found) in enumerate(measured.items()):
+        pairs = [(c, a) for c, a in zip(found["confidence"], found["accuracy"], strict=True) if c is not None]
+        lines.append(charts.Line(pairs, series(i), name, marks=True))
+        total, bins = sum(found["pixels"]) or 1, len(found["pixels"])
+        shares.append(charts.Line([((k + 0.5) / bins, 100 * n / total) for k, n in enumerate(found["pixels"])], series(i), name))
+    names = [f"{name}: ECE {100 * found['ece']:.2f} %" for name, found in measured.items()]
+    left = charts.lines(lines, x="confidence", y="accuracy", x_range=(0, 1), y_range=(0, 1), diagonal=True)
+    right = charts.lines(shares, x="confidence", y="share of pixels, %", x_range=(0, 1))
+    return (tag("div", tag("div", left), tag("div", right), class_="charts") + legend(names)
+            + note("Left: below the dashed line the model is surer than it is right. ECE: pixel-weighted gap over 15 bins."))
+
+
+def robustness(data: Mapping[str, Any]) -> str:
+    """mIoU over severity for each corruption, and the table of families; "" if no corruptions were measured."""
+    found = data.get("robustness")
+    if not found:
+        return ""
+    parts = []
+    for base, entry in found.items():
+        families = list(dict.fromkeys(c["family"] for c in entry["corruptions"].values()))
+        for family in families:
+            chosen = {name: c for name, c in entry["corruptions"].items() if c["family"] == family}
+            lines = [charts.Line([(0, entry["clean"]), *((int(s), v) for s, v in c["mIoU"].items())], series(i), name, marks=True)
+                     for i, (name, c) in enumerate(chosen.items())]
+            chart = charts.lines(lines, x="severity", y="mIoU", y_range=(0, max(100 / 5, entry["clean"]) * 1.05), height=220)
+            parts.append(tag("div", tag("h3", text(f"{base}: {family}")), chart, legend(chosen)))
+    return tag("div", *parts, class_="charts")

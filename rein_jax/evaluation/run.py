@@ -1,0 +1,23 @@
+"""How a training run evaluates itself: the trainer's parts in, numbers and a report in the run's folder."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from rein_jax.evaluation.evaluator import evaluate
+from rein_jax.precision import Policy
+from rein_jax.training.parts import Parts
+
+FOLDER = "evaluation"  # of a run: results.json, images/, panels/
+
+
+def evaluate_run(parts: Parts, trainable: Mapping[str, Any], frozen: Mapping[str, Any], mesh: Any, policy: Policy,
+                 folder: Path) -> dict[str, Any]:
+    """The content of results.json for the model in training, which is also written to FOLDER/evaluation."""
+    trained, kept = policy.entry(trainable, frozen)
+    source = str(parts.weights.get("source", "unknown"))
+    facts = {"name": folder.resolve().name, "path": str(folder), "weights": dict(parts.weights), "random_weights": source == "random"}
+    model = parts.skeleton, {**trained, **kept}
+    return evaluate(model, parts.domains, mesh=mesh, out=folder / FOLDER, facts=facts, **parts.evaluation).data
