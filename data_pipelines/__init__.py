@@ -24,7 +24,7 @@ DATASETS: dict[str, str] = {
     "mapillary": "data_pipelines.datasets.mapillary:MAPILLARY",
     "acdc": "data_pipelines.datasets.acdc:ACDC",
     "camvid": "data_pipelines.datasets.camvid:CAMVID",
-    "folder": "data_pipelines.datasets.folder:FOLDER",
+    "folder": "data_pipelines.datasets.folder:open_folder",
     "streets": "data_pipelines.streets:open_streets",
 }
 

@@ -24,7 +24,11 @@ class IndexLabels:
 
     def __call__(self, data: bytes, file: str) -> np.ndarray:
         """Encoded label -> uint8 [H, W] train ids; raises DataError with the name `file`."""
-        return self.ids(decode_label(data, file), file)
+        return self.ids(self.raw(data, file), file)
+
+    def raw(self, data: bytes, file: str) -> np.ndarray:
+        """Encoded label -> integer [H, W] of the values as stored."""
+        return decode_label(data, file)
 
 
 @dataclass(frozen=True)
@@ -35,7 +39,11 @@ class SynthiaLabels:
 
     def __call__(self, data: bytes, file: str) -> np.ndarray:
         """Encoded label -> uint8 [H, W] train ids; raises DataError with the name `file`."""
-        return self.ids(decode_synthia(data, file), file)
+        return self.ids(self.raw(data, file), file)
+
+    def raw(self, data: bytes, file: str) -> np.ndarray:
+        """Encoded label -> uint16 [H, W] of the ids as stored."""
+        return decode_synthia(data, file)
 
 
 @dataclass(frozen=True)

@@ -32,6 +32,10 @@ def _wanted(name: str) -> bool:
     return not any(part.startswith(".") or part == "__MACOSX" for part in name.split("/"))
 
 
+class NothingThere(DataError):
+    """A place holds no images of the split that was asked for."""
+
+
 class Folder:
     """Files below a folder; symbolic links are followed, hidden files and `__MACOSX` are left out."""
 
@@ -60,15 +64,21 @@ class Folder:
             with open(self.path(name), "rb") as file:
                 return file.read()
         except FileNotFoundError:
-            raise DataError(f"{shown(self.path(name))} has vanished since the data set was opened; restore it or open anew.") from None
+            raise DataError(
+                f"{shown(self.path(name))} has vanished since the data set was opened; restore it or open anew."
+            ) from None
         except OSError as error:
-            raise DataError(f"{shown(self.path(name))} cannot be read ({error.strerror}); check the disk and the permissions.") from None
+            raise DataError(
+                f"{shown(self.path(name))} cannot be read ({error.strerror}); check the disk and the permissions."
+            ) from None
 
     def size(self, name: str) -> int:
         try:
             return os.stat(self.path(name)).st_size
         except OSError as error:
-            raise DataError(f"{shown(self.path(name))} cannot be read ({error.strerror}); check the link or the disk.") from None
+            raise DataError(
+                f"{shown(self.path(name))} cannot be read ({error.strerror}); check the link or the disk."
+            ) from None
 
 
 class Zip:
@@ -141,14 +151,17 @@ def locate(name: str, source: str | os.PathLike | None) -> Path:
         root = os.environ.get("REIN_DATA")
         if not root:
             raise DataError(
-                f"No source for data set {name!r}: pass source=FOLDER (--source) or set REIN_DATA to the folder that holds {name}/."
+                f"No source for data set {name!r}: pass source=FOLDER (--source FOLDER), "
+                f"or set REIN_DATA to the folder that holds {name}/."
             )
         source = Path(root) / name
         if not source.exists():
             source = next((p for p in [source.with_suffix(".zip")] if p.exists()), source)
     path = Path(source).expanduser()
     if not path.exists():
-        raise DataError(f"{path} does not exist; point the source of data set {name!r} at the folder or .zip that you downloaded.")
+        raise DataError(
+            f"{path} does not exist; point the source of data set {name!r} at the folder or .zip that you downloaded."
+        )
     return path
 
 

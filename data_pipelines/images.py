@@ -33,10 +33,14 @@ def decode_image(data: bytes, file: str, *, exif: str = "apply") -> np.ndarray:
     except cv2.error:
         pixels = None
     if pixels is None:
-        raise DataError(f"{file} cannot be decoded as an image; it is damaged or no picture: fetch it again or remove the pair.")
+        raise DataError(
+            f"{file} cannot be decoded as an image; it is damaged or no picture: fetch it again or remove the pair."
+        )
     if min(pixels.shape[:2]) < SMALLEST:
         height, width = pixels.shape[:2]
-        raise DataError(f"{file} is only {width}x{height} pixels (smallest side allowed: {SMALLEST}); replace it or remove the pair.")
+        raise DataError(
+            f"{file} is only {width}x{height} pixels (smallest side allowed: {SMALLEST}); replace it or remove the pair."
+        )
     return pixels
 
 

@@ -9,15 +9,18 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from data_pipelines.errors import DataError
-from data_pipelines.files import Files, locate, open_files, shown
+from data_pipelines.files import Files, NothingThere, locate, open_files, shown
 from data_pipelines.labels import CITYSCAPES, Classes
 from data_pipelines.records import is_prepared, open_records
-from data_pipelines.source import Facts, FileSource, Pair, Source
+from data_pipelines.source import Facts, FileSource, Pair, Source, subset_step
 
 
 @dataclass(frozen=True)
 class Labels:
-    """One way in which labels are stored: a pattern whose group `key` equals the image's, and the decoder of the pictures."""
+    """One way in which labels are stored: a pattern whose group `key` equals the image's, and the decoder of the pictures.
+
+    A group `part`, where there is one, belongs to the key.
+    """
 
     found: str
     pattern: str
@@ -53,7 +56,7 @@ def match(names: Sequence[str], pattern: str) -> tuple[Match, dict[str, str]]:
         hit = compiled.fullmatch(name)
         if hit is None:
             continue
-        key = hit["key"]
+        key = f"{hit['part']}/{hit['key']}" if "part" in compiled.groupindex else hit["key"]
         if key in found.files:
             found.doubles.setdefault(key, [found.files[key]]).append(name)
         else:
@@ -64,15 +67,17 @@ def match(names: Sequence[str], pattern: str) -> tuple[Match, dict[str, str]]:
 class FileDataset:
     """A data set of image and label files. A subclass is one file in `datasets/` and says names, counts and layouts.
 
-    `published` gives the number of pairs per split, `size` (width, height) if all images share one, `choices` the extra options
-    with their allowed values (first = default). Common options: `policy`, `exif` (see Source), `labels` (part of the name of
-    the label kind to use when several are present) and `subset="1/N"` (every N-th element in order of names, from the first).
+    `basic` names the splits that hold every image once, `published` the number of pairs per split, `size` (width, height) if
+    all images share one, `choices` the extra options with their allowed values (first = default). Common options: `policy`,
+    `exif` (see Source), `labels` (part of the name of the label kind to use when several are present) and `subset="1/N"` (every
+    N-th element in order of names, from the first).
     """
 
     name = ""
     title = ""
     classes: Classes = CITYSCAPES
     splits: tuple[str, ...] = ("train", "val", "test")
+    basic: tuple[str, ...] = ("train", "val", "test")
     published: dict[str, int] = {}
     size: tuple[int, int] | None = None
     mismatch = "raise"
@@ -104,14 +109,14 @@ class FileDataset:
         subset, labels = options.pop("subset", None), options.pop("labels", None)
         options = self._options(split, options)
         if is_prepared(path):
-            return open_records(path, self.name, split, options=options, step=_step(subset), **reading)
+            return open_records(path, self.name, split, options=options, subset=subset, **reading)
         names: tuple[Files, list[str]] | None = None
         problem: DataError | None = None
         for with_zips in (False, True) if path.is_dir() and any(path.glob("*.zip")) else (False,):
             files = open_files(path, with_zips=with_zips)
             names = files, files.names()
             try:
-                return self._source(*names, split, subset, labels, reading, options)
+                return self.found_source(*names, split, subset, labels, reading, options)
             except DataError as error:  # perhaps a part is still packed: look into the .zip files next
                 problem = error
         raise problem
@@ -124,29 +129,31 @@ class FileDataset:
                 known = sorted([*self.choices, "exif", "labels", "policy", "subset"])
                 raise DataError(f"{self.name} has no option {key!r}; it knows {', '.join(known)}.")
             if value not in self.choices[key]:
-                raise DataError(f"{key}={value!r} is unknown for {self.name}; choose one of {', '.join(map(str, self.choices[key]))}.")
+                raise DataError(
+                    f"{key}={value!r} is unknown for {self.name}; choose one of {', '.join(map(str, self.choices[key]))}."
+                )
         return {key: options.get(key, values[0]) for key, values in self.choices.items()}
 
-    def _source(self, files: Files, names: list[str], split: str, subset, labels, reading, options) -> FileSource:
+    def found_source(self, files: Files, names: list[str], split: str, subset, labels, reading, options) -> FileSource:
         policy = reading.get("policy", "raise")
         for layout in self.layouts(split, **options):
             images, wholes = match(names, layout.images)
             if images.files:
                 break
         else:
-            raise DataError(f"{files.where} holds no {split} images of {self.title}; expected {self.expects}.")
+            raise NothingThere(f"{files.where} holds no {split} images of {self.title}; expected {self.expects}.")
         problems = _doubles(images, "images", policy)
         members = self.members(split, files, names)
         keys = [key for key in images.files if key not in images.doubles and (members is None or key in members)]
         keys.sort(key=lambda key: os.fsencode(wholes[key]))
         if not keys:
-            raise DataError(f"{files.where} holds no image of split {split!r} of {self.title}.")
+            raise NothingThere(f"{files.where} holds no image of split {split!r} of {self.title}.")
         chosen, kind = _choose(names, layout, keys, labels, files.where)
         if kind is not None:
             problems |= _doubles(chosen, "labels", policy, set(keys))
             problems |= self._unpaired(keys, chosen, images, files, policy)
             keys = [key for key in keys if key in chosen.files and key not in chosen.doubles]
-        keys = keys[:: _step(subset)]
+        keys = keys[:: subset_step(subset)]
         pairs = [Pair(shown(wholes[key]), images.files[key], chosen.files.get(key) if kind else None) for key in keys]
         facts = Facts(
             name=self.name,
@@ -161,6 +168,7 @@ class FileDataset:
         )
         made = FileSource(facts, files, pairs, **reading)
         made.problems.update(problems)
+        made.unused = [shown(name) for key, name in sorted(chosen.files.items()) if key not in images.files]
         return made
 
     def _unpaired(self, keys, labels: Match, images: Match, files: Files, policy: str) -> dict[str, str]:
@@ -170,7 +178,8 @@ class FileDataset:
         first = shown(files.path(images.files[missing[0]]))
         if policy == "raise":
             raise DataError(
-                f"{len(missing)} of {len(keys)} images have no label, the first is {first}; complete the download or pass policy='skip'."
+                f"{len(missing)} of {len(keys)} images have no label, the first is {first}; "
+                "complete the download or pass policy='skip'."
             )
         return {shown(images.files[key]): f"{shown(files.path(images.files[key]))} has no label; left out." for key in missing}
 
@@ -183,7 +192,9 @@ def _doubles(found: Match, what: str, policy: str, within: set[str] | None = Non
             f"{len(doubles)} {what} are there twice, for example {shown(names[0])} and {shown(names[1])}; remove one, "
             "or point the source at one of the folders."
         )
-    return {shown(names[0]): f"{', '.join(map(shown, names))} are {what} of the same name; left out." for names in doubles.values()}
+    return {
+        shown(names[0]): f"{', '.join(map(shown, names))} are {what} of the same name; left out." for names in doubles.values()
+    }
 
 
 def _choose(names, layout: Layout, keys: list[str], wanted: str | None, where: str) -> tuple[Match, Labels | None]:
@@ -200,12 +211,3 @@ def _choose(names, layout: Layout, keys: list[str], wanted: str | None, where: s
     if kinds and best is None and not layout.optional:
         raise DataError(f"{where} holds images but no labels for them; expected {' or '.join(kind.found for kind in kinds)}.")
     return chosen, best
-
-
-def _step(subset: str | None) -> int:
-    if subset is None:
-        return 1
-    hit = re.fullmatch(r"1/([1-9]\d*)", str(subset))
-    if not hit:
-        raise DataError(f"subset={subset!r} is not understood; write '1/N', for example '1/16'.")
-    return int(hit[1])

@@ -12,7 +12,7 @@ from typing import Any
 from data_pipelines import decoders
 from data_pipelines.errors import DataError
 from data_pipelines.labels import Classes
-from data_pipelines.source import Encoded, Facts, Source
+from data_pipelines.source import Encoded, Facts, Source, subset_step
 
 MANIFEST = "manifest.json"
 FORMAT = "rein-records-1"
@@ -48,7 +48,9 @@ def verify(path: Path, *, content: bool = True) -> None:
             if not file.is_file() or file.stat().st_size != expected["bytes"]:
                 raise DataError(f"{file} is missing or has another size than the manifest says; run `rein prepare` again.")
             if content and file_digest(file) != expected["sha256"]:
-                raise DataError(f"{file} does not have the checksum that the manifest gives; delete it and run `rein prepare` again.")
+                raise DataError(
+                    f"{file} does not have the checksum that the manifest gives; delete it and run `rein prepare` again."
+                )
 
 
 def facts_to_json(facts: Facts) -> dict[str, Any]:
@@ -120,7 +122,9 @@ def _data_source(folder: Path, split: str) -> Any:
     return builder.as_data_source(split, decoders={"image": tfds.decode.SkipDecoding()})
 
 
-def open_records(path: str | os.PathLike, name: str, split: str, *, options: dict[str, Any], step: int = 1, **policy: str) -> RecordSource:
+def open_records(
+    path: str | os.PathLike, name: str, split: str, *, options: dict[str, Any], subset: str | None = None, **policy: str
+) -> RecordSource:
     """Opens one split of a prepared folder; options must be those it was prepared with."""
     path = Path(path)
     manifest = read_manifest(path)
@@ -135,7 +139,8 @@ def open_records(path: str | os.PathLike, name: str, split: str, *, options: dic
     if changed:
         key = changed[0]
         raise DataError(
-            f"{path} was prepared with {key}={kept['options'].get(key)!r}, not {options[key]!r}; open it so, or prepare another folder."
+            f"{path} was prepared with {key}={kept['options'].get(key)!r}, not {options[key]!r}; "
+            "open it as it was prepared, or prepare another folder."
         )
     verify(path, content=False)
-    return RecordSource(path, facts_from_json(name, split, kept), kept["parts"], step=step, **policy)
+    return RecordSource(path, facts_from_json(name, split, kept), kept["parts"], step=subset_step(subset), **policy)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import operator
+import re
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -66,6 +68,7 @@ class Source:
         self.name, self.split, self.domain = facts.name, facts.split, facts.domain
         self.classes, self.found, self.has_labels = facts.classes, facts.found, facts.has_labels
         self.problems: dict[str, str] = {}
+        self.unused: list[str] = []  # label files without an image
         self._unreadable: set[int] = set()
 
     def __len__(self) -> int:
@@ -113,8 +116,16 @@ class Source:
             self.problems[encoded.name] = f"{sizes}; the label was resized to the image (nearest neighbour)."
             return cv2.resize(label, (width, height), interpolation=cv2.INTER_NEAREST)
         if self.exif == "apply" and (columns, rows) == (height, width) and orientation(encoded.image) >= 5:
-            raise DataError(f"{sizes} after its EXIF mark turned it; pass exif='ignore' if the label was drawn on the unturned photo.")
+            raise DataError(
+                f"{sizes} after its EXIF mark turned it; pass exif='ignore' if the label was drawn on the unturned photo."
+            )
         raise DataError(f"{sizes}; make the pair equal in size or remove it.")
+
+    def with_facts(self, facts: Facts) -> Source:
+        """A copy that reads with other facts (say, another decoder) and has its own list of problems."""
+        other = copy.copy(self)
+        other.facts, other.problems, other._unreadable = facts, {}, set()
+        return other
 
     def _index(self, index: int) -> int:
         index = operator.index(index)
@@ -127,9 +138,17 @@ class Source:
         return self.entries()[index][0]
 
     def fingerprint(self) -> str:
-        """Hash of what the source holds and how it is read: names and sizes of files, split, options, label table; not the place."""
+        """Hash of what the source holds and how it is read: names and sizes of files, split, options, labels; not the place."""
         decode = self.facts.decode
-        how = (self.name, self.split, sorted(self.facts.options.items()), self.policy, self.exif, repr(decode), self.classes.names)
+        how = (
+            self.name,
+            self.split,
+            sorted(self.facts.options.items()),
+            self.policy,
+            self.exif,
+            repr(decode),
+            self.classes.names,
+        )
         digest = hashlib.sha256(repr(how).encode())
         for entry in self.entries():
             digest.update(repr(entry).encode())
@@ -170,3 +189,13 @@ class FileSource(Source):
     def entries(self) -> list[tuple[str, int, int]]:
         size = self.files.size
         return [(p.name, size(p.image), -1 if p.label is None else size(p.label)) for p in self.pairs]
+
+
+def subset_step(subset: str | None) -> int:
+    """Step of `subset="1/N"`: every N-th element, from the first."""
+    if subset is None:
+        return 1
+    hit = re.fullmatch(r"1/([1-9]\d*)", str(subset))
+    if not hit:
+        raise DataError(f"subset={subset!r} is not understood; write '1/N', for example '1/16'.")
+    return int(hit[1])

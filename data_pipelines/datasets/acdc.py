@@ -33,7 +33,11 @@ class Acdc(FileDataset):
             Labels("train ids (*_labelTrainIds.png)", rf"gt/{key}_gt{mark}_labelTrainIds\.png", IndexLabels(TRAIN_IDS)),
             Labels("label ids (*_labelIds.png)", rf"gt/{key}_gt{mark}_labelIds\.png", IndexLabels(CITYSCAPES_IDS)),
         )
-        return (Layout("ACDC folders", rf"rgb_anon/{key}_rgb{mark}_anon\.png", () if split == "test" else labels, optional=reference),)
+        return (
+            Layout(
+                "ACDC folders", rf"rgb_anon/{key}_rgb{mark}_anon\.png", () if split == "test" else labels, optional=reference
+            ),
+        )
 
     def domain(self, condition="all", reference=False):
         return "acdc" + ("" if condition == "all" else f"_{condition}") + ("_reference" if reference else "")

@@ -24,13 +24,18 @@ from data_pipelines.layout import FileDataset, Labels, Layout
 class Gtav(FileDataset):
     name, title = "gtav", "GTAV"
     splits = ("train", "official_train", "official_val", "official_test")
+    basic = ("train",)
     published = {"train": 24966, "official_train": 12403, "official_val": 6382, "official_test": 6181}
     size, mismatch = (1914, 1052), "resize"
     expects = "images/00001.png and labels/00001.png"
 
     def layouts(self, split, **options):
         labels = (
-            Labels("prepared train ids (*_labelTrainIds.png)", r"labels/(?P<key>[^/]*\d)_labelTrainIds\.png", IndexLabels(TRAIN_IDS)),
+            Labels(
+                "prepared train ids (*_labelTrainIds.png)",
+                r"labels/(?P<key>[^/]*\d)_labelTrainIds\.png",
+                IndexLabels(TRAIN_IDS),
+            ),
             Labels("published palette labels (label ids)", r"labels/(?P<key>[^/]*\d)\.png", IndexLabels(GTAV_IDS)),
         )
         return (Layout("GTAV folders", r"images/(?P<key>[^/]*\d)\.png", labels),)
@@ -43,11 +48,15 @@ class Gtav(FileDataset):
 
         place = next((name for name in names if name.rpartition("/")[2] == "split.mat"), None)
         if place is None:
-            raise DataError(f"{files.where} holds no split.mat, which says what {split} is; get it from the GTAV page (code and splits).")
+            raise DataError(
+                f"{files.where} holds no split.mat, which says what {split} is; get it from the GTAV page (code and splits)."
+            )
         table = loadmat(io.BytesIO(files.read(place)))
         numbers = table.get(split.removeprefix("official_") + "Ids")
         if numbers is None:
-            raise DataError(f"{files.path(place)} has no entry {split.removeprefix('official_')}Ids; get the file from the GTAV page.")
+            raise DataError(
+                f"{files.path(place)} has no entry {split.removeprefix('official_')}Ids; get the file from the GTAV page."
+            )
         return {f"{int(number):05d}" for number in numbers.ravel()}
 
 

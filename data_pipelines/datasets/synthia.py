@@ -17,6 +17,7 @@ from data_pipelines.layout import FileDataset, Labels, Layout
 class Synthia(FileDataset):
     name, title = "synthia", "Synthia RAND-CITYSCAPES"
     splits = ("train",)
+    basic = ("train",)
     published = {"train": 9400}
     size = (1280, 760)
     expects = "RGB/0000000.png and GT/LABELS/0000000.png"

@@ -16,6 +16,7 @@ from data_pipelines.layout import FileDataset, Labels, Layout
 class UrbanSyn(FileDataset):
     name, title = "urbansyn", "UrbanSyn"
     splits = ("train",)
+    basic = ("train",)
     published = {"train": 7539}
     size = (2048, 1024)
     expects = "rgb/rgb_0001.png and ss/ss_0001.png"

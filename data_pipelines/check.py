@@ -1,0 +1,241 @@
+"""Looks at every pair of a data set and says whether one can train on it; the work behind `rein data check`."""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+import data_pipelines
+from data_pipelines.errors import DataError
+from data_pipelines.files import NothingThere
+from data_pipelines.images import orientation
+from data_pipelines.labels import VOID, ranges
+from data_pipelines.sheet import sheet
+from data_pipelines.source import Source
+
+PICTURES = 6
+
+
+@dataclass
+class SplitReport:
+    """What was found in one split. `problems` make a data set unfit, `warnings` do not; both map a file to a sentence."""
+
+    found: str
+    count: int
+    published: int | None
+    checked: int
+    problems: dict[str, str] = field(default_factory=dict)
+    warnings: dict[str, str] = field(default_factory=dict)
+    sizes: dict[str, int] = field(default_factory=dict)
+    label_values: dict[int, int] = field(default_factory=dict)
+    pixels: dict[str, int] = field(default_factory=dict)
+    images_with: dict[str, int] = field(default_factory=dict)
+    void_pixels: int = 0
+
+
+@dataclass
+class Report:
+    """Result of a check; `reasons` says why a data set is not fit (empty = fit)."""
+
+    dataset: str
+    source: str
+    fit: bool
+    reasons: list[str]
+    absent: list[str]
+    splits: dict[str, SplitReport]
+
+    def json(self) -> str:
+        """The report as JSON text."""
+        return json.dumps(asdict(self), indent=1)
+
+
+class _Recorder:
+    """Wraps a label decoder and counts the values as they are stored."""
+
+    def __init__(self, decode: Any):
+        self.decode, self.values, self._lock = decode, Counter(), threading.Lock()
+
+    def __call__(self, data: bytes, file: str) -> np.ndarray:
+        if hasattr(self.decode, "raw"):
+            values, counts = np.unique(self.decode.raw(data, file), return_counts=True)
+            with self._lock:
+                self.values.update(dict(zip(values.tolist(), counts.tolist(), strict=True)))
+        return self.decode(data, file)
+
+
+def check(
+    name: str,
+    source: str | os.PathLike | None,
+    *,
+    splits: tuple[str, ...] = (),
+    jobs: int | None = None,
+    sample: int | None = None,
+    partial: bool = False,
+    watch: Callable[[Iterable, int, str], Iterable] = lambda items, total, title: items,
+    **options: Any,
+) -> tuple[Report, np.ndarray | None]:
+    """Checks the splits of a data set (default: all that are there) and returns the report and the sheet of six overlays.
+
+    `sample` looks at that many pairs a split, evenly spaced; `partial` accepts fewer pairs than were published.
+    `watch(items, total, title)` may wrap the loop to show progress. Raises DataError if there is nothing to check.
+    """
+    spec = data_pipelines.dataset(name)
+    opened, absent = _open(name, spec, source, splits, options)
+    made = {split: _check_split(spec, one, jobs, sample, watch, options) for split, one in opened.items()}
+    reasons = [reason for split, (report, _) in made.items() for reason in _reasons(split, report, partial)]
+    shown = next((s for s in opened.values() if s.has_labels), next(iter(opened.values())))
+    picture = _sheet(shown, made[shown.split][1])
+    reports = {split: report for split, (report, _) in made.items()}
+    return Report(name, str(source), not reasons, reasons, absent, reports), picture
+
+
+def _open(name: str, spec: Any, source: Any, splits: tuple[str, ...], options: dict) -> tuple[dict[str, Source], list[str]]:
+    opened: dict[str, Source] = {}
+    absent: list[str] = []
+    problem: DataError | None = None
+    for split in splits or getattr(spec, "basic", ("train", "val", "test")):
+        try:
+            opened[split] = data_pipelines.open_source(name, split=split, source=source, policy="skip", **options)
+        except NothingThere as error:
+            absent.append(split)
+            problem = error
+    if problem is not None and (splits or not opened):
+        raise problem
+    return opened, absent
+
+
+def _check_split(spec: Any, source: Source, jobs, sample, watch, options) -> tuple[SplitReport, list[int]]:
+    count = len(source) + len(source.problems)
+    published = spec.count(source.split, **options) if hasattr(spec, "count") else None
+    step = 1 if not sample else max(1, len(source) // sample)
+    indices = range(0, len(source), step)
+    report = SplitReport(source.found, count, published, len(indices), problems=dict(source.problems))
+    report.warnings |= {label: f"{label} is a label without an image." for label in source.unused}
+    recorder = _Recorder(source.facts.decode)
+    reading = source.with_facts(replace(source.facts, decode=recorder))
+    pixels, images, sizes, good = np.zeros(256, np.int64), np.zeros(256, np.int64), Counter(), []
+    with ThreadPoolExecutor(jobs or os.cpu_count()) as pool:
+        for index, (element, turned, problem) in watch(_in_order(pool, reading, indices), len(indices), source.split):
+            if problem is not None:
+                report.problems[source.entry_name(index)] = problem
+                continue
+            counts = np.bincount(element["label"].ravel(), minlength=256)
+            _warn(report, element["name"], counts, turned, source.has_labels)
+            pixels, images = pixels + counts, images + (counts > 0)
+            sizes[f"{element['image'].shape[1]}x{element['image'].shape[0]}"] += 1
+            good.append(index)
+    report.warnings |= {name: text for name, text in reading.problems.items() if name not in source.problems}
+    report.sizes = dict(sizes.most_common())
+    report.label_values = dict(sorted(recorder.values.items()))
+    if source.has_labels:
+        report.pixels = {name: int(pixels[k]) for k, name in enumerate(source.classes.names)}
+        report.images_with = {name: int(images[k]) for k, name in enumerate(source.classes.names)}
+        report.void_pixels = int(pixels[VOID])
+    _odd_sizes(spec, report)
+    return report, good
+
+
+def _in_order(pool: ThreadPoolExecutor, source: Source, indices: range) -> Iterator[tuple[int, tuple]]:
+    """Looks at elements in threads, a bounded number ahead so that memory stays small."""
+    ahead = 32
+    waiting = [pool.submit(_look, source, index) for index in indices[:ahead]]
+    for at, index in enumerate(indices):
+        result = waiting[at % ahead].result()
+        if at + ahead < len(indices):
+            waiting[at % ahead] = pool.submit(_look, source, indices[at + ahead])
+        yield index, result
+
+
+def _look(source: Source, index: int) -> tuple[dict | None, bool, str | None]:
+    try:
+        element = source.read(index)
+        data = source.encoded(index).image if hasattr(source, "encoded") else b""
+        return element, b"Exif" in data[:4096] and orientation(data) != 1, None
+    except DataError as error:
+        return None, False, str(error)
+
+
+def _warn(report: SplitReport, name: str, counts: np.ndarray, turned: bool, labelled: bool) -> None:
+    if turned:
+        report.warnings[name] = (
+            f"{name} carries an EXIF mark that turns or mirrors it; see in the sheet whether the label fits."
+        )
+    if labelled and counts[VOID] == counts.sum():
+        report.warnings[name] = f"{name} has a label that is void everywhere; it teaches nothing."
+
+
+def _odd_sizes(spec: Any, report: SplitReport) -> None:
+    size = getattr(spec, "size", None)
+    expected = f"{size[0]}x{size[1]}" if size else None
+    odd = {found: n for found, n in report.sizes.items() if expected and found != expected}
+    if odd:
+        listed = ", ".join(f"{found} ({n})" for found, n in list(odd.items())[:5])
+        report.warnings["sizes"] = f"Images of other sizes than the published {expected}: {listed}."
+
+
+def _reasons(split: str, report: SplitReport, partial: bool) -> list[str]:
+    reasons = []
+    if report.problems:
+        reasons.append(f"{split}: {len(report.problems)} files do not fit; the first: {next(iter(report.problems.values()))}")
+    if report.published is not None and report.count != report.published and not (partial and report.count < report.published):
+        reasons.append(f"{split}: {report.count} images instead of the published {report.published}.")
+    if not report.checked:
+        reasons.append(f"{split}: no pair can be read.")
+    return reasons
+
+
+def _sheet(source: Source, good: list[int]) -> np.ndarray | None:
+    if not good:
+        return None
+    chosen = [good[k * len(good) // PICTURES] for k in range(PICTURES)] if len(good) >= PICTURES else good
+    return sheet([source.read(index) for index in chosen], source.classes)
+
+
+def write(report: Report, picture: np.ndarray | None, out: Path) -> list[Path]:
+    """Writes check.json and, if there is one, sheet.png; returns the paths."""
+    out.mkdir(parents=True, exist_ok=True)
+    paths = [out / "check.json"]
+    paths[0].write_text(report.json())
+    if picture is not None:
+        paths.append(out / "sheet.png")
+        cv2.imwrite(str(paths[1]), picture[..., ::-1])
+    return paths
+
+
+def describe(report: Report) -> str:
+    """The report as text for a terminal."""
+    lines = [f"{report.dataset} at {report.source}: {'fit' if report.fit else 'NOT FIT'}"]
+    for split, part in report.splits.items():
+        published = "" if part.published is None else f" (published {part.published})"
+        looked = "" if part.checked == part.count else f", {part.checked} looked at"
+        lines += ["", f"{split}: {part.count} images{published}{looked}; {part.found}"]
+        lines.append("  sizes: " + ", ".join(f"{size} x {n}" for size, n in list(part.sizes.items())[:6]))
+        if part.label_values:
+            lines.append(f"  label values: {ranges(part.label_values)}")
+        lines += _histogram(part)
+        for title, entries in (("problem", part.problems), ("warning", part.warnings)):
+            lines += [f"  {title}: {text}" for text in list(entries.values())[:10]]
+            if len(entries) > 10:
+                lines.append(f"  ... and {len(entries) - 10} more, all listed in check.json")
+    if report.absent:
+        lines += ["", f"not there: {', '.join(report.absent)}"]
+    lines += ["", *report.reasons] if report.reasons else []
+    return "\n".join(lines)
+
+
+def _histogram(part: SplitReport) -> list[str]:
+    total = sum(part.pixels.values()) + part.void_pixels
+    if not total:
+        return []
+    rows = [f"  {name:<16.16} {100 * n / total:6.2f} %  in {part.images_with[name]} images" for name, n in part.pixels.items()]
+    return [*rows, f"  {'void':<16} {100 * part.void_pixels / total:6.2f} %"]

@@ -1,0 +1,191 @@
+"""Your own images and masks, any number of classes.
+
+Layout, any of (images in .jpg .png .bmp .webp .tif; masks in .png .bmp .tif of the same name, optionally with _mask, _label or
+_gt added):
+  * images/a.jpg and masks/a.png: split by `val_share` (default 0.1 of the images, at least one, chosen by a hash of the names);
+  * images/train/a.jpg and masks/train/a.png (train, val, test); or train/images/a.jpg and train/masks/a.png.
+Other folder names for masks: labels, annotations, gt, ...; `images=` and `masks=` name them when they are different or
+ambiguous.
+Classes: names.txt (or `classes=` a file or a list) with one name a line, optionally with a colour (`road 128 64 128` or `road
+#804080`); line k is the class of value k, and a line `void` marks what to ignore. Masks may hold class values (grey or
+palette), the colours of the list, or 0 and 255 (binary). Without a list all masks are looked at and the classes are what they
+hold. `ignore` (default 255) is the void value; `values=[...]` gives the mask value of every class; `encoding="index" |
+"colour"` settles a case that is refused as ambiguous.
+Splits: train, val, test, all.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from data_pipelines import classlist
+from data_pipelines.classlist import ClassList
+from data_pipelines.errors import DataError
+from data_pipelines.files import Files, NothingThere, locate, open_files, shown
+from data_pipelines.layout import FileDataset, Labels, Layout, match
+from data_pipelines.maskscan import Masks, Reading, read_masks
+from data_pipelines.records import is_prepared, open_records
+from data_pipelines.source import Source
+
+IMAGE_FOLDERS = ("images", "image", "imgs", "img", "rgb", "photos", "JPEGImages")
+MASK_FOLDERS = (
+    "masks",
+    "mask",
+    "labels",
+    "label",
+    "annotations",
+    "annots",
+    "annot",
+    "gt",
+    "segmentations",
+    "SegmentationClass",
+)
+CLASS_FILES = ("names.txt", "classes.txt")
+SPLITS = ("train", "val", "test", "all")
+_FOLDERS = {"train": "train|training", "val": "val|valid|validation", "test": "test|testing"}
+_ANY = "|".join(_FOLDERS.values())
+_IMAGE = r"(?P<key>.+)\.(?i:jpg|jpeg|png|bmp|webp|tif|tiff)"
+# A mask saved as .jpg is matched so that the decoder can refuse it clearly.
+_MASK = r"(?P<key>.+?)(?:_masks?|_labels?|_gt|_seg)?\.(?i:png|bmp|tif|tiff|jpg|jpeg)"
+_PLACES = {"inside": "{0}/(?P<part>{1})/{2}", "outside": "(?P<part>{1})/{0}/{2}", "none": "{0}/{2}"}
+_WORDS = {"inside": "{0}/SPLIT and {1}/SPLIT", "outside": "SPLIT/{0} and SPLIT/{1}", "none": "{0} and {1}, split by a hash"}
+
+
+class _Understood(FileDataset):
+    """The folder as it was understood: names of the two folders, where the split stands, and how masks are read."""
+
+    name, title, splits = "folder", "a folder of images and masks", SPLITS
+
+    def __init__(self, images: str, masks: str, place: str):
+        self.images, self.masks, self.place = images, masks, place
+        self.expects = _WORDS[place].format(images, masks)
+        self.keys: set[str] | None = None
+        self.reading: Reading | None = None
+
+    def patterns(self, split: str) -> tuple[str, str]:
+        """Regexes of the image and mask files of a split."""
+        part = _FOLDERS.get(split, _ANY)
+        shape = _PLACES[self.place]
+        return shape.format(re.escape(self.images), part, _IMAGE), shape.format(re.escape(self.masks), part, _MASK)
+
+    def layouts(self, split, **options):
+        images, masks = self.patterns(split)
+        return (Layout(self.expects, images, (Labels(self.reading.found, masks, self.reading.decode),)),)
+
+    def members(self, split, files, names):
+        return self.keys
+
+    def classes_for(self, **options):
+        return self.reading.classes
+
+
+def open_folder(
+    split: str = "train",
+    source: str | os.PathLike | None = None,
+    *,
+    images: str | None = None,
+    masks: str | None = None,
+    classes: str | os.PathLike | Sequence[str] | None = None,
+    ignore: int | None = None,
+    values: Sequence[int] | None = None,
+    encoding: str = "auto",
+    val_share: float = 0.1,
+    policy: str = "raise",
+    exif: str = "apply",
+    subset: str | None = None,
+) -> Source:
+    """Opens one split of a folder (or .zip) of images and masks; the options are explained at the top of this file."""
+    if split not in SPLITS:
+        raise DataError(f"folder has no split {split!r}; choose one of {', '.join(SPLITS)}.")
+    path = locate("folder", source)
+    if is_prepared(path):
+        return open_records(path, "folder", split, options={}, subset=subset, policy=policy, exif=exif)
+    files = open_files(path)
+    names = files.names()
+    spec = _understand(names, images, masks, files.where)
+    if spec.place == "none":
+        spec.keys = _share(match(names, spec.patterns("all")[0])[0].files, split, val_share, files.where)
+    found = Masks(
+        sorted(match(names, spec.patterns("all")[1])[0].files.values()), files.read, lambda name: shown(files.path(name))
+    )
+    tolerant = policy == "skip"
+    spec.reading = read_masks(found, _class_list(classes, files, names), ignore, values, encoding, tolerant)
+    options = {
+        "ignore": ignore,
+        "values": list(values) if values else None,
+        "val_share": val_share if spec.place == "none" else None,
+    }
+    return spec.found_source(files, names, split, subset, None, {"policy": policy, "exif": exif}, options)
+
+
+def _understand(names: Sequence[str], images: str | None, masks: str | None, where: str) -> _Understood:
+    examples = sorted({name.rpartition("/")[0] + "/x.png" for name in names if re.fullmatch(r".*/" + _IMAGE, name, re.DOTALL)})
+    for place in _PLACES:
+        pictures = _present(examples, place, (images,) if images else IMAGE_FOLDERS, "images", where)
+        labels = _present(examples, place, (masks,) if masks else MASK_FOLDERS, "masks", where)
+        if pictures and labels:
+            return _Understood(pictures, labels, place)
+    raise NothingThere(
+        f"{where} holds no folders {images or 'images'}/ and {masks or 'masks'}/ with pictures; "
+        "name the folders with images= and masks=."
+    )
+
+
+def _present(examples: Sequence[str], place: str, candidates: Sequence[str], option: str, where: str) -> str | None:
+    patterns = {name: _PLACES[place].format(re.escape(name), _ANY, _IMAGE) for name in candidates}
+    present = [name for name, pattern in patterns.items() if match(examples, pattern)[0].files]
+    if len(present) > 1:
+        raise DataError(
+            f"{where} holds several folders that could be the {option}: {', '.join(present)}; choose one with {option}=."
+        )
+    return present[0] if present else None
+
+
+def _share(keys: Sequence[str], split: str, val_share: float, where: str) -> set[str] | None:
+    if split == "all":
+        return None
+    if split == "test":
+        raise NothingThere(
+            f"{where} has no split folders, so there are only train, val and all; make images/test for a test split."
+        )
+    if not 0 < val_share < 1:
+        raise DataError(f"val_share={val_share} must lie between 0 and 1.")
+    if len(keys) < 2:
+        raise DataError(f"{where} holds a single image, which cannot be split; use split='all'.")
+    ranked = sorted(keys, key=lambda key: hashlib.sha256(key.encode("utf-8", "surrogateescape")).digest())
+    count = min(max(1, round(len(ranked) * val_share)), len(ranked) - 1)
+    return set(ranked[:count] if split == "val" else ranked[count:])
+
+
+def _class_list(classes: Any, files: Files, names: Sequence[str]) -> ClassList | None:
+    if isinstance(classes, (str, os.PathLike)):
+        return _parse(_bytes_of(Path(classes).expanduser()), str(classes))
+    if classes is not None:
+        return classlist.from_names(list(classes))
+    lists = sorted((n for n in names if n.rpartition("/")[2] in CLASS_FILES), key=lambda n: (n.count("/"), n))
+    if not lists:
+        return None
+    if len(lists) > 1 and lists[0].count("/") == lists[1].count("/"):
+        raise DataError(f"{files.where} holds {lists[0]} and {lists[1]}; keep one or choose with classes=.")
+    return _parse(files.read(lists[0]), files.path(lists[0]))
+
+
+def _bytes_of(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise DataError(
+            f"Class list {path} cannot be read ({error.strerror}); give a text file with one name a line."
+        ) from None
+
+
+def _parse(data: bytes, where: str) -> ClassList:
+    try:
+        return classlist.parse(data.decode("utf-8-sig"), where)
+    except UnicodeDecodeError:
+        raise DataError(f"Class list {where} is not UTF-8 text; save it as UTF-8.") from None

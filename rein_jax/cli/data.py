@@ -1,0 +1,118 @@
+"""`rein data`: list the data sets, or check a folder before training on it."""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import inspect
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from rein_jax.errors import UserError
+
+EPILOG = """examples:
+  rein data list
+  rein data check cityscapes --source /data/cityscapes
+  rein data check acdc --source /data/acdc --split val --option condition=night --out runs/check/acdc_night
+  rein data check folder --source my_photos --option classes=my_photos/names.txt
+
+exit codes of check: 0 fit to train on, 1 not fit (the reasons are printed), 2 wrong usage."""
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command's options."""
+    parse = argparse.ArgumentParser(
+        prog="rein data",
+        description=__doc__,
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    actions = parse.add_subparsers(dest="action", required=True, metavar="ACTION")
+    actions.add_parser("list", help="names of all data sets, where to get them and their layouts")
+    check = actions.add_parser(
+        "check",
+        help="look at every pair: counts, sizes, damage, label values, class histogram, overlays",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    add_source_arguments(check)
+    check.add_argument("--out", type=Path, metavar="DIR", help="folder for sheet.png and check.json (default runs/check/NAME)")
+    check.add_argument("--json", action="store_true", help="print the report as JSON")
+    check.add_argument("--sample", type=int, metavar="N", help="look at N pairs a split, evenly spaced, instead of all")
+    check.add_argument("--partial", action="store_true", help="fewer pairs than published are fit")
+    return parse
+
+
+def add_source_arguments(parse: argparse.ArgumentParser) -> None:
+    """Arguments that `rein data check` and `rein prepare` share."""
+    parse.add_argument("name", metavar="NAME", help="data set; `rein data list` shows them")
+    parse.add_argument("--source", metavar="DIR", help="folder or .zip as downloaded (default $REIN_DATA/NAME)")
+    parse.add_argument("--split", action="append", default=[], help="only this split; may be repeated")
+    parse.add_argument(
+        "--option", action="append", default=[], metavar="KEY=VALUE", help="option of the data set, e.g. condition=fog"
+    )
+    parse.add_argument("--jobs", type=int, metavar="N", help="how many at once")
+
+
+def options_of(pairs: Iterable[str]) -> dict[str, Any]:
+    """KEY=VALUE arguments as Python values: numbers, lists, True, None, else text."""
+    options = {}
+    for pair in pairs:
+        key, separator, value = pair.partition("=")
+        if not separator or not key:
+            raise UserError(f"--option {pair} is not understood; write KEY=VALUE.")
+        try:
+            options[key] = ast.literal_eval(value)
+        except (ValueError, SyntaxError):
+            options[key] = value
+    return options
+
+
+def listing() -> str:
+    """Every data set with the first lines of its description."""
+    import data_pipelines
+
+    lines = []
+    for name, target in data_pipelines.DATASETS.items():
+        module = inspect.getmodule(
+            sys.modules.get(target.partition(":")[0]) or __import__(target.partition(":")[0], fromlist=["_"])
+        )
+        text = (inspect.getdoc(module) or "").strip().splitlines()
+        lines += [f"{name:<11} {text[0] if text else ''}"]
+        lines += [f"{'':<11} {line}" for line in text[1:] if line.startswith(("Get it", "Layout", "Splits"))]
+    return "\n".join(lines)
+
+
+def progress(items: Iterable, total: int, title: str) -> Iterable:
+    """A progress bar on a terminal, nothing elsewhere."""
+    from tqdm import tqdm
+
+    return tqdm(items, total=total, desc=title, disable=not sys.stderr.isatty())
+
+
+def main(argv: list[str]) -> int:
+    """Runs `rein data ...`; see EPILOG for exit codes."""
+    arguments = parser().parse_args(argv)
+    if arguments.action == "list":
+        print(listing())
+        return 0
+    from data_pipelines.check import check, describe, write
+
+    report, picture = check(
+        arguments.name,
+        arguments.source,
+        splits=tuple(arguments.split),
+        jobs=arguments.jobs,
+        sample=arguments.sample,
+        partial=arguments.partial,
+        watch=progress,
+        **options_of(arguments.option),
+    )
+    paths = write(report, picture, arguments.out or Path("runs/check") / arguments.name)
+    print(report.json() if arguments.json else describe(report))
+    print("\nwritten: " + ", ".join(map(str, paths)), file=sys.stderr if arguments.json else sys.stdout)
+    return 0 if report.fit else 1
