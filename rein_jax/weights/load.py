@@ -55,12 +55,13 @@ class Summary:
 
 
 def load_backbone(
-    path: str | Path | Mapping[str, Any], name: str, shapes: Mapping[str, Any], *, fit: Fit | None = None, config: Any = None
+    path: str | Path | Mapping[str, Any], name: str, shapes: Mapping[str, Any], *, fit: Fit | None = None, sizes: Any = None
 ) -> tuple[dict[str, np.ndarray], Summary]:
     """Values of `backbone/...` for a registered backbone, from a file in any naming scheme its module knows.
 
-    shapes: {flat name: anything with .shape and .dtype}. Raises UserError naming the file, what it looks like and what the
-    config asks for when they do not belong together.
+    shapes: {flat name: anything with .shape and .dtype}. sizes: the module's Sizes of an unregistered variant (tests). Parameters that
+    no published file holds (the module's FRESH) are left out of the result. Raises UserError naming the file, what it looks like and
+    what the config asks for when they do not belong together.
     """
     from rein_jax.backbones import BACKBONES
     from rein_jax.registry import unknown
@@ -68,18 +69,14 @@ def load_backbone(
     if name not in BACKBONES:
         raise unknown(name, BACKBONES, "backbone")
     module = importlib.import_module(BACKBONES[name].partition(":")[0])
-    formats = module.formats(config if config is not None else name) if hasattr(module, "formats") else formats_of(module)
+    formats = module.formats(sizes or name) if hasattr(module, "formats") else module.FORMATS
     checkpoint = as_checkpoint(path)
     scheme, prefix = choose(checkpoint, formats)
     rules, skip = formats[scheme]
-    values, summary = load_into(shapes, checkpoint, rules, skip, prefix=prefix, fit=fit or Fit(), asked=name)
+    fresh = getattr(module, "FRESH", ())
+    values, summary = load_into(shapes, checkpoint, rules, skip, fresh=fresh, prefix=prefix, fit=fit or Fit(), asked=name)
     summary.scheme = scheme
     return values, summary
-
-
-def formats_of(module: Any) -> dict[str, Format]:
-    """The naming schemes of a backbone's module."""
-    return module.FORMATS if hasattr(module, "FORMATS") else {"official": (module.RULES, module.SKIP)}
 
 
 def choose(checkpoint: Checkpoint, formats: Mapping[str, Format]) -> tuple[str, str]:
@@ -104,10 +101,11 @@ def prefixes(names, rules: Sequence[Rule]) -> list[str]:
 
 def load_into(
     shapes: Mapping[str, Any], checkpoint: Mapping[str, Any] | str | Path, rules: Sequence[Rule], skip: Sequence[str] = (), *,
-    prefix: str = "", fit: Fit | None = None, asked: str = "",
+    fresh: Sequence[str] = (), prefix: str = "", fit: Fit | None = None, asked: str = "",
 ) -> tuple[dict[str, np.ndarray], Summary]:
     """Every array named in `shapes`, filled from the checkpoint by the table; dtypes are those of `shapes`.
 
+    fresh: regular expressions of our names that the file may lack; they are then left out of the result.
     prefix: what stands before the table's names in the file; names without it are other parts of the file and left alone.
     asked: name of the backbone for messages. Raises UserError for: names of the file without a rule or an excuse, rules that
     point to parameters the model lacks, places filled twice, places left empty, shapes that do not fit, values that are not finite.
@@ -115,10 +113,10 @@ def load_into(
     checkpoint, fit = as_checkpoint(checkpoint), fit or Fit()
     summary = Summary(str(checkpoint.path), checkpoint.kind, wrapper=checkpoint.wrapper, prefix=prefix)
     try:
-        plan = _plan(shapes, checkpoint, rules, skip, prefix, summary)
+        plan, absent = _plan(shapes, checkpoint, rules, skip, fresh, prefix, summary)
     except _Misfit as misfit:
         raise UserError(_explain(checkpoint, misfit, asked)) from None
-    values = {name: np.empty(spec.shape, spec.dtype) for name, spec in shapes.items()}
+    values = {name: np.empty(spec.shape, spec.dtype) for name, spec in shapes.items() if name not in absent}
     for rule in rules:
         if rule.layout == "zeros" and rule.target in values:
             values[rule.target][part_of(rule.part, values[rule.target].shape)] = 0
@@ -142,8 +140,8 @@ class _Misfit(Exception):
         self.what, self.names = what, list(names)
 
 
-def _plan(shapes, checkpoint: Checkpoint, rules, skip, prefix: str, summary: Summary) -> list[Placement]:
-    """The placements, checked for strictness in all four ways and for shapes."""
+def _plan(shapes, checkpoint: Checkpoint, rules, skip, fresh, prefix: str, summary: Summary) -> tuple[list[Placement], set[str]]:
+    """(placements, checked for strictness in all four ways and for shapes; excused names of ours that the file lacks)."""
     inside = [name.removeprefix(prefix) for name in checkpoint if name.startswith(prefix)]
     summary.other_parts = [name for name in checkpoint if not name.startswith(prefix)]
     placements, others = place(rules, inside)
@@ -166,9 +164,10 @@ def _plan(shapes, checkpoint: Checkpoint, rules, skip, prefix: str, summary: Sum
         filled[p.target][slot] = p.source
         _check_shape(p, checkpoint.entries[prefix + p.source].shape, checkpoint.entries[prefix + p.source].dtype, shapes[p.target])
     missing = [name for name, slots in filled.items() if not _complete(slots, shapes[name].shape)]
-    if missing:
-        raise _Misfit("lacks what this model needs", missing)
-    return placements
+    absent = {name for name in missing if not filled[name] and any(re.fullmatch(pattern, name) for pattern in fresh)}
+    if set(missing) - absent:
+        raise _Misfit("lacks what this model needs", [name for name in missing if name not in absent])
+    return placements, absent
 
 
 def _positions(rule: Rule, rules: Sequence[Rule], shape: Sequence[int]) -> list[int | None]:

@@ -16,11 +16,9 @@ import numpy as np
 from rein_jax.errors import UserError
 from rein_jax.weights.checkpoint import Checkpoint, read_checkpoint
 from rein_jax.weights.manifest import PUBLISHED
-from rein_jax.weights.safetensors_file import digest, write_safetensors
+from rein_jax.weights.safetensors_file import check_hashes, write_safetensors
 
 FORMAT = "rein_jax model 1"
-# Entries of the metadata, each one JSON value. Others are kept as they are given.
-KEYS = ("config", "classes", "palette", "preprocessing", "weights", "frozen", "protocol", "evaluation", "licence", "version")
 
 
 def write_model(path: str | Path, arrays: Mapping[str, np.ndarray], meta: Mapping[str, Any]) -> None:
@@ -30,9 +28,9 @@ def write_model(path: str | Path, arrays: Mapping[str, np.ndarray], meta: Mappin
     entries: config, classes (names), palette, preprocessing (mean, std), weights (name, source, sha256 of the backbone's file),
     frozen (hash of the frozen weights), protocol, numbers (any), step, ...; the backbone's licence is added by its name.
     """
-    entries = {"licence": licence_note(meta.get("weights") or {}), **meta, "format": FORMAT,
-               "sha256": {name: digest(arrays[name]) for name in sorted(arrays)}}
-    write_safetensors(path, arrays, {key: json.dumps(value, default=_plain, sort_keys=True) for key, value in entries.items()})
+    entries = {"licence": licence_note(meta.get("weights") or {}), **meta, "format": FORMAT}
+    metadata = {key: json.dumps(value, default=_plain, sort_keys=True) for key, value in entries.items()}
+    write_safetensors(path, arrays, metadata, hashes=True)
 
 
 def read_model(path: str | Path, *, check: bool = True) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
@@ -43,22 +41,15 @@ def read_model(path: str | Path, *, check: bool = True) -> tuple[dict[str, np.nd
     path = Path(path)
     checkpoint = read_checkpoint(path)
     meta = read_meta(path, checkpoint)
-    arrays = {name: checkpoint[name] for name in checkpoint}
-    recorded = meta.pop("sha256", {})
-    if set(recorded) != set(arrays):
-        raise UserError(f"{path} does not hold the arrays that it lists; it was changed after it was written and is refused.")
-    if check:
-        for name, array in arrays.items():
-            if digest(array) != recorded[name]:
-                raise UserError(f"{path}: the array {name!r} was changed or damaged after it was written; the file is refused.")
-    return arrays, meta
+    check_hashes(checkpoint, arrays=check)
+    return {name: checkpoint[name] for name in checkpoint}, meta
 
 
 def read_meta(path: str | Path, checkpoint: Checkpoint | None = None) -> dict[str, Any]:
     """The metadata of a model file, without reading its arrays."""
     checkpoint = checkpoint if checkpoint is not None else read_checkpoint(path)
     try:
-        meta = {key: json.loads(value) for key, value in checkpoint.metadata.items()}
+        meta = {key: json.loads(value) for key, value in checkpoint.metadata.items() if key != "sha256"}
     except json.JSONDecodeError:
         meta = {}
     if meta.get("format") != FORMAT:
@@ -72,14 +63,15 @@ def licence_note(weights: Mapping[str, Any]) -> str:
     item = PUBLISHED.get(str(weights.get("name", "")))
     if weights.get("source") == "random":
         return "The backbone has random weights."
-    return f"Backbone {weights['name']}: {item.licence}, {item.page}" if item else "The licence of the backbone's weights is not known here."
+    return f"Backbone {weights['name']}: {item.licence}, {item.page}" if item else "The licence of the backbone's weights is unknown."
 
 
 def check_backbone(path: str | Path, meta: Mapping[str, Any], found: str) -> None:
     """Refuses to put a model's adapters on other frozen weights than they were trained on. found: the frozen weights' hash now."""
     wanted = meta.get("frozen", "")
     if wanted and found and wanted != found:
-        raise UserError(f"{path} was trained on frozen weights with the hash {wanted}, those at hand have {found}; use the same backbone weights.")
+        raise UserError(f"{path} was trained on frozen weights with the hash {wanted}, those at hand have {found}; "
+                        "use the same backbone weights.")
 
 
 def _article(kind: str) -> str:

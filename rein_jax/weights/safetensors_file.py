@@ -20,6 +20,8 @@ DTYPES = {
     "I64": np.int64, "I32": np.int32, "I16": np.int16, "I8": np.int8,
     "U64": np.uint64, "U32": np.uint32, "U16": np.uint16, "U8": np.uint8, "BOOL": np.bool_,
 }
+METADATA = "__metadata__"
+_RELEASE = 64 << 20  # bytes read between two releases of mapped memory
 NAMES = {np.dtype(dtype): name for name, dtype in DTYPES.items()}
 
 
@@ -87,28 +89,88 @@ def _entry(mapped: np.ndarray, start: int, spec: dict) -> Entry:
     return Entry(shape, dtype, lambda: np.ndarray(shape, dtype, mapped[start + first:start + last].data))
 
 
-def write_safetensors(path: str | Path, arrays: Mapping[str, np.ndarray], metadata: Mapping[str, str] | None = None) -> None:
+def write_safetensors(
+    path: str | Path, arrays: Mapping[str, np.ndarray], metadata: Mapping[str, str] | None = None, *, hashes: bool = False
+) -> None:
     """Writes the arrays one after the other (the largest dtypes first, as the format's own library does), then renames.
 
-    An interrupted write leaves the old file as it was. `arrays` may be lazy: each is read once, when its turn comes.
+    An interrupted write leaves the old file as it was. `arrays` may be lazy: each is read once, when its turn comes. hashes: also keep
+    every array's SHA-256 (and the metadata's) in the metadata entry "sha256", for `check_hashes`.
     """
     specs = array_specs(arrays)
     order = sorted(specs, key=lambda name: (-specs[name][1].itemsize, name))
-    header: dict = {"__metadata__": dict(metadata)} if metadata else {}
+    for name in order:
+        if specs[name][1] not in NAMES:
+            raise UserError(f"{name!r} has dtype {specs[name][1]}, which .safetensors cannot hold.")
+    metadata = dict(metadata or {})
+    found = {name: "0" * 64 for name in order} if hashes else {}
+    with atomic(path) as file:
+        file.write(_header_bytes(specs, order, metadata, found))
+        written = 0
+        for name in order:
+            array = np.asarray(arrays[name])
+            if hashes:
+                found[name] = digest(array)
+            file.write(little_endian_bytes(array))
+            written += array.nbytes
+            if written > _RELEASE and isinstance(arrays, Checkpoint):
+                arrays.release()
+                written = 0
+        if hashes:
+            file.seek(0)
+            file.write(_header_bytes(specs, order, metadata, found))
+
+
+def _header_bytes(specs: Mapping, order: list[str], metadata: dict[str, str], hashes: dict[str, str]) -> bytes:
+    """Length and JSON header; equally long whatever the hashes are, so that they can be filled in after the data."""
+    header: dict = {}
+    if hashes:
+        metadata = {**metadata, "sha256": json.dumps({**hashes, METADATA: metadata_digest(metadata)}, sort_keys=True)}
+    if metadata:
+        header["__metadata__"] = metadata
     offset = 0
     for name in order:
         shape, dtype = specs[name]
-        if dtype not in NAMES:
-            raise UserError(f"{name!r} has dtype {dtype}, which .safetensors cannot hold.")
         nbytes = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
         header[name] = {"dtype": NAMES[dtype], "shape": list(shape), "data_offsets": [offset, offset + nbytes]}
         offset += nbytes
     text = json.dumps(header, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)
-    with atomic(path) as file:
-        file.write(len(text).to_bytes(8, "little") + text)
-        for name in order:
-            file.write(little_endian_bytes(arrays[name]))
+    return len(text).to_bytes(8, "little") + text
+
+
+def check_hashes(checkpoint: Checkpoint, *, arrays: bool = True) -> bool:
+    """Compares a file with the hashes that were written into it; UserError where it was changed, False where it has none.
+
+    arrays=False looks at names and metadata only.
+    """
+    if "sha256" not in checkpoint.metadata:
+        return False
+    refuse = f"{checkpoint.path} was changed or damaged after it was written; it is refused"
+    try:
+        recorded = json.loads(checkpoint.metadata["sha256"])
+        own = recorded.pop(METADATA, None)
+    except (ValueError, AttributeError):
+        raise UserError(f"{refuse} (its list of hashes cannot be read).") from None
+    if own != metadata_digest({k: v for k, v in checkpoint.metadata.items() if k != "sha256"}):
+        raise UserError(f"{refuse} (its metadata).")
+    if set(recorded) != set(checkpoint):
+        raise UserError(f"{refuse} (it does not hold the arrays that it lists).")
+    read = 0
+    for name in checkpoint if arrays else ():
+        array = checkpoint[name]
+        if digest(array) != recorded[name]:
+            raise UserError(f"{refuse} (the array {name!r}).")
+        read += array.nbytes
+        if read > _RELEASE:
+            checkpoint.release()
+            read = 0
+    return True
+
+
+def metadata_digest(metadata: Mapping[str, str]) -> str:
+    """SHA-256 of the metadata's entries."""
+    return hashlib.sha256(json.dumps(dict(metadata), sort_keys=True).encode()).hexdigest()
 
 
 def array_specs(arrays: Mapping[str, np.ndarray]) -> dict[str, tuple[tuple[int, ...], np.dtype]]:
