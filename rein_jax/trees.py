@@ -49,7 +49,8 @@ def split(module: nnx.Module, trainable: Iterable[str]) -> tuple[Skeleton, Flat,
         name = name_of(path)
         variables.append((name, tuple(path), type(variable)))
         arrays[name] = variable.get_raw_value() if isinstance(variable, nnx.Variable) else variable
-    chosen = matching(arrays, trainable)
+    statistics = {name for name, _, kind in variables if issubclass(kind, nnx.BatchStat)}  # of frozen batch norms: never trained
+    chosen = matching(arrays, trainable) - statistics
     skeleton = Skeleton(graphdef, tuple(variables))
     return skeleton, {n: a for n, a in arrays.items() if n in chosen}, {n: a for n, a in arrays.items() if n not in chosen}
 

@@ -5,7 +5,8 @@ The final norm is not part of the module: Rein reads the blocks' outputs as they
 
 from __future__ import annotations
 
-from rein_jax.backbones.vit import Sizes, ViT
+from rein_jax.backbones.names import fused_qkv, linear, norm, patch_embed, timm_block
+from rein_jax.backbones.vit import Sizes, ViT, choose
 from rein_jax.weights.rules import Rule
 
 _G = dict(width=1536, depth=40, heads=24, gated=True, hidden=4096, patch=14)
@@ -22,7 +23,10 @@ _SIZES = {
 
 
 class DINOv2(ViT):
-    """Pre-norm ViT with LayerScale; `interpolate_offset` is 0.1 in the official models without registers, 0 with them."""
+    """Pre-norm ViT with LayerScale.
+
+    Positions resized on the fly follow the official models: `interpolate_offset` 0.1 without registers; with them 0, antialiased.
+    """
 
     family = "dinov2"
     VARIANTS = _SIZES
@@ -30,26 +34,50 @@ class DINOv2(ViT):
 
     def __init__(self, variant, *, interpolate_offset: float | None = None, **kwargs):
         super().__init__(variant, **kwargs)
+        self.position_kind = "antialiased" if self.sizes.registers else "bicubic"
         self.interpolate_offset = (0.0 if self.sizes.registers else 0.1) if interpolate_offset is None else interpolate_offset
-
-
-def _block_rules(source: str, target: str) -> tuple[Rule, ...]:
-    out = []
-    for norm in ("norm1", "norm2"):
-        out += [Rule(f"{source}{norm}.weight", f"{target}{norm}/scale"), Rule(f"{source}{norm}.bias", f"{target}{norm}/bias")]
-    for linear in ("attn.qkv", "attn.proj", "mlp.fc1", "mlp.fc2", "mlp.w12", "mlp.w3"):
-        path = target + linear.replace(".", "/")
-        out += [Rule(f"{source}{linear}.weight", f"{path}/kernel", "linear"), Rule(f"{source}{linear}.bias", f"{path}/bias")]
-    out += [Rule(f"{source}{ls}.gamma", f"{target}{ls}/gamma") for ls in ("ls1", "ls2")]
-    return tuple(out)
 
 
 RULES = (
     Rule("cls_token", "backbone/cls_token"),
     Rule("pos_embed", "backbone/pos_embed", resize="pos_embed"),
     Rule("register_tokens", "backbone/register_tokens"),
-    Rule("patch_embed.proj.weight", "backbone/patch_embed/kernel", "conv", resize="patch"),
-    Rule("patch_embed.proj.bias", "backbone/patch_embed/bias"),
-    *_block_rules("blocks.{layer}.", "backbone/blocks/"),
+    *patch_embed("patch_embed.proj"),
+    *timm_block("blocks.{layer}.", "backbone/blocks/"),
 )
 SKIP = (r"mask_token", r"norm\..*", r"head\..*")
+
+_HF = "encoder.layer.{layer}."
+HF_RULES = (
+    Rule("embeddings.cls_token", "backbone/cls_token"),
+    Rule("embeddings.position_embeddings", "backbone/pos_embed", resize="pos_embed"),
+    Rule("embeddings.register_tokens", "backbone/register_tokens"),
+    *patch_embed("embeddings.patch_embeddings.projection"),
+    *norm(f"{_HF}norm1", "backbone/blocks/norm1"),
+    *fused_qkv(f"{_HF}attention.attention.", "backbone/blocks/attn/qkv", ("query", "key", "value")),
+    *linear(f"{_HF}attention.output.dense", "backbone/blocks/attn/proj"),
+    *norm(f"{_HF}norm2", "backbone/blocks/norm2"),
+    *linear(f"{_HF}mlp.fc1", "backbone/blocks/mlp/fc1"),
+    *linear(f"{_HF}mlp.fc2", "backbone/blocks/mlp/fc2"),
+    *linear(f"{_HF}mlp.weights_in", "backbone/blocks/mlp/w12"),
+    *linear(f"{_HF}mlp.weights_out", "backbone/blocks/mlp/w3"),
+    Rule(f"{_HF}layer_scale1.lambda1", "backbone/blocks/ls1/gamma"),
+    Rule(f"{_HF}layer_scale2.lambda1", "backbone/blocks/ls2/gamma"),
+)
+HF_SKIP = (r"embeddings\.mask_token", r"layernorm\..*", r"classifier\..*")
+
+
+
+def _timm(gated: bool) -> tuple[Rule, ...]:
+    """timm keeps the official names but for registers and the gated MLP of g."""
+    mlp = "backbone/blocks/mlp/"
+    renamed = [Rule("reg_token", "backbone/register_tokens")]
+    if gated:
+        renamed += [*linear("blocks.{layer}.mlp.fc1", f"{mlp}w12"), *linear("blocks.{layer}.mlp.fc2", f"{mlp}w3")]
+    return (*renamed, *RULES)
+
+
+def formats(variant: str | Sizes) -> dict[str, tuple[tuple[Rule, ...], tuple[str, ...]]]:
+    """Tables of names by format. timm's depends on the variant."""
+    sizes = choose(DINOv2.VARIANTS, variant, DINOv2.family)
+    return {"official": (RULES, SKIP), "hf": (HF_RULES, HF_SKIP), "timm": (_timm(sizes.gated), SKIP)}

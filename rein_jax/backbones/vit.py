@@ -17,7 +17,7 @@ from rein_jax.layers.attention import Attention
 from rein_jax.layers.mlp import FusedSwiGLU, Mlp, gelu
 from rein_jax.layers.norm import layer_norm
 from rein_jax.layers.patch import PatchEmbed
-from rein_jax.layers.resize import bicubic, offset_factors
+from rein_jax.layers.resize import offset_factors, resize
 from rein_jax.layers.stack import run_blocks, stacked
 
 
@@ -114,7 +114,9 @@ class ViT(nnx.Module):
     eps = 1e-6
     layer_scale = False
     patch_bias = True
+    activation = staticmethod(gelu)
     interpolate_offset = 0.1  # of the official DINOv2 code when it resizes positions on the fly
+    position_kind = "bicubic"  # how positions are resized on the fly: bicubic, bilinear, or antialiased (bicubic)
 
     def __init__(self, variant: str | Sizes, *, rngs: nnx.Rngs, image_size=512, patch: int = 16, taps=None, remat="none", unroll=False):
         sizes = choose(self.VARIANTS, variant, self.family)
@@ -134,7 +136,7 @@ class ViT(nnx.Module):
         self.stages = (Stage(sizes.depth, d, self.prefix, self.linears(sizes), patch),)
 
     def make_block(self, sizes: Sizes, rngs: nnx.Rngs) -> nnx.Module:
-        return Block(sizes, eps=self.eps, layer_scale=self.layer_scale, rngs=rngs)
+        return Block(sizes, eps=self.eps, layer_scale=self.layer_scale, activation=self.activation, rngs=rngs)
 
     def linears(self, sizes: Sizes) -> tuple:
         """{name: (in, out)} of the linear maps of `make_block`, as adapters see them."""
@@ -146,8 +148,11 @@ class ViT(nnx.Module):
         if grid == self.grid:
             return stored
         d = stored.shape[-1]
-        factors = offset_factors(self.grid, grid, self.interpolate_offset)
-        resized = bicubic(stored[:, 1:].reshape(1, *self.grid, d).astype(jnp.float32), grid, factors=factors)
+        table = stored[:, 1:].reshape(1, *self.grid, d).astype(jnp.float32)
+        if self.position_kind == "antialiased":  # PyTorch's antialiased kernel is JAX's (a = -0.5, renormalised)
+            resized = jax.image.resize(table, (1, *grid, d), "cubic", antialias=True, precision=jax.lax.Precision.HIGHEST)
+        else:
+            resized = resize(table, grid, self.position_kind, factors=offset_factors(self.grid, grid, self.interpolate_offset))
         return jnp.concatenate([stored[:, :1], resized.reshape(1, -1, d).astype(stored.dtype)], axis=1)
 
     def embed(self, images):

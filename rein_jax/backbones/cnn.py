@@ -1,0 +1,41 @@
+"""What the convolutional backbones share: maps that adapters see as tokens, and stages run one after the other."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import jax
+
+from rein_jax.adapters.base import Adapter
+from rein_jax.errors import UserError
+from rein_jax.layers.stack import run_blocks
+
+
+def as_map(tokens, grid: tuple[int, int]):
+    """[B, h*w, C] -> [B, h, w, C]; extra tokens are a UserError."""
+    h, w = grid
+    if tokens.shape[1] != h * w:
+        raise UserError("Prompt tokens (config.adapter.name=vpt) have no place in a convolutional backbone; choose another adapter.")
+    return tokens.reshape(tokens.shape[0], h, w, tokens.shape[-1])
+
+
+def as_tokens(x):
+    """[B, h, w, C] -> [B, h*w, C]."""
+    return x.reshape(x.shape[0], -1, x.shape[-1])
+
+
+def adapter_of(adapters: Sequence[Adapter], stage: int) -> Adapter | None:
+    """The adapter of a stage, or None."""
+    return adapters[stage] if adapters else None
+
+
+def run_last(blocks, tokens, *, offset: int, depth: int, **options):
+    """`run_blocks` over a stack of `depth` blocks that starts at block `offset` of its stage; only the last output."""
+    if not depth:
+        return tokens
+    return run_blocks(blocks, tokens, offset=offset, **options)[0]
+
+
+def stage_key(key, stage: int):
+    """The random key of a stage (None stays None)."""
+    return None if key is None else jax.random.fold_in(key, stage)

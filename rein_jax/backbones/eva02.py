@@ -1,0 +1,145 @@
+"""EVA-02 (Fang et al. 2023): rotary positions beside absolute ones, SwiGLU, no key bias. Weights: MIT.
+
+Two shapes exist: S has fused qkv and SwiGLU without inner norm; B and L ("sub-LN") have separate q, k and v and a norm inside the MLP,
+none inside the attention.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+
+import jax
+from flax import nnx
+
+from rein_jax.backbones.names import Rules, linear, norm, patch_embed
+from rein_jax.backbones.vit import Block, Context, Sizes, ViT, choose
+from rein_jax.layers import rope
+from rein_jax.layers.attention import attend, split_heads
+from rein_jax.layers.norm import layer_norm
+from rein_jax.weights.rules import Rule
+
+
+@dataclass(frozen=True)
+class EvaSizes(Sizes):
+    """sub_norm: separate q, k, v and a norm inside the MLP."""
+
+    gated: bool = True
+    sub_norm: bool = True
+
+
+class SeparateAttention(nnx.Module):
+    """Self-attention with linears q (bias), k (none) and v (bias), which adapters see as three. [B, N, d] -> [B, N, d]."""
+
+    def __init__(self, width: int, heads: int, *, rngs: nnx.Rngs):
+        self.heads = heads
+        self.q = nnx.Linear(width, width, rngs=rngs)
+        self.k = nnx.Linear(width, width, use_bias=False, rngs=rngs)
+        self.v = nnx.Linear(width, width, rngs=rngs)
+        self.proj = nnx.Linear(width, width, rngs=rngs)
+
+    def __call__(self, x, hooks, rotate=None):
+        q, k, v = (
+            split_heads(hooks.linear(name, x, part(x)), self.heads) for name, part in (("q", self.q), ("k", self.k), ("v", self.v))
+        )
+        if rotate is not None:
+            q, k = rotate(q), rotate(k)
+        y = attend(q, k, v).reshape(x.shape)
+        return hooks.linear("proj", y, self.proj(y))
+
+
+class NormedSwiGLU(nnx.Module):
+    """w3(LN(silu(w1 x) * w2 x)). [..., d] -> [..., d]."""
+
+    def __init__(self, width: int, hidden: int, eps: float, *, rngs: nnx.Rngs):
+        self.w1 = nnx.Linear(width, hidden, rngs=rngs)
+        self.w2 = nnx.Linear(width, hidden, rngs=rngs)
+        self.ffn_ln = layer_norm(hidden, eps, rngs=rngs)
+        self.w3 = nnx.Linear(hidden, width, rngs=rngs)
+
+    def __call__(self, x, hooks):
+        gate, value = hooks.linear("w1", x, self.w1(x)), hooks.linear("w2", x, self.w2(x))
+        y = self.ffn_ln(jax.nn.silu(gate) * value)
+        return hooks.linear("w3", y, self.w3(y))
+
+
+class SubNormBlock(nnx.Module):
+    """x += attn(LN x); x += mlp(LN x), with the parts above."""
+
+    def __init__(self, sizes: EvaSizes, *, eps: float, rngs: nnx.Rngs):
+        self.norm1 = layer_norm(sizes.width, eps, rngs=rngs)
+        self.attn = SeparateAttention(sizes.width, sizes.heads, rngs=rngs)
+        self.norm2 = layer_norm(sizes.width, eps, rngs=rngs)
+        self.mlp = NormedSwiGLU(sizes.width, sizes.inner, eps, rngs=rngs)
+
+    def __call__(self, x, hooks, context: Context):
+        x = x + self.attn(self.norm1(x), hooks, context.rotate)
+        return x + hooks.mlp(x, self.mlp(self.norm2(x), hooks))
+
+    @staticmethod
+    def linears(sizes: EvaSizes) -> tuple:
+        d, hidden = sizes.width, sizes.inner
+        return tuple((name, (d, d)) for name in ("q", "k", "v", "proj")) + (("w1", (d, hidden)), ("w2", (d, hidden)), ("w3", (hidden, d)))
+
+
+class EVA02(ViT):
+    """EVA-02 giving four maps. Rotary positions are computed, never loaded: along each side they run over 16 units (the grid of
+    pretraining), as the official code does for the size a model is built for; absolute positions are resized to match other sizes."""
+
+    family = "eva02"
+    VARIANTS = {
+        "s": EvaSizes(384, 12, 6, hidden=1024, patch=14, sub_norm=False),
+        "b": EvaSizes(768, 12, 12, hidden=2048, patch=14),
+        "l": EvaSizes(1024, 24, 16, hidden=2730, patch=14),
+    }
+    interpolate_offset = 0.0
+
+    def make_block(self, sizes: EvaSizes, rngs: nnx.Rngs) -> nnx.Module:
+        if sizes.sub_norm:
+            return SubNormBlock(sizes, eps=self.eps, rngs=rngs)
+        return Block(sizes, eps=self.eps, layer_scale=False, rngs=rngs)
+
+    def linears(self, sizes: EvaSizes) -> tuple:
+        return (SubNormBlock if sizes.sub_norm else Block).linears(sizes)
+
+    def context(self, grid: tuple[int, int], dtype) -> Context:
+        cos, sin = rope.tables(grid, self.sizes.width // self.sizes.heads)
+        return Context(partial(rope.rotate, cos=cos, sin=sin))
+
+
+def _block(source: str, target: str, *, timm: bool) -> Rules:
+    """Both shapes of block; their names do not overlap."""
+    out = [rule for name in ("norm1", "norm2") for rule in norm(source + name, target + name)]
+    for name in "qkv":  # sub-LN shape
+        out += linear(f"{source}attn.{name}_proj", f"{target}attn/{name}")
+    out += [Rule(f"{source}attn.qkv.weight", f"{target}attn/qkv/kernel", "linear"), *linear(f"{source}attn.proj", f"{target}attn/proj")]
+    inner = (("fc1_g", "w1"), ("fc1_x", "w2"), ("fc2", "w3"), ("fc1", "w12")) if timm else tuple((w, w) for w in ("w1", "w2", "w3", "w12"))
+    for theirs, ours in inner:
+        out += linear(f"{source}mlp.{theirs}", f"{target}mlp/{ours}")
+    return (*out, *norm(f"{source}mlp.{'norm' if timm else 'ffn_ln'}", f"{target}mlp/ffn_ln"))
+
+
+def _table(sizes: EvaSizes, *, timm: bool = False) -> Rules:
+    if sizes.sub_norm:
+        biases: Rules = tuple(Rule(f"blocks.{{layer}}.attn.{n}_bias", f"backbone/blocks/attn/{n}/bias") for n in "qv")
+    else:
+        fused = "backbone/blocks/attn/qkv/bias"
+        biases = tuple(Rule(f"blocks.{{layer}}.attn.{n}_bias", fused, part=(k, 3)) for k, n in ((0, "q"), (2, "v")))
+        biases += (Rule("", fused, "zeros", part=(1, 3)),)
+    return (
+        Rule("cls_token", "backbone/cls_token"),
+        Rule("pos_embed", "backbone/pos_embed", resize="pos_embed"),
+        *patch_embed("patch_embed.proj"),
+        *biases,
+        *_block("blocks.{layer}.", "backbone/blocks/", timm=timm),
+    )
+
+
+# Rotary tables are recomputed; the rest belongs to pretraining or classification.
+SKIP = (r"(blocks\.\d+\.attn\.)?rope\..*", r"mask_token", r"norm\..*", r"fc_norm\..*", r"head\..*", r"lm_head\..*")
+
+
+def formats(variant: str | Sizes) -> dict[str, tuple[Rules, tuple[str, ...]]]:
+    """Tables of names by format; they depend on the variant's shape of block."""
+    sizes = choose(EVA02.VARIANTS, variant, EVA02.family)
+    return {"official": (_table(sizes), SKIP), "timm": (_table(sizes, timm=True), SKIP)}

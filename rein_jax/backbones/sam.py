@@ -1,0 +1,180 @@
+"""SAM's image encoder (Kirillov et al. 2023): windowed and global blocks with decomposed relative positions. Weights: Apache-2.0.
+
+There is no class token; SAM's convolutional neck is not part of the module: the blocks' outputs are the features.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from itertools import groupby
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from rein_jax.adapters.base import Adapter, Stage
+from rein_jax.backbones.names import Rules, linear, norm, patch_embed
+from rein_jax.backbones.pyramid import pyramid, to_map
+from rein_jax.backbones.vit import Sizes, check_taps, choose, grid_of
+from rein_jax.errors import UserError
+from rein_jax.layers import window
+from rein_jax.layers.attention import Attention, split_heads
+from rein_jax.layers.mlp import Mlp
+from rein_jax.layers.norm import layer_norm
+from rein_jax.layers.patch import PatchEmbed
+from rein_jax.layers.rel_pos import attend_with_positions
+from rein_jax.layers.resize import bicubic
+from rein_jax.layers.stack import run_blocks, stacked
+from rein_jax.weights.rules import Rule
+
+
+@dataclass(frozen=True)
+class SamSizes(Sizes):
+    """full: numbers of the blocks with global attention; window: side of the others' windows; pretrained: side in patches of the
+    published weights, which fixes the length of the global blocks' tables."""
+
+    full: tuple[int, ...] = ()
+    window: int = 14
+    pretrained: int = 64
+
+    def runs(self) -> list[tuple[bool, int, int]]:
+        """(global?, first block, number of blocks) of the runs of equal blocks."""
+        out = []
+        for is_global, group in groupby(range(self.depth), key=lambda i: i in self.full):
+            numbers = list(group)
+            out.append((is_global, numbers[0], len(numbers)))
+        return out
+
+
+class PositionAttention(Attention):
+    """Self-attention with tables of relative rows and columns [2m - 1, head width]."""
+
+    def __init__(self, width: int, heads: int, reach: int, *, rngs: nnx.Rngs):
+        super().__init__(width, heads, rngs=rngs)
+        normal = nnx.initializers.normal(0.02)
+        self.rel_pos_h = nnx.Param(normal(rngs.params(), (2 * reach - 1, width // heads), jnp.float32))
+        self.rel_pos_w = nnx.Param(normal(rngs.params(), (2 * reach - 1, width // heads), jnp.float32))
+
+    def __call__(self, x, hooks, grid):
+        """x [B, h*w, d] on a grid (h, w)."""
+        qkv = hooks.linear("qkv", x, self.qkv(x))
+        q, k, v = (split_heads(part, self.heads) for part in jnp.split(qkv, 3, axis=-1))
+        y = attend_with_positions(q, k, v, self.rel_pos_h[...], self.rel_pos_w[...], grid).reshape(x.shape)
+        return hooks.linear("proj", y, self.proj(y))
+
+
+class SamBlock(nnx.Module):
+    """A pre-norm block whose attention sees windows (size > 0) or everything (size 0). Tokens [B, h*w, d]; context = (h, w)."""
+
+    def __init__(self, sizes: SamSizes, size: int, *, rngs: nnx.Rngs):
+        d, self.size = sizes.width, size
+        self.norm1 = layer_norm(d, 1e-6, rngs=rngs)
+        self.attn = PositionAttention(d, sizes.heads, size or sizes.pretrained, rngs=rngs)
+        self.norm2 = layer_norm(d, 1e-6, rngs=rngs)
+        self.mlp = Mlp(d, sizes.inner, rngs=rngs)
+
+    def __call__(self, x, hooks, context):
+        h, w = context
+        if x.shape[1] != h * w:
+            raise UserError("Prompt tokens (config.adapter.name=vpt) do not fit into SAM's windows; choose another adapter.")
+        y = self.norm1(x)
+        if self.size:
+            windows = window.cut(y.reshape(-1, h, w, y.shape[-1]), self.size)
+            windows = self.attn(windows, hooks, (self.size, self.size))
+            y = window.join(windows, self.size, (h, w)).reshape(x.shape)
+        else:
+            y = self.attn(y, hooks, (h, w))
+        x = x + y
+        return x + hooks.mlp(x, self.mlp(self.norm2(x), hooks))
+
+
+class SAM(nnx.Module):
+    """SAM's encoder giving four maps at strides 4, 8, 16 and 32.
+
+    image_size: side (or height, width) in pixels for which the absolute positions are stored. taps: default the global blocks. Blocks of
+    one kind that follow each other are one stack; adapters see a single stage of `depth` blocks.
+    """
+
+    family = "sam"
+    VARIANTS = {
+        "b": SamSizes(768, 12, 12, full=(2, 5, 8, 11)),
+        "l": SamSizes(1024, 24, 16, full=(5, 11, 17, 23)),
+        "h": SamSizes(1280, 32, 16, full=(7, 15, 23, 31)),
+    }
+    position_kind = "bicubic"
+
+    def __init__(self, variant: str | SamSizes, *, rngs: nnx.Rngs, image_size=512, patch: int = 16, taps=None, remat="none", unroll=False):
+        sizes = choose(self.VARIANTS, variant, self.family)
+        self.sizes, self.patch, self.remat, self.unroll = sizes, patch, remat, unroll
+        self.taps = check_taps(sizes.full if taps is None and len(sizes.full) == 4 else taps, sizes.depth)
+        self.grid = grid_of(image_size, patch)
+        d = sizes.width
+        self.widths = (d,) * 4
+        self.pos_embed = nnx.Param(nnx.initializers.normal(0.02)(rngs.params(), (1, *self.grid, d), jnp.float32))
+        self.patch_embed = PatchEmbed(d, patch, rngs=rngs)
+        self.runs = nnx.List([
+            stacked(lambda r, size=0 if is_global else sizes.window: SamBlock(sizes, size, rngs=r), count, rngs)
+            for is_global, _, count in sizes.runs()
+        ])  # fmt: skip
+        linears = Attention.linears(d) + Mlp.linears(d, sizes.inner)
+        self.stages = (Stage(sizes.depth, d, 0, linears, patch),)
+
+    def embed(self, images):
+        """Images [B, H, W, 3] -> tokens [B, h*w, d] and the grid (h, w)."""
+        x = self.patch_embed(images)
+        b, h, w, d = x.shape
+        positions = self.pos_embed[...]
+        if (h, w) != self.grid:
+            positions = bicubic(positions, (h, w))
+        return (x + positions.astype(x.dtype)).reshape(b, h * w, d), (h, w)
+
+    def tokens(self, images, adapters: tuple[Adapter, ...] = (), key=None):
+        """The taps as tokens [B, h*w, d], and the grid."""
+        adapter = adapters[0] if adapters else None
+        with jax.named_scope("embed"):
+            x, grid = self.embed(images)
+        if adapter is not None:
+            x = adapter.begin(x, 0)
+        found: dict[int, jax.Array] = {}
+        for (_, first, count), blocks in zip(self.sizes.runs(), self.runs, strict=True):
+            taps = tuple(t for t in self.taps if first <= t < first + count)
+            with jax.named_scope(f"blocks{first}"):
+                x, outputs = run_blocks(
+                    blocks, x, adapter=adapter, offset=first, taps=taps, key=None if key is None else jax.random.fold_in(key, first),
+                    remat=self.remat, unroll=self.unroll, context=grid,
+                )  # fmt: skip
+            found.update(zip(taps, outputs, strict=True))
+        return [found[t] if adapter is None else adapter.finish(found[t], 0) for t in self.taps], grid
+
+    def __call__(self, images, adapters: tuple[Adapter, ...] = (), key=None) -> tuple:
+        """Four maps at strides 4, 8, 16, 32. images [B, H, W, 3], normalised, sides multiples of the patch."""
+        taps, grid = self.tokens(images, adapters, key)
+        return pyramid([to_map(tap, grid, 0) for tap in taps])
+
+
+def _table(sizes: SamSizes, style: str) -> Rules:
+    """One line per array of every block: which stack a block belongs to depends on the variant."""
+    hf = style == "hf"
+    stem, layer = ("patch_embed.projection", "layers.") if hf else ("patch_embed.proj", "blocks.")
+    norms = (("layer_norm1", "norm1"), ("layer_norm2", "norm2")) if hf else (("norm1", "norm1"), ("norm2", "norm2"))
+    mlp = (("mlp.fc1", "mlp/fc1"), ("mlp.fc2", "mlp/fc2")) if style == "timm" else (("mlp.lin1", "mlp/fc1"), ("mlp.lin2", "mlp/fc2"))
+    out = [Rule("pos_embed", "backbone/pos_embed", resize="pos_embed"), *patch_embed(stem)]
+    for run, (_, first, count) in enumerate(sizes.runs()):
+        target = f"backbone/runs/{run}/"
+        for place in range(count):
+            source = f"{layer}{first + place}."
+            block = [rule for theirs, ours in norms for rule in norm(source + theirs, target + ours)]
+            for theirs, ours in (("attn.qkv", "attn/qkv"), ("attn.proj", "attn/proj"), *mlp):
+                block += linear(source + theirs, target + ours)
+            block += [Rule(f"{source}attn.{name}", f"{target}attn/{name}") for name in ("rel_pos_h", "rel_pos_w")]
+            out += [replace(rule, index=place) for rule in block]
+    return tuple(out)
+
+
+SKIP = (r"neck\..*",)
+
+
+def formats(variant: str | Sizes) -> dict[str, tuple[Rules, tuple[str, ...]]]:
+    """Tables of names by format, below `image_encoder.` (official) or `vision_encoder.` (HF)."""
+    sizes = choose(SAM.VARIANTS, variant, SAM.family)
+    return {style: (_table(sizes, style), SKIP) for style in ("official", "hf", "timm")}

@@ -1,0 +1,47 @@
+"""Learned rescaling of four maps of one stride by 4, 2, 1 and 1/2 (the trainable part of the official Rein-CLIP)."""
+
+from __future__ import annotations
+
+from flax import nnx
+
+from rein_jax.layers.conv import FrozenBatchNorm, max_pool
+from rein_jax.layers.mlp import gelu
+from rein_jax.weights.rules import Rule
+
+
+class FeaturePyramid(nnx.Module):
+    """Each map: GroupNorm of one group; then two, one or no transposed 2 x 2 convolutions of stride 2, or a 2 x 2 maximum.
+
+    Between the two convolutions stand a batch norm and a GELU. The original updates the batch norm's statistics in training; here they
+    stay as loaded (zero mean and unit variance in a new model), so that a forward pass changes no parameter.
+    """
+
+    def __init__(self, width: int, *, rngs: nnx.Rngs):
+        def group_norm():
+            return nnx.GroupNorm(width, num_groups=1, epsilon=1e-5, use_fast_variance=False, rngs=rngs)
+
+        def double():
+            return nnx.ConvTranspose(width, width, (2, 2), strides=(2, 2), padding="VALID", rngs=rngs)
+
+        self.norms = nnx.List([group_norm() for _ in range(4)])
+        self.up4a, self.bn, self.up4b = double(), FrozenBatchNorm(width), double()
+        self.up2 = double()
+
+    def __call__(self, maps) -> tuple:
+        """Four maps [B, h, w, d] -> strides 1/4, 1/2, 1 and 2 of theirs."""
+        a, b, c, d = (norm(x) for norm, x in zip(self.norms, maps, strict=True))
+        return self.up4b(gelu(self.bn(self.up4a(a)))), self.up2(b), c, max_pool(d, 2, 2)
+
+
+def rules(source: str = "backbone.", target: str = "backbone/fpn/") -> tuple[Rule, ...]:
+    """Names in official Rein-CLIP checkpoints (backbone.fpn1.0.weight, ...)."""
+    out = []
+    for i in range(4):
+        for theirs, ours in (("weight", "scale"), ("bias", "bias")):
+            out.append(Rule(f"{source}fpn{i + 1}.0.{theirs}", f"{target}norms/{i}/{ours}"))
+    for theirs, ours in (("fpn1.1", "up4a"), ("fpn1.4", "up4b"), ("fpn2.1", "up2")):
+        out.append(Rule(f"{source}{theirs}.weight", f"{target}{ours}/kernel", "conv_transpose"))
+        out.append(Rule(f"{source}{theirs}.bias", f"{target}{ours}/bias"))
+    for theirs, ours in (("weight", "scale"), ("bias", "bias"), ("running_mean", "mean"), ("running_var", "var")):
+        out.append(Rule(f"{source}fpn1.2.{theirs}", f"{target}bn/{ours}"))
+    return tuple(out)

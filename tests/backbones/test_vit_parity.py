@@ -1,0 +1,84 @@
+"""DINOv2 (with and without registers, with SwiGLU), CLIP and MAE against transformers, on random weights, layer by layer."""
+
+import jax
+import numpy as np
+import pytest
+from tests.filling import Guests, assert_layers, filled, randomise, torch_arrays
+from flax import nnx
+
+from rein_jax import trees
+from rein_jax.backbones.clip import CLIP, FORMATS
+from rein_jax.backbones.dinov2 import DINOv2
+from rein_jax.backbones.dinov2 import formats as dinov2_formats
+from rein_jax.backbones.mae import FORMATS as MAE_FORMATS
+from rein_jax.backbones.mae import MAE
+from rein_jax.backbones.vit import Sizes
+
+torch = pytest.importorskip("torch")
+transformers = pytest.importorskip("transformers")
+SIZE = dict(hidden_size=32, num_hidden_layers=4, num_attention_heads=2, patch_size=14)
+
+
+def layers_of_ours(backbone, arrays, table, skip, images):
+    """[embedding, block 0, ..., block 3] of our model with the arrays of the other one."""
+    skeleton, params = filled(Guests(backbone), arrays, table, skip)
+
+    def run(params, images):
+        model = trees.merge(skeleton, params).backbone
+        return [model.embed(images)[0], *model.tokens(images)[0]]
+
+    return jax.jit(run)(params, images)
+
+
+def images_of(height: int, width: int) -> np.ndarray:
+    return np.random.default_rng(0).normal(size=(2, height, width, 3)).astype(np.float32)
+
+
+def compare(recorded, backbone, model, blocks, embedding, table, skip, images, prefix="", **forward):
+    theirs = recorded(
+        {"embedding": embedding, **{f"block {i}": block for i, block in enumerate(blocks)}},
+        lambda: model(torch.from_numpy(images.transpose(0, 3, 1, 2)), **forward),
+    )
+    ours = layers_of_ours(backbone, torch_arrays(model, prefix), table, skip, images)
+    return assert_layers(zip(theirs, ours, theirs.values(), strict=True))
+
+
+@pytest.mark.parametrize("kind", ["plain", "registers", "gated"])
+@pytest.mark.parametrize("size", [(56, 56), (42, 70)])
+def test_dinov2(recorded, kind, size):
+    name = "Dinov2WithRegisters" if kind == "registers" else "Dinov2"
+    extra = dict(use_swiglu_ffn=True) if kind == "gated" else {}
+    model = randomise(getattr(transformers, f"{name}Model")(getattr(transformers, f"{name}Config")(**SIZE, image_size=56, **extra)))
+    sizes = Sizes(32, 4, 2, registers=4 * (kind == "registers"), gated=kind == "gated", hidden=88 if kind == "gated" else None)
+    backbone = DINOv2(sizes, patch=14, image_size=56, taps=(0, 1, 2, 3), interpolate_offset=0.0, rngs=nnx.Rngs(0))
+    compare(recorded, backbone, model, model.encoder.layer, model.embeddings, *dinov2_formats(sizes)["hf"], images_of(*size))
+
+
+def test_clip(recorded):
+    config = transformers.CLIPVisionConfig(**SIZE, image_size=56, intermediate_size=128)
+    model = randomise(transformers.CLIPVisionModel(config))
+    backbone = CLIP(Sizes(32, 4, 2), patch=14, image_size=56, taps=(0, 1, 2, 3), class_twice=False, rngs=nnx.Rngs(0))
+    compare(recorded, backbone, model, model.encoder.layers, model.pre_layrnorm, *FORMATS["hf"], images_of(56, 56))
+
+
+def test_clip_as_rein_uses_it():
+    """The class embedding twice and bilinear positions, said in torch's own functions."""
+    rng = np.random.default_rng(1)
+    backbone = CLIP(Sizes(32, 4, 2), image_size=64, taps=(0, 1, 2, 3), rngs=nnx.Rngs(0))
+    images = rng.normal(size=(1, 48, 80, 3)).astype(np.float32)
+    cls, positions = (torch.from_numpy(np.array(p[...])) for p in (backbone.cls_token, backbone.pos_embed))
+    kernel = torch.from_numpy(np.array(backbone.patch_embed.kernel[...])).permute(3, 2, 0, 1)
+    patches = torch.nn.functional.conv2d(torch.from_numpy(images).permute(0, 3, 1, 2), kernel, stride=16)
+    grid = positions[:, 1:].reshape(1, 4, 4, 32).permute(0, 3, 1, 2)
+    grid = torch.nn.functional.interpolate(grid, size=(3, 5), mode="bilinear", align_corners=False)
+    tokens = torch.cat([cls + positions[:, :1] + cls, (patches + grid).flatten(2).transpose(1, 2)], 1)
+    scale, bias = (torch.from_numpy(np.array(v[...])) for v in (backbone.ln_pre.scale, backbone.ln_pre.bias))
+    expected = torch.nn.functional.layer_norm(tokens, (32,), scale, bias, 1e-5).numpy()
+    assert_layers([("embedding", backbone.embed(images)[0], expected)])
+
+
+def test_mae(recorded):
+    model = randomise(transformers.ViTMAEModel(transformers.ViTMAEConfig(**SIZE, image_size=56, intermediate_size=128, mask_ratio=0.0)))
+    backbone = MAE(Sizes(32, 4, 2), patch=14, image_size=56, taps=(0, 1, 2, 3), rngs=nnx.Rngs(0))
+    order = torch.arange(16, dtype=torch.float32)[None].repeat(2, 1)  # keeps the patches in their order
+    compare(recorded, backbone, model, model.layers, model.embeddings, *MAE_FORMATS["hf"], images_of(56, 56), noise=order)
