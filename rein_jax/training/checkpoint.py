@@ -64,7 +64,8 @@ class Checkpoints:
         options = ocp.CheckpointManagerOptions(
             preservation_policy=ocp.checkpoint_managers.LatestN(self.keep), cleanup_tmp_directories=True,
             enable_async_checkpointing=True)
-        return ocp.CheckpointManager(self.folder, item_names=(*ARRAYS, "meta"), options=options)
+        handlers = {**{part: ocp.StandardCheckpointHandler() for part in ARRAYS}, "meta": ocp.JsonCheckpointHandler()}
+        return ocp.CheckpointManager(self.folder, item_handlers=handlers, options=options)
 
     def steps(self) -> list[int]:
         """Steps with a finished checkpoint, ascending."""

@@ -83,12 +83,12 @@ class Outputs:
         if distributed.is_main():
             write_json(self.workdir / "results.json", {**summary, "best": self.best(), "config": self.config})
             if self.function is None and summary["evaluation"]:
-                _report(self.workdir)
+                from rein_jax.evaluation import write_report
+
+                write_report(self.workdir)
 
 
 def _evaluate(parts: Parts, trainable, frozen, mesh: Mesh, policy: Policy, workdir: Path) -> dict[str, Any]:
-    raise UserError("evaluation is not wired")
+    from rein_jax.evaluation.run import evaluate_run
 
-
-def _report(workdir: Path) -> None:
-    raise UserError("report is not wired")
+    return evaluate_run(parts, trainable, frozen, mesh, policy, workdir)

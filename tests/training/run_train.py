@@ -21,6 +21,7 @@ from rein_jax.errors import UserError
 from rein_jax.training import distributed
 from rein_jax.training.guards import PREEMPTED, Preempted
 from rein_jax.training.loop import train
+from rein_jax.weights.modelfile import read_model
 
 
 def build(config):
@@ -55,8 +56,10 @@ def main(workdir: Path, config: dict) -> int:
     except UserError as error:
         print(f"USER ERROR: {error}")
         return 2
-    model = (workdir / "model.safetensors").read_bytes()
-    print(json.dumps({"digest": hashlib.sha256(model).hexdigest(), **{k: results[k] for k in ("steps", "skipped_steps")}}))
+    if distributed.is_main():
+        arrays, _ = read_model(workdir / "model.safetensors")
+        digest = hashlib.sha256(b"".join(arrays[name].tobytes() for name in sorted(arrays))).hexdigest()
+        print(json.dumps({"digest": digest, **{k: results[k] for k in ("steps", "skipped_steps")}}))
     return 0
 
 

@@ -81,8 +81,12 @@ def _item(seed: int, index: int):
 
 def make_parts(config, *, bad=(), width: int = 8, depth: int = 3, drop: float = 0.1) -> Parts:
     """The Parts of a stand-in run; reads config["train"], config["lr"], config["seed"]."""
-    model = Model(width, depth, nnx.Rngs(config.get("seed", 0)), drop)
-    skeleton, trainable, frozen = trees.split(model, ("head/",))
+    def model():
+        return Model(width, depth, nnx.Rngs(config.get("seed", 0)), drop)
+
+    skeleton, trainable, frozen = trees.split(nnx.eval_shape(model), ("head/",))
+    values = jax.jit(lambda: trees.flatten(model()))()
+    trainable, frozen = {name: values[name] for name in trainable}, {name: values[name] for name in frozen}
     steps = config["train"]["steps"]
     schedule = optax.polynomial_schedule(config.get("lr", 0.05), 0.0, 0.9, steps)
     tx = optax.adamw(schedule)

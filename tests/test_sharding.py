@@ -1,0 +1,62 @@
+"""Meshes and rules: what fits, and the sentence for what does not."""
+
+import jax
+import numpy as np
+import pytest
+from jax.sharding import PartitionSpec as P
+
+from rein_jax.errors import UserError
+from rein_jax.sharding import _fsdp_spec, make_mesh, place, place_batch, shard_flat
+
+LARGE = 4 * 2**20
+
+
+def struct(*shape):
+    return jax.ShapeDtypeStruct(shape, np.float32)
+
+
+def test_mesh_fills_the_devices():
+    assert dict(make_mesh({"data": -1, "fsdp": 1}).shape) == {"data": 1, "fsdp": 1}
+    assert dict(make_mesh(None).shape) == {"data": 1, "fsdp": 1}
+
+
+@pytest.mark.parametrize("shape, words", [({"data": 3}, "does not fill the 1 devices"), ({"data": -1, "fsdp": -1}, "at most one -1"),
+                                          ({"data": 0}, "at least 1"), ({"model": 2}, "mesh.model"), ({"fsdp": 2}, "does not fill")])
+def test_mesh_mistakes_are_one_sentence(shape, words):
+    with pytest.raises(UserError, match=words):
+        make_mesh(shape)
+
+
+@pytest.mark.parametrize("name, shape, spec", [
+    ("backbone/blocks/attn/qkv/kernel", (24, 1024, 3072), P(None, None, "fsdp")),
+    ("backbone/blocks/attn/proj/kernel", (4096, 512, 8), P(None, "fsdp")),  # the layer axis is the largest and yet never split
+    ("adapters/0/layers/tokens", (32, 33, 5000), P(None, None, "fsdp")),
+    ("backbone/blocks_0/kernel", (4096, 1024), P("fsdp")),
+    ("head/layers/3/mlp/kernel", (2048, 1024), P("fsdp")),  # numbered layers are not stacked
+    ("head/small", (1024, 1023), P()),  # below 4 MB
+    ("head/odd", (1025, 2047), P()),  # nothing divides
+])
+def test_fsdp_preset(name, shape, spec):
+    assert _fsdp_spec(name, struct(*shape), 4) == spec
+
+
+def test_rules_first_match_and_mistakes():
+    mesh = make_mesh()
+    flat = {"head/a": struct(8, 4), "backbone/b": struct(4)}
+    found = shard_flat(flat, mesh, [("head/", P("fsdp")), (".*", P())])
+    assert found["head/a"].spec == P("fsdp") and found["backbone/b"].spec == P()
+    with pytest.raises(UserError, match="No rule covers"):
+        shard_flat(flat, mesh, [("head/", P())])
+    with pytest.raises(UserError, match="more axes"):
+        shard_flat(flat, mesh, [(".*", P(None, None, "data"))])
+    with pytest.raises(UserError, match="Unknown sharding 'tp'"):
+        shard_flat(flat, mesh, "tp")
+
+
+def test_place_copies():
+    mesh = make_mesh()
+    source = np.arange(4.0, dtype=np.float32)
+    placed = place({"a": source}, shard_flat({"a": source}, mesh))["a"]
+    source[:] = 0
+    assert np.array_equal(placed, [0, 1, 2, 3])
+    assert place_batch({"image": np.zeros((2, 3), np.uint8)}, mesh)["image"].shape == (2, 3)

@@ -1,0 +1,131 @@
+"""A run is interrupted in every way we know and goes on to the same numbers, bit by bit (CPU)."""
+
+import dataclasses
+import json
+import random
+import shutil
+import time
+
+import optax
+import pytest
+from processes import finish, kill, run, start
+from stand_in import Classes, make_parts
+
+from rein_jax.errors import UserError
+from rein_jax.training.loop import train
+
+CONFIG = {"seed": 3, "train": {"steps": 20, "batch": 8, "checkpoint_every": 6, "log_every": 1, "keep": 2, "ema": 0.9}}
+
+
+def arguments(workdir, **train):
+    return str(workdir), json.dumps({**CONFIG, "train": {**CONFIG["train"], **train}})
+
+
+def result(output):
+    return json.loads(output.strip().splitlines()[-1])
+
+
+def lines(workdir, kind="train"):
+    """The metrics without those that measure time."""
+    rows = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+    timed = ("images_per_second", "step_seconds", "data_wait")
+    return [{k: v for k, v in row.items() if k not in timed} for row in rows if row["kind"] == kind]
+
+
+@pytest.fixture(scope="module")
+def straight(tmp_path_factory):
+    """20 steps without interruption: (workdir, result)."""
+    workdir = tmp_path_factory.mktemp("straight") / "run"
+    code, output = run("run_train.py", *arguments(workdir))
+    assert code == 0, output
+    return workdir, result(output)
+
+
+@pytest.fixture(scope="module")
+def stopped(tmp_path_factory):
+    """The same run, sent SIGTERM while it fetched batch 14: (workdir, exit code, output)."""
+    workdir = tmp_path_factory.mktemp("stopped") / "run"
+    return workdir, *run("run_train.py", *arguments(workdir), STOP_AT="14")
+
+
+def resume(stopped, tmp_path, **train):
+    """A copy of the stopped run, continued."""
+    workdir = tmp_path / "run"
+    if not workdir.exists():
+        shutil.copytree(stopped[0], workdir)
+    code, output = run("run_train.py", *arguments(workdir, **train))
+    return workdir, code, output
+
+
+def test_sigterm_saves_and_exits_75(stopped):
+    workdir, code, output = stopped
+    assert code == 75, output
+    assert "saved at step 16" in output
+    assert (workdir / "checkpoints" / "16").is_dir() and not (workdir / "model.safetensors").exists()
+
+
+def test_resumed_run_is_bit_equal_and_its_log_has_every_step_once(straight, stopped, tmp_path):
+    workdir, code, output = resume(stopped, tmp_path, log_every=1, keep=1)  # `keep` may change
+    assert code == 0, output
+    assert "resuming at step 16 of 20" in output
+    assert result(output) == straight[1]
+    assert lines(workdir) == lines(straight[0])
+    assert [row["step"] for row in lines(workdir)] == list(range(1, 21))
+
+
+def test_kill_9_at_a_random_step(straight, tmp_path):
+    workdir, at = tmp_path / "run", random.SystemRandom().randint(7, 17)
+    child = start("run_train.py", *arguments(workdir), SLOW="0.05")
+    deadline = time.monotonic() + 200
+    while child.poll() is None and time.monotonic() < deadline:
+        path = workdir / "metrics.jsonl"
+        if path.exists() and path.read_text().count("\n") >= at:
+            break
+        time.sleep(0.02)
+    kill(child)
+    finish(child)
+    code, output = run("run_train.py", *arguments(workdir))
+    assert code == 0, output
+    assert "resuming at step" in output
+    assert result(output) == straight[1]
+    assert lines(workdir) == lines(straight[0])
+
+
+def test_damaged_newest_checkpoint_falls_back_and_says_so(straight, stopped, tmp_path):
+    workdir = tmp_path / "run"
+    shutil.copytree(stopped[0], workdir)
+    for file in (workdir / "checkpoints" / "16" / "trainable").rglob("d/*"):
+        file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+    (workdir / "checkpoints" / "19.orbax-checkpoint-tmp").mkdir()  # what a kill while saving leaves
+    workdir, code, output = resume(stopped, tmp_path)
+    assert code == 0, output
+    assert "the checkpoint of step 16" in output and "is damaged" in output and "resuming at step 12" in output
+    assert result(output) == straight[1]
+    assert (workdir / "checkpoints" / "damaged-16").is_dir()
+
+
+def test_finished_run_only_repeats_its_end(straight):
+    code, output = run("run_train.py", *arguments(straight[0]))
+    assert code == 0, output
+    assert result(output) == straight[1]
+
+
+def test_other_config_is_refused_with_the_difference(stopped):
+    before = {p: p.stat().st_mtime_ns for p in stopped[0].rglob("*")}
+    with pytest.raises(UserError) as refused:
+        train({**CONFIG, "train": {**CONFIG["train"], "steps": 30, "batch": 4}}, stopped[0])
+    assert "train.batch: 8 -> 4" in str(refused.value) and "train.steps: 20 -> 30" in str(refused.value)
+    assert {p: p.stat().st_mtime_ns for p in stopped[0].rglob("*")} == before
+
+
+@pytest.mark.parametrize("change, words", [
+    ({"fingerprint": "other data"}, "training data changed"),
+    ({"weights": {"source": "x.pth", "sha256": "12"}}, "frozen weights are not those"),
+    ({"classes": Classes(("a", "b", "c", "z"), ((0, 0, 0),) * 4)}, "other classes"),
+    ({"tx": optax.sgd(0.1)}, "opt_state does not fit"),
+])
+def test_other_data_weights_classes_or_optimizer_are_refused_by_name(stopped, tmp_path, change, words):
+    workdir = tmp_path / "run"
+    shutil.copytree(stopped[0], workdir)
+    with pytest.raises(UserError, match=words):
+        train(CONFIG, workdir, build=lambda config: dataclasses.replace(make_parts(config), **change))
