@@ -151,7 +151,7 @@ def _npz(path: Path, names: list[str]) -> Checkpoint:
         if name.endswith(".npy"):
             shape, dtype = _npy_header(path, name)
             entries[name.removesuffix(".npy")] = Entry(shape, dtype, lambda name=name: _npy(path, name))
-    return Checkpoint(path, "NumPy .npz", entries)
+    return Checkpoint(path, "NumPy .npz file", entries)
 
 
 def _npy_header(path: Path, name: str) -> tuple[tuple[int, ...], np.dtype]:

@@ -53,9 +53,14 @@ def read_meta(path: str | Path, checkpoint: Checkpoint | None = None) -> dict[st
     except json.JSONDecodeError:
         meta = {}
     if meta.get("format") != FORMAT:
-        raise UserError(f"{path} is {_article(checkpoint.kind)} file but not a model that rein wrote ({FORMAT!r}); "
+        raise UserError(f"{path} ({checkpoint.kind}) is not a model that rein wrote ({FORMAT!r}); "
                         "official checkpoints are imported with: rein convert.")
     return meta
+
+
+def is_model(checkpoint: Checkpoint) -> bool:
+    """True for a file that `write_model` wrote."""
+    return checkpoint.metadata.get("format") == json.dumps(FORMAT)
 
 
 def licence_note(weights: Mapping[str, Any]) -> str:
@@ -72,10 +77,6 @@ def check_backbone(path: str | Path, meta: Mapping[str, Any], found: str) -> Non
     if wanted and found and wanted != found:
         raise UserError(f"{path} was trained on frozen weights with the hash {wanted}, those at hand have {found}; "
                         "use the same backbone weights.")
-
-
-def _article(kind: str) -> str:
-    return f"{'an' if kind[0] in 'aeiouAEIOUN' and not kind.startswith('Nu') else 'a'} {kind}"
 
 
 def _plain(value: Any) -> Any:

@@ -43,7 +43,7 @@ def read_safetensors(path: Path) -> Checkpoint:
         raise UserError(f"{path} is a damaged .safetensors file ({error}); download or copy it again.") from None
     mapped = Mapped(path)
     entries = {name: _entry(mapped.data, start, spec) for name, spec in header.items()}
-    return Checkpoint(path, "safetensors", entries, metadata={str(k): str(v) for k, v in metadata.items()}, mapped=mapped)
+    return Checkpoint(path, "safetensors file", entries, metadata={str(k): str(v) for k, v in metadata.items()}, mapped=mapped)
 
 
 def _unique(pairs):

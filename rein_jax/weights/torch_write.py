@@ -24,7 +24,8 @@ _RELEASE = 64 << 20  # bytes read between two releases of mapped memory
 
 
 def write_torch(path: str | Path, arrays: Mapping[str, np.ndarray], wrapper: str = "") -> None:
-    """Writes {name: array} as a PyTorch file (whole or not at all); `wrapper="state_dict"` nests it as mmengine does.
+    """Writes {name: array} as a PyTorch file (whole or not at all); `wrapper="state_dict"` nests it as mmengine does
+    ("a.b": twice).
 
     `arrays` may be lazy: each is read once. Raises UserError for a dtype that PyTorch's classic storages lack.
     """
@@ -63,7 +64,9 @@ def _pickle(specs: Mapping[str, tuple[tuple[int, ...], np.dtype]], wrapper: str)
     """The pickle (protocol 2) of an OrderedDict of tensors."""
     entries = b"".join(_text(name) + _tensor(str(key), *spec) for key, (name, spec) in enumerate(specs.items()))
     ordered = b"ccollections\nOrderedDict\n)R(" + entries + b"u"
-    return b"\x80\x02" + (b"}" + _text(wrapper) + ordered + b"s" if wrapper else ordered) + b"."
+    for key in reversed(wrapper.split(".") if wrapper else ()):
+        ordered = b"}" + _text(key) + ordered + b"s"
+    return b"\x80\x02" + ordered + b"."
 
 
 def _tensor(key: str, shape: tuple[int, ...], dtype: np.dtype) -> bytes:

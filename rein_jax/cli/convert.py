@@ -1,0 +1,95 @@
+"""`rein convert`: checkpoints between file formats, and between the official Rein code and this one, without torch."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+DESCRIPTION = """Copies the arrays of a checkpoint (.safetensors, .npz, .pth/.pt, .onnx) to .safetensors or .pth, bit for bit; names stay.
+A model trained here becomes a checkpoint of the official Rein code when it is written as .pth; an official checkpoint becomes a model
+of this package with --config. Neither needs torch, and no code inside a file is ever run."""
+EPILOG = """examples:
+  rein convert dinov2_vitl14_pretrain.pth dinov2_vitl14.safetensors
+  rein convert dinov2_vitl14.safetensors back.pth
+  rein convert runs/gta/model.safetensors iter_40000.pth                     # for the official code
+  rein convert iter_40000_published.pth model.safetensors --config configs/rein.py:dinov2_vitl14"""
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command's options."""
+    parse = argparse.ArgumentParser(
+        "rein convert", description=DESCRIPTION, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
+    parse.add_argument("source", type=Path, metavar="SRC")
+    parse.add_argument("target", type=Path, metavar="DST")
+    parse.add_argument("--to", choices=("safetensors", "torch"), help="format of DST (default: by its ending)")
+    parse.add_argument("--config", metavar="FILE[:ARG]", help="SRC is an official Rein checkpoint of this config; DST becomes a model file")
+    parse.add_argument("--force", action="store_true", help="overwrite DST")
+    parse.add_argument("--names", action="store_true", help="list every array")
+    return parse
+
+
+def main(argv: list[str]) -> int:
+    """Exit code of the command."""
+    from rein_jax.weights.checkpoint import read_checkpoint
+    from rein_jax.weights.convert import convert, format_of, writable
+    from rein_jax.weights.identify import identify
+    from rein_jax.weights.modelfile import is_model
+
+    options, overrides = _options(argv)
+    if options.config:
+        writable(options.source, options.target, options.force)
+        summary = import_model(options.source, options.target, options.config, overrides)
+        print(summary.details() if options.names else summary)
+        print(f"wrote {options.target}, a model for rein evaluate, predict and export")
+        return 0
+    source = read_checkpoint(options.source)
+    if is_model(source) and format_of(options.target, options.to) == "torch":
+        writable(options.source, options.target, options.force)
+        print(f"wrote {options.target}: {export_model(options.source, options.target)} arrays under the official Rein names")
+        return 0
+    source = convert(options.source, options.target, options.to, force=options.force)
+    found = identify(source.shapes())
+    print(f"wrote {options.target}: {len(source)} arrays, {source.nbytes() / 1e6:.1f} MB, of a {source.kind}"
+          + (f" that looks like {found.text}" if found else ""))
+    if options.names:
+        print("\n".join(f"{name}  {entry.shape}  {entry.dtype}" for name, entry in source.entries.items()))
+    return 0
+
+
+def _options(argv: list[str]) -> tuple[argparse.Namespace, list[str]]:
+    from rein_jax import config_io
+
+    overrides, rest = config_io.split_overrides(argv)
+    return parser().parse_args(rest), overrides
+
+
+def import_model(source: Path, target: Path, config_name: str, overrides: list[str]):
+    """An official Rein checkpoint as a model file of the given config; returns the loader's summary."""
+    from data_pipelines.labels import CITYSCAPES
+    from rein_jax import build, config_io
+    from rein_jax.segmenter import Preprocessing
+    from rein_jax.weights.fetch import file_hash
+    from rein_jax.weights.modelfile import write_model
+    from rein_jax.weights.official import import_official
+
+    config = config_io.load(config_name, overrides)
+    _, trainable, _ = build.skeleton_of(config, CITYSCAPES)
+    values, summary = import_official(source, shapes=trainable)
+    pixels = Preprocessing()
+    write_model(target, values, {
+        "config": config.to_dict(), "classes": list(CITYSCAPES.names), "palette": [list(map(int, c)) for c in CITYSCAPES.palette],
+        "preprocessing": {"mean": list(pixels.mean), "std": list(pixels.std)}, "weights": {"name": config.backbone.name},
+        "imported_from": {"file": source.name, "sha256": file_hash(source)},
+    })  # fmt: skip
+    return summary
+
+
+def export_model(source: Path, target: Path) -> int:
+    """A model file as an official Rein checkpoint; returns the number of arrays."""
+    from rein_jax.weights.modelfile import read_model
+    from rein_jax.weights.official import export_official
+
+    arrays, meta = read_model(source)
+    backbone = str((meta.get("weights") or {}).get("name", ""))
+    whole = any(name.startswith("backbone/blocks") for name in arrays)
+    return len(export_official(arrays, target, backbone=backbone if whole else ""))

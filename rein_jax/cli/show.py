@@ -1,0 +1,138 @@
+"""`rein show`: what a model file, a run folder or any checkpoint holds."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from rein_jax.errors import UserError
+
+DESCRIPTION = """Says what a file holds: of a model of this package its method, backbone and its hash, classes, protocol, training data,
+numbers and licence notes; of any other checkpoint what it looks like and its arrays."""
+EPILOG = """examples:
+  rein show runs/quickstart/model.safetensors
+  rein show runs/quickstart --json
+  rein show dinov2_vits14_pretrain.pth --names"""
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command's options."""
+    parse = argparse.ArgumentParser(
+        "rein show", description=DESCRIPTION, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
+    parse.add_argument("path", type=Path, metavar="FILE")
+    parse.add_argument("--names", action="store_true", help="list every array with shape and dtype")
+    parse.add_argument("--json", action="store_true", help="all metadata as JSON")
+    return parse
+
+
+def main(argv: list[str]) -> int:
+    """Exit code of the command."""
+    from rein_jax.weights.checkpoint import read_checkpoint
+    from rein_jax.weights.modelfile import is_model, read_meta
+
+    options = parser().parse_args(argv)
+    path = model_path(options.path)
+    checkpoint = read_checkpoint(path)
+    model = is_model(checkpoint)
+    meta = {**read_meta(path, checkpoint), **_beside(options.path)} if model else dict(checkpoint.metadata)
+    if options.json:
+        print(json.dumps(meta, indent=2, sort_keys=True))
+    else:
+        print(describe(path, checkpoint, meta) if model else describe_other(path, checkpoint))
+    if options.names:
+        print("\n".join(f"{name}  {entry.shape}  {entry.dtype}" for name, entry in sorted(checkpoint.entries.items())))
+    return 0
+
+
+def model_path(path: Path) -> Path:
+    """The file itself, or the model in a run folder."""
+    if not path.is_dir():
+        return path
+    for name in ("model.safetensors", "best.safetensors"):
+        if (path / name).is_file():
+            return path / name
+    raise UserError(f"{path} holds no model.safetensors; give a model file, a checkpoint or the folder of a finished run.")
+
+
+def _beside(path: Path) -> dict[str, Any]:
+    """Evaluation results of a run folder."""
+    results = path / "results.json" if path.is_dir() else None
+    if results is None or not results.is_file():
+        return {}
+    try:
+        found = json.loads(results.read_text(encoding="utf-8"))
+    except ValueError:
+        raise UserError(f"{results} is damaged (no JSON); remove it or run rein evaluate again.") from None
+    return {"evaluation": found.get("evaluation") or {}, "step": found.get("steps")}
+
+
+def describe(path: Path, checkpoint, meta: Mapping[str, Any]) -> str:
+    """The lines about a model file."""
+    import numpy as np
+
+    config, weights = meta.get("config") or {}, meta.get("weights") or {}
+    count = sum(int(np.prod(shape)) for shape in checkpoint.shapes().values())
+    frozen = meta.get("frozen") or (f"sha256:{weights['sha256']}" if weights.get("sha256") else "not recorded")
+    whole = any(name.startswith("backbone/") for name in checkpoint)
+    rows = [
+        ("file", f"{path} ({path.stat().st_size / 1e6:.1f} MB)"),
+        ("holds", f"{len(checkpoint)} arrays, {count:,} parameters" + (", the backbone among them" if whole else ", without the backbone")),
+        ("name", config.get("name", "")),
+        ("method", _method(config)),
+        ("head", _get(config, "head", "name")),
+        ("backbone", f"{weights.get('name') or _get(config, 'backbone', 'name')}, from {weights.get('source') or 'not recorded'}"),
+        ("backbone hash", frozen),
+        ("classes", f"{len(meta.get('classes') or ())}: {', '.join(meta.get('classes') or ())}"),
+        ("protocol", " ".join(f"{key} {_get(config, 'eval', key)}" for key in ("protocol", "mode", "crop", "stride"))),
+        ("trained on", ", ".join(_source(entry) for entry in _get(config, "data", "train") or ()) or "not recorded"),
+        ("steps", meta.get("step", "not recorded")),
+        ("numbers", "; ".join(f"{name} {value:.2f}" for name, value in numbers(meta).items()) or "none recorded"),
+        ("licence", meta.get("licence", "")),
+        ("written by", f"rein_jax {meta.get('version', '')}".strip()),
+    ]
+    if meta.get("imported_from"):
+        rows.append(("imported from", f"{meta['imported_from'].get('file')} (SHA-256 {meta['imported_from'].get('sha256')})"))
+    return "\n".join(f"{title:<14} {text}" for title, text in rows if str(text).strip())
+
+
+def numbers(meta: Mapping[str, Any]) -> dict[str, float]:
+    """{"night mIoU": ..., "mean mIoU": ...} of the evaluation that the metadata holds."""
+    found = meta.get("evaluation") or {}
+    domains = {**(found.get("domains") or {}), "mean": found.get("mean") or {}}
+    out = {f"{name} {key}": float(part[key]) for name, part in domains.items() for key in ("mIoU", "mAcc", "aAcc")
+           if isinstance(part, Mapping) and isinstance(part.get(key), int | float)}
+    return out or ({"mIoU": float(meta["mIoU"])} if isinstance(meta.get("mIoU"), int | float) else {})
+
+
+def describe_other(path: Path, checkpoint) -> str:
+    """The lines about a checkpoint that is not a model of this package."""
+    from rein_jax.weights.identify import identify
+
+    found = identify(checkpoint.shapes())
+    dtypes = sorted({entry.dtype.name for entry in checkpoint.entries.values()})
+    rows = [("file", f"{path} ({path.stat().st_size / 1e6:.1f} MB)"), ("kind", checkpoint.kind),
+            ("looks like", found.text if found else "none of the models known here"),
+            ("opened at", checkpoint.wrapper), ("holds", f"{len(checkpoint)} arrays of {', '.join(dtypes)}"),
+            *checkpoint.metadata.items()]
+    return "\n".join(f"{title:<14} {text}" for title, text in rows if text and title != "sha256")
+
+
+def _get(config: Mapping[str, Any], *keys: str) -> Any:
+    """A nested entry, or ""."""
+    value: Any = config
+    for key in keys:
+        value = value.get(key, "") if isinstance(value, Mapping) else ""
+    return value
+
+
+def _method(config: Mapping[str, Any]) -> str:
+    adapter = _get(config, "adapter", "name")
+    trained = ", ".join(_get(config, "trainable") or ())
+    return f"{adapter if adapter not in ('', 'none') else 'no adapter'}; trained: {trained}" if config else ""
+
+
+def _source(entry: Mapping[str, Any]) -> str:
+    return f"{entry.get('name')} ({entry.get('split')})" if entry.get("split") else str(entry.get("name"))
