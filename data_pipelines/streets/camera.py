@@ -19,14 +19,17 @@ class Camera:
         self.focal, self.centre = focal, centre
         self.position = np.array([x, height, 0.0])
         self.axes = _rotation(yaw, pitch, roll)  # rows: right, down, forward
+        self._turn = np.ascontiguousarray(self.axes.T)
+        self._shift = self.position @ self._turn
+        self._middle = np.array(centre)
 
     def view(self, points: np.ndarray) -> np.ndarray:
         """World points [..., 3] in camera axes (right, down, forward)."""
-        return (points - self.position) @ self.axes.T
+        return (points.reshape(-1, 3) @ self._turn - self._shift).reshape(points.shape)
 
     def pixels(self, viewed: np.ndarray, scale: float = 1.0) -> np.ndarray:
         """Pixel positions [..., 2] of points in camera axes, on a canvas `scale` times the image."""
-        return (viewed[..., :2] * (self.focal / viewed[..., 2:]) + self.centre) * scale
+        return viewed[..., :2] * (self.focal * scale / viewed[..., 2:]) + self._middle * scale
 
     def inverse_depth(self, normal, offset: float) -> np.ndarray:
         """(a, b, c) such that 1 / depth = a * px + b * py + c on the plane `normal . p = offset`."""

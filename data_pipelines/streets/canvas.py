@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import cv2
 import numpy as np
 
@@ -10,7 +12,6 @@ from data_pipelines.streets.camera import NEAR, Camera, clip_near
 VOID = 255
 SKY = 10
 SHIFT = 3  # fractional bits of polygon corners
-LIMIT = 12000.0  # pixels; corners further out are clamped, far outside every image
 
 
 class Canvas:
@@ -50,6 +51,8 @@ class Canvas:
     def quads(self, points: np.ndarray, colours, number: int) -> None:
         """Fill convex polygons of world points [k, n, 3], in order, with colours [k, 3]."""
         viewed = self.camera.view(points)
+        if not viewed.size:
+            return
         if viewed[..., 2].min() < NEAR:
             for corners, colour in zip(points, colours, strict=True):
                 self.polygon(corners, colour, number)
@@ -84,9 +87,10 @@ class Canvas:
 
     def window(self, pixels: np.ndarray) -> tuple[slice, slice] | None:
         """The part of the canvas that a set of positions covers, None when it lies outside."""
-        low = np.maximum(np.floor(pixels.min(0)).astype(int), 0)
-        high = np.minimum(np.ceil(pixels.max(0)).astype(int) + 1, self.pixels.shape[1::-1])
-        return None if (high <= low).any() else (slice(low[1], high[1]), slice(low[0], high[0]))
+        (x0, y0), (x1, y1) = pixels.min(0).tolist(), pixels.max(0).tolist()
+        h, w = self.pixels.shape[:2]
+        x0, y0, x1, y1 = max(math.floor(x0), 0), max(math.floor(y0), 0), min(math.ceil(x1) + 1, w), min(math.ceil(y1) + 1, h)
+        return None if x1 <= x0 or y1 <= y0 else (slice(y0, y1), slice(x0, x1))
 
     def texture(self, corners: np.ndarray, texture: np.ndarray, number: int, bright: int | None = None) -> None:
         """Lay an image [h, w, 4] on canvas positions [4, 2] (its top left, top right, bottom right, bottom left).
@@ -109,19 +113,6 @@ class Canvas:
         cv2.fillConvexPoly(mask, _fixed(target), 255, 8, SHIFT)
         laid[..., 3] = number if bright is None else np.where(laid[..., 3] > 127, bright, number)
         cv2.copyTo(laid, mask, self.pixels[rows, columns])
-
-    def sprite(self, left: float, top: float, sprite: np.ndarray, mask: np.ndarray, number: int) -> None:
-        """Paste colours [h, w, 3] where a uint8 mask is not zero, the corner at a canvas position."""
-        h, w = mask.shape
-        x, y = int(round(left)), int(round(top))
-        x0, y0 = max(x, 0), max(y, 0)
-        x1, y1 = min(x + w, self.pixels.shape[1]), min(y + h, self.pixels.shape[0])
-        if x1 <= x0 or y1 <= y0:
-            return
-        piece = np.empty((y1 - y0, x1 - x0, 4), np.uint8)
-        piece[..., :3] = sprite[y0 - y:y1 - y, x0 - x:x1 - x]
-        piece[..., 3] = number
-        cv2.copyTo(piece, np.ascontiguousarray(mask[y0 - y:y1 - y, x0 - x:x1 - x]), self.pixels[y0:y1, x0:x1])
 
     def veil(self, pixels: np.ndarray, colour, strength: float, number: int) -> None:
         """Fill a polygon of canvas positions with the object number while what lies behind still shows through."""
@@ -148,7 +139,7 @@ class Canvas:
 
 
 def _fixed(pixels: np.ndarray) -> np.ndarray:
-    return np.rint(np.clip(pixels, -LIMIT, LIMIT) * (1 << SHIFT)).astype(np.int32)
+    return (pixels * (1 << SHIFT)).astype(np.int32)
 
 
 def _colour(colour) -> tuple[float, float, float]:
@@ -157,7 +148,7 @@ def _colour(colour) -> tuple[float, float, float]:
 
 
 def _colours(colours) -> list:
-    return np.clip(colours, 0, 255).astype(float).tolist()
+    return np.minimum(np.maximum(colours, 0.0), 255.0).tolist()
 
 
 def _shrunk(texture: np.ndarray, width: float, height: float) -> np.ndarray:

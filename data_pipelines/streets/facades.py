@@ -7,12 +7,16 @@ from functools import cache
 import numpy as np
 
 from data_pipelines.streets.canvas import Canvas
+from data_pipelines.streets.draws import pick
 from data_pipelines.streets.textures import fixed_rng, frozen
 
 BUILDING = 2
 WALL, ACCENT, TRIM, FRAME, DOOR, SHOP, AWNING, SIGN, BASE, JOINT, SILL, BALCONY = range(12)
 GLASS = 12  # 12..17: six kinds of window, so that neighbours differ
 MATERIALS = 18
+_BLANK = np.array([WALL, WALL, TRIM, WALL, WALL, WALL, WALL, WALL, WALL, JOINT] + [WALL] * 8, np.uint8)
+ROOFS = ((110, 70, 58), (84, 80, 80), (134, 84, 62), (62, 66, 74), (150, 130, 110))
+PALETTES = 300
 BAYS, FLOORS = 12, 9  # of a material map; a building takes as many as it needs
 LIBRARY = {"town": 40, "city": 40}
 
@@ -99,36 +103,39 @@ WALLS = {
 }
 
 
-def palette(rng: np.random.Generator, world: str, lit: float) -> np.ndarray:
-    """Colours [MATERIALS, 4] uint8 of one building; the fourth channel is 255 for windows with light behind them."""
-    walls = WALLS[world]
-    wall = np.array(walls[rng.integers(len(walls))]) * rng.uniform(0.72, 1.1) + rng.normal(0, 9, 3)
+@cache
+def palette(world: str, entry: int, night: bool) -> np.ndarray:
+    """Colours [MATERIALS, 4] float32 of a kind of building; the fourth channel is 255 for windows with light behind them."""
+    rng = fixed_rng(21, *world.encode(), entry)
+    wall = np.array(pick(rng, WALLS[world])) * rng.uniform(0.72, 1.1) + rng.normal(0, 9, 3)
     light_trim = rng.random() < 0.6
-    colours = np.empty((MATERIALS, 4))
+    colours = np.zeros((MATERIALS, 4), np.float32)
     colours[:, :3] = wall
     colours[ACCENT, :3] = wall * rng.uniform(0.6, 1.2) + rng.normal(0, 12, 3)
     colours[TRIM, :3] = wall * 0.4 + 140 if light_trim else wall * rng.uniform(0.75, 0.95)
-    colours[FRAME, :3] = rng.choice([225, 200, 70, 50, 110]) + rng.normal(0, 6, 3)
+    colours[FRAME, :3] = pick(rng, (225, 200, 70, 50, 110)) + rng.normal(0, 6, 3)
     colours[DOOR, :3] = rng.uniform(25, 130, 3)
     colours[SHOP, :3] = rng.uniform(28, 95) + rng.normal(0, 8, 3)
-    colours[AWNING, :3] = rng.uniform(40, 220, 3)
-    colours[SIGN, :3] = rng.uniform(20, 235, 3)
+    for material in (AWNING, SIGN):
+        grey = rng.uniform(30, 225)
+        colours[material, :3] = grey + (rng.uniform(20, 235, 3) - grey) * rng.beta(1.2, 1.2)
     colours[BASE, :3] = wall * rng.uniform(0.55, 0.85)
     colours[JOINT, :3] = wall * rng.uniform(0.86, 0.97)
     colours[SILL, :3] = wall * 0.5 + 100 if light_trim else wall * 0.7
     colours[BALCONY, :3] = rng.uniform(60, 215) + rng.normal(0, 6, 3)
     glass = rng.uniform(35, 95) + rng.normal(0, 5, 3) + np.array([-6, 0, 8])
     colours[GLASS:, :3] = glass + rng.uniform(-22, 60, (6, 1)) * rng.random((6, 1)) + rng.normal(0, 4, (6, 3))
-    colours[:, 3] = 0
-    windows = rng.random(6)
-    shop = rng.random()
-    if lit > 0:
-        on = windows < lit
-        colours[GLASS:, :3][on] = np.array([235, 190, 120]) * rng.uniform(0.55, 1.0, (6, 1))[on]
-        colours[GLASS:, 3][on] = 255
-        if shop < 0.6:
-            colours[SHOP, :3], colours[SHOP, 3] = np.array([240, 215, 165]) * (0.6 + 0.4 * shop), 255
-    return np.clip(colours, 0, 255).astype(np.uint8)
+    if night:
+        _light_windows(rng, colours)
+    return frozen(colours)
+
+
+def _light_windows(rng: np.random.Generator, colours: np.ndarray) -> None:
+    on = GLASS + np.flatnonzero(rng.random(6) < rng.uniform(0.05, 0.5))
+    colours[on, :3] = np.array([235, 190, 120]) * rng.uniform(0.5, 1.0, (len(on), 1)) + rng.normal(0, 12, (len(on), 3))
+    colours[on, 3] = 255
+    if rng.random() < 0.6:
+        colours[SHOP] = (*np.array([240, 215, 165]) * rng.uniform(0.55, 1.0), 255)
 
 
 class Building:
@@ -137,28 +144,25 @@ class Building:
     def __init__(self, rng: np.random.Generator, world: str, start, end, away, height: float, depth: float, roof: str):
         self.start, self.end, self.away = np.asarray(start, float), np.asarray(end, float), np.asarray(away, float)
         self.height, self.depth, self.roof, self.world = height, depth, roof, world
-        self.entry = int(rng.integers(LIBRARY[world]))
-        self.seed = int(rng.integers(2**62))
+        self.entry, self.palette = int(rng.integers(LIBRARY[world])), int(rng.integers(PALETTES))
+        self.tint = rng.normal(1, 0.03, 3) * rng.uniform(0.85, 1.12)
+        self.tiles = np.array(pick(rng, ROOFS)) * rng.uniform(0.7, 1.1)
+        self.blank, self.side = rng.random() < 0.5, True
 
     def paint(self, canvas: Canvas) -> None:
-        rng = np.random.Generator(np.random.Philox(self.seed))
-        colours = palette(rng, self.world, canvas.light.lit_windows)
-        roof = np.array([(110, 70, 58), (84, 80, 80), (134, 84, 62), (62, 66, 74), (150, 130, 110)][rng.integers(5)]) * rng.uniform(0.7, 1.1)
-        blank = rng.random() < 0.5
-        back = self.depth * self.away
+        colours = palette(self.world, self.palette, canvas.light.style == "night")
         if self.roof == "pitched":
-            self._pitched(canvas, colours, roof)
-        far_end, near_end = (self.end, self.start) if self.end[2] > self.start[2] else (self.start, self.end)
-        self._wall(canvas, near_end, near_end + back, colours, blank)
-        self._wall(canvas, near_end, far_end, colours, False)
+            self._pitched(canvas, colours, self.tiles)
+        if self.side:
+            self._wall(canvas, self.start, self.start + self.depth * self.away, colours, self.blank)
+        self._wall(canvas, self.start, self.end, colours, False)
 
-    def _wall(self, canvas: Canvas, near, far, colours, blank: bool) -> None:
-        near, far = np.asarray(near, float), np.asarray(far, float)
+    def _wall(self, canvas: Canvas, near: np.ndarray, far: np.ndarray, colours: np.ndarray, blank: bool) -> None:
         up = np.array([0, self.height, 0])
-        corners = canvas.project(np.stack([near + up, far + up, far, near]))
+        corners = canvas.project(np.array([near + up, far + up, far, near]))
         along = far - near
         normal = np.array([along[2], 0, -along[0]]) / max(np.hypot(along[0], along[2]), 1e-6)
-        if corners is None or abs(np.dot(normal, canvas.camera.position - near)) < 0.05:
+        if corners is None or abs(np.dot(normal, canvas.camera.position - near)) < 0.05 or canvas.window(corners) is None:
             return
         if np.dot(normal, canvas.camera.position - near) < 0:
             normal = -normal
@@ -167,10 +171,12 @@ class Building:
         tone = canvas.light.on(normal)
         lit = canvas.number(BUILDING, plane=plane, shine=1.0) if colours[:, 3].any() else number
         texture = self._materials(float(np.linalg.norm(along)), blank)
-        lut = colours.copy()
-        dark = colours[:, 3] == 0
-        lut[dark, :3] = np.clip(colours[dark, :3] * tone, 0, 255)
-        canvas.texture(corners.astype(np.float32), lut[texture], number, lit)
+        skip = [max(1, int(n / (1.6 * (np.ptp(corners[:, k]) + 2)))) for n, k in zip(texture.shape, (1, 0), strict=True)]
+        texture = texture[::skip[0], ::skip[1]]
+        gain = np.where(colours[:, 3:] > 0, 1.0, np.append(tone * self.tint, 1.0))
+        lut = np.minimum(colours * gain, 255).astype(np.uint8)
+        painted = lut.view(np.uint32)[:, 0][texture].view(np.uint8).reshape(*texture.shape, 4)
+        canvas.texture(corners, painted, number, lit)
 
     def _materials(self, length: float, blank: bool) -> np.ndarray:
         """The material map of a wall of some length in metres, whole bays and floors only."""
@@ -180,7 +186,7 @@ class Building:
         cornice = np.full((4, bays * bay), TRIM, np.uint8)
         whole = np.concatenate([cornice, upper[:floors * floor, :bays * bay], ground[:, :bays * bay]])
         if blank:
-            whole = np.where((whole == JOINT) | (whole == TRIM), whole, WALL)
+            whole = _BLANK[whole]
         return whole
 
     def _pitched(self, canvas: Canvas, colours, roof) -> None:
@@ -188,15 +194,17 @@ class Building:
         up, ridge = np.array([0, self.height, 0]), np.array([0, self.height + 0.38 * self.depth, 0])
         middle, back = 0.5 * self.depth * self.away, self.depth * self.away
         overhang = -0.4 * self.away
-        near, far = (self.start, self.end) if self.start[2] < self.end[2] else (self.end, self.start)
+        near, far = self.start, self.end
         number = canvas.number(BUILDING, float(np.clip(near[2], 1, 300)) + 2)
         wall, sky = colours[0, :3].astype(float), np.array([0, 1.0, 0])
         slope = canvas.light.on((sky - self.away) / np.sqrt(2))
-        gable = np.stack([near + up, near + ridge + middle, near + up + back])
+        gable = np.array([near + up, near + ridge + middle, near + up + back])
         canvas.polygon(gable, wall * canvas.light.on(near - far), number)
-        canvas.polygon(np.stack([near + up + overhang, far + up + overhang, far + ridge + middle, near + ridge + middle]), roof * slope, number)
+        eaves = near + up + overhang, far + up + overhang
+        canvas.polygon(np.array([*eaves, far + up, near + up]), roof * slope * 0.45, number)
+        canvas.polygon(np.array([*eaves, far + ridge + middle, near + ridge + middle]), roof * slope, number)
         bottom = near + ridge + middle
-        chimney = np.stack([bottom + p for p in ([0, 0, 1.5], [0, 1.3, 1.5], [0, 1.3, 2.3], [0, 0, 2.3])])
+        chimney = bottom + np.array([[0, 0, 1.5], [0, 1.3, 1.5], [0, 1.3, 2.3], [0, 0, 2.3]])
         canvas.polygon(chimney, roof * 0.8, number)
 
 

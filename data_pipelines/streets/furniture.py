@@ -5,12 +5,13 @@ from __future__ import annotations
 import numpy as np
 
 from data_pipelines.streets.canvas import VOID, Canvas
+from data_pipelines.streets.draws import pick
 from data_pipelines.streets.people import Billboard
 from data_pipelines.streets.solids import Frame, box, disc, rectangle
 from data_pipelines.streets.vehicles import hull_shadow
 
 WALL, FENCE, POLE, LIGHT, SIGN = 3, 4, 5, 6, 7
-LAMP_COLOURS = ((255, 196, 120), (255, 224, 180), (235, 240, 255))
+LAMP_COLOURS = {(255, 196, 120): 0.5, (255, 224, 180): 0.3, (235, 240, 255): 0.2}
 
 
 def post(canvas: Canvas, frame: Frame, height: float, radius: float, colour, number: int | None = None) -> int:
@@ -31,7 +32,7 @@ def post(canvas: Canvas, frame: Frame, height: float, radius: float, colour, num
 
 def lamp(canvas: Canvas, rng: np.random.Generator, frame: Frame, reach: float) -> None:
     """A street lamp whose arm reaches `reach` metres to its right."""
-    height, colour = rng.uniform(5.5, 10), rng.choice([60, 90, 130, 160]) + rng.normal(0, 5, 3)
+    height, colour = rng.uniform(5.5, 10), pick(rng, (60, 90, 130, 160)) + rng.normal(0, 5, 3)
     number = post(canvas, frame, height, rng.uniform(0.06, 0.11), colour)
     head = frame.world([reach, height + 0.25, 0])
     metre = canvas.camera.focal * canvas.scale / canvas.place(frame.origin)[1]
@@ -39,14 +40,14 @@ def lamp(canvas: Canvas, rng: np.random.Generator, frame: Frame, reach: float) -
     if arm is not None:
         canvas.strokes([arm], colour * canvas.light.on((0, 0, -1)), number, max(0.09 * metre, 1))
         canvas.fill(arm[-1] + np.array([[-0.4, 0.1], [0.35, 0.1], [0.3, -0.1], [-0.35, -0.1]]) * metre, np.array([190, 190, 184]), number)
-    canvas.lamp(head, LAMP_COLOURS[rng.choice(3, p=[0.5, 0.3, 0.2])], 1.0, "lamp")
+    canvas.lamp(head, pick(rng, LAMP_COLOURS), 1.0, "lamp")
 
 
 def pole(canvas: Canvas, rng: np.random.Generator, frame: Frame, reach: float) -> None:
     """A plain pole: short bollard, mast, or wooden utility pole with a crossbar."""
     kind = rng.random()
     if kind < 0.35:
-        post(canvas, frame, rng.uniform(0.8, 1.1), rng.uniform(0.05, 0.09), rng.choice([50, 120, 200]) + rng.normal(0, 8, 3))
+        post(canvas, frame, rng.uniform(0.8, 1.1), rng.uniform(0.05, 0.09), pick(rng, (50, 120, 200)) + rng.normal(0, 8, 3))
     elif kind < 0.7:
         post(canvas, frame, rng.uniform(3, 8), rng.uniform(0.05, 0.1), rng.uniform(70, 150) + rng.normal(0, 5, 3))
     else:
@@ -63,7 +64,7 @@ def traffic_light(canvas: Canvas, rng: np.random.Generator, frame: Frame, reach:
     """A signal on a post, with a second head over the road when `reach` is not zero."""
     height, grey = rng.uniform(3.2, 4.2), rng.uniform(60, 150)
     mast = post(canvas, frame, height if reach == 0 else 6.2, 0.08, np.full(3, grey))
-    state, facing = rng.choice(4, p=[0.4, 0.15, 0.4, 0.05]), rng.random() < 0.8
+    state, facing = pick(rng, {0: 0.4, 1: 0.15, 2: 0.4, 3: 0.05}), rng.random() < 0.8
     yellow = rng.random() < 0.25
     heads = [frame.world([0.22, height - 0.5, -0.1])]
     if reach:
@@ -102,7 +103,7 @@ def sign(canvas: Canvas, rng: np.random.Generator, frame: Frame, reach: float) -
 
 def _sign_face(rng: np.random.Generator):
     red, blue, white, yellow, black = (190, 24, 30), (24, 70, 160), (236, 236, 232), (236, 190, 30), (20, 20, 22)
-    kind = rng.choice(8, p=[0.2, 0.14, 0.14, 0.12, 0.08, 0.12, 0.1, 0.1])
+    kind = pick(rng, {0: 0.2, 1: 0.14, 2: 0.14, 3: 0.12, 4: 0.08, 5: 0.12, 6: 0.1, 7: 0.1})
     circle, small = disc((0, 0), 0.33, 14), disc((0, 0), 0.24, 14)
     triangle = np.array([[0, 0.36], [0.36, -0.27], [-0.36, -0.27]])
     bar = rectangle(-0.2, -0.06, 0.2, 0.06)
@@ -111,7 +112,7 @@ def _sign_face(rng: np.random.Generator):
              ([np.array([[0, 0.36], [0.36, 0], [0, -0.36], [-0.36, 0]]), np.array([[0, 0.27], [0.27, 0], [0, -0.27], [-0.27, 0]])], [white, yellow]),
              ([rectangle(-0.3, -0.3, 0.3, 0.3), rectangle(-0.1, -0.2, 0.1, 0.2)], [blue, white]),
              ([rectangle(-0.55, -0.28, 0.55, 0.28), rectangle(-0.45, 0.04, 0.3, 0.12), rectangle(-0.45, -0.14, 0.4, -0.06)],
-              [rng.choice([blue, (20, 110, 60), white, yellow]), (200, 200, 196), (200, 200, 196)]),
+              [pick(rng, (blue, (20, 110, 60), white, yellow)), (200, 200, 196), (200, 200, 196)]),
              ([disc((0, 0), 0.33, 8)], [(140, 142, 142)]))
     return faces[kind]
 

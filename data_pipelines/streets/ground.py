@@ -52,8 +52,10 @@ class Ground:
         self._markings()
 
     def _quad(self, u0, s0, u1, s1, colour, number) -> None:
-        corners = self.scene.points(np.array([u0, u1, u1, u0]), np.array([s0, s0, s1, s1]))
-        self.canvas.polygon(corners, np.asarray(colour) * self.tone, number)
+        """One or many (any of the four may be arrays of one length) rectangles in street coordinates."""
+        u0, s0, u1, s1 = np.broadcast_arrays(u0, s0, u1, s1)
+        corners = self.scene.points(np.stack([u0, u1, u1, u0], -1), np.stack([s0, s0, s1, s1], -1)).reshape(-1, 4, 3)
+        self.canvas.quads(corners, np.broadcast_to(np.asarray(colour) * self.tone, (len(corners), 3)), number)
 
     def _junction(self) -> None:
         scene, look = self.scene, self.scene.colours
@@ -82,9 +84,9 @@ class Ground:
             gap = scene.junction or (0.0, 0.0)
             if kind == "dash":
                 on, period = scene.dash
-                for s in np.arange(scene.phase, 70, period):
-                    if s > 0.5 and not gap[0] - on < s < gap[1]:
-                        self._quad(u - 0.07, s, u + 0.07, s + on, colour, self.road)
+                s = np.arange(scene.phase, 90, period)
+                s = s[(s > 0.5) & ((s < gap[0] - on) | (s > gap[1]))]
+                self._quad(u - 0.07, s, u + 0.07, s + on, colour, self.road)
                 continue
             for shift in (-0.12, 0.12) if kind == "double" else (0.0,):
                 pieces = ((0.6, gap[0] - 1.5), (gap[1] + 1.5, 200.0)) if scene.junction else ((0.6, 200.0),)
@@ -94,8 +96,8 @@ class Ground:
         for rail in scene.rails:
             self.strip(rail - 0.06, rail + 0.06, scene.colours["road"] * 0.5 + 25, self.road)
         for s, wide in scene.crossings:
-            for u in np.arange(scene.left + 0.4, scene.right - 0.4, 1.0):
-                self._quad(u, s, u + 0.5, s + wide, paint, self.road)
+            u = np.arange(scene.left + 0.4, scene.right - 0.4, 1.0)
+            self._quad(u, s, u + 0.5, s + wide, paint, self.road)
         for u, s in scene.stops:
             self._quad(u - 1.5, s, u + 1.5, s + 0.35, paint, self.road)
         for u, s, turn in scene.arrows:

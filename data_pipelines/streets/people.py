@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from data_pipelines.streets.canvas import Canvas
+from data_pipelines.streets.draws import pick
 from data_pipelines.streets.solids import Frame, disc
 
 PERSON, RIDER, MOTORCYCLE, BICYCLE = 11, 12, 17, 18
 CLOTHES = np.array([(30, 32, 38), (52, 56, 66), (92, 94, 100), (150, 150, 152), (220, 220, 216), (40, 52, 92), (70, 96, 140), (140, 30, 34), (110, 84, 60),
                     (170, 140, 100), (60, 80, 58), (196, 170, 60), (180, 90, 120), (90, 60, 90), (210, 110, 50)], float)
 CLOTHES_ODDS = np.array([14, 12, 8, 6, 7, 9, 8, 5, 5, 4, 4, 2, 3, 2, 2.0])
-CLOTHES_ODDS /= CLOTHES_ODDS.sum()
+CLOTHES_ODDS = np.cumsum(CLOTHES_ODDS) / CLOTHES_ODDS.sum()
 SKINS = np.array([(224, 182, 152), (196, 148, 116), (152, 104, 76), (98, 66, 48)], float)
 HAIRS = np.array([(30, 24, 20), (62, 42, 28), (120, 86, 50), (180, 150, 100), (150, 150, 148)], float)
 
@@ -20,9 +23,10 @@ def limb(p, q, width: float, end_width: float | None = None) -> np.ndarray:
     """Corners [4, 2] of a tapering strip between two points."""
     p, q = np.asarray(p, float), np.asarray(q, float)
     side = np.array([q[1] - p[1], p[0] - q[0]])
-    side /= np.hypot(*side) + 1e-9
+    side /= math.hypot(*side) + 1e-9
     end_width = width if end_width is None else end_width
-    return np.stack([p + side * width / 2, p - side * width / 2, q - side * end_width / 2, q + side * end_width / 2])
+    wide, narrow = side * (width / 2), side * (end_width / 2)
+    return np.array([p + wide, p - wide, q - narrow, q + narrow])
 
 
 class Billboard:
@@ -38,13 +42,13 @@ class Billboard:
 
 def clothing(rng: np.random.Generator, count: int) -> np.ndarray:
     """Colours [count, 3] of garments."""
-    picks = CLOTHES[rng.choice(len(CLOTHES), count, p=CLOTHES_ODDS)]
+    picks = CLOTHES[np.searchsorted(CLOTHES_ODDS, rng.random(count))]
     return np.clip(picks * rng.uniform(0.75, 1.2, (count, 1)) + rng.normal(0, 7, (count, 3)), 8, 245)
 
 
 def person(canvas: Canvas, rng: np.random.Generator, frame: Frame, walking: bool) -> None:
     """A pedestrian; the heading decides how wide the stride and the shoulders look."""
-    tall = rng.choice([rng.uniform(1.55, 1.92), rng.uniform(1.05, 1.4)], p=[0.9, 0.1])
+    tall = rng.uniform(1.55, 1.92) if rng.random() < 0.9 else rng.uniform(1.05, 1.4)
     board = Billboard(canvas, frame, tall / 1.75)
     top, legs, coat = clothing(rng, 3)
     skin, hair = SKINS[rng.integers(4)] * rng.uniform(0.85, 1.08), HAIRS[rng.integers(5)]
@@ -69,7 +73,7 @@ def person(canvas: Canvas, rng: np.random.Generator, frame: Frame, walking: bool
         shapes.append(np.array([[-0.17, 0.95], [0.17, 0.95], [0.27, 0.5], [-0.27, 0.5]]))
         colours.append(legs)
     if bag:
-        side = rng.choice([-1, 1])
+        side = pick(rng, (-1, 1))
         shapes.append(np.array([[0, 0.8], [side * 0.24, 0.8], [side * 0.26, 1.15 + 0.2 * rng.random()], [0.02, 1.2]]) + [side * 0.12, 0])
         colours.append(coat)
     shapes += [disc((0, 1.63), 0.115, 9), np.array([[-0.12, 1.62], [-0.115, 1.72], [0, 1.77], [0.115, 1.72], [0.12, 1.62], [0, 1.68]])]

@@ -13,7 +13,10 @@ from data_pipelines.streets.textures import bare_crowns, canopies
 VEGETATION = 8
 GREENS = np.array([(78, 104, 48), (62, 88, 44), (96, 116, 58), (54, 76, 46), (110, 120, 60), (86, 96, 60), (128, 112, 54), (140, 92, 44)], float)
 GREEN_ODDS = np.array([5, 5, 4, 4, 3, 3, 1, 0.6])
-GREEN_ODDS /= GREEN_ODDS.sum()
+GREEN_ODDS = np.cumsum(GREEN_ODDS) / GREEN_ODDS.sum()
+_STEPS = np.linspace(0, 2, 256)[:, None] ** 1.25
+_RING = np.stack([np.cos(np.arange(16) * np.pi / 8), np.zeros(16), np.sin(np.arange(16) * np.pi / 8)], axis=1)
+_GLINT = np.array([14, 14, 4]) * (_STEPS > 1.3)
 
 
 def tree(canvas: Canvas, rng: np.random.Generator, frame: Frame, size: float, kind: str) -> None:
@@ -31,7 +34,7 @@ def tree(canvas: Canvas, rng: np.random.Generator, frame: Frame, size: float, ki
         crown(canvas, frame, width, low, size, np.full_like(mask, 110), mask, bark * 1.1, number)
     else:
         crowns = canopies(kind)
-        tint = GREENS[rng.choice(len(GREENS), p=GREEN_ODDS)] * rng.uniform(0.75, 1.2)
+        tint = GREENS[np.searchsorted(GREEN_ODDS, rng.random())] * rng.uniform(0.75, 1.2)
         crown(canvas, frame, width, low, size, *crowns[rng.integers(len(crowns))], tint, number, rng.random() < 0.5)
 
 
@@ -39,38 +42,52 @@ def crown(canvas: Canvas, frame: Frame, width: float, low: float, high: float, s
     """Paste a crown that spans `low` to `high` metres above the ground."""
     top, depth = canvas.place(frame.world([0, high, 0]))
     metre = canvas.camera.focal * canvas.scale / max(depth, 0.5)
-    w, h = int(np.clip(width * metre, 2, 1400)), int(np.clip((high - low) * metre, 2, 1400))
+    w, h = max(width * metre, 2.0), max((high - low) * metre, 2.0)
+    part = canvas.window(np.array([[top[0] - w / 2, top[1]], [top[0] + w / 2, top[1] + h]]))
+    if part is None:
+        return
     if mirrored:
         shade, mask = shade[:, ::-1], mask[:, ::-1]
-    how = cv2.INTER_AREA if w < shade.shape[1] else cv2.INTER_LINEAR
-    shade = cv2.resize(np.ascontiguousarray(shade), (w, h), interpolation=how)
-    mask = (cv2.resize(np.ascontiguousarray(mask), (w, h), interpolation=how) > 110).astype(np.uint8)
-    steps = np.linspace(0, 2, 256)[:, None] ** 1.25 * np.asarray(tint) * canvas.light.on((-0.3, 0.6, -0.7))
-    table = np.clip(steps + np.array([14, 14, 4]) * (np.linspace(0, 1, 256)[:, None] > 0.6), 0, 255).astype(np.uint8)
-    canvas.sprite(top[0] - w / 2, top[1], table[shade], mask, number)
+    shade, mask = (_seen(picture, part, top[0] - w / 2, top[1], w, h) for picture in (shade, mask))
+    tone = np.asarray(tint) * canvas.light.on((-0.3, 0.6, -0.7))
+    table = np.zeros((256, 4), np.uint8)
+    table[:, :3] = np.clip(_STEPS * tone + _GLINT, 0, 255)
+    table[:, 3] = number
+    piece = table.view(np.uint32)[:, 0][shade].view(np.uint8).reshape(*shade.shape, 4)
+    cv2.copyTo(piece, cv2.threshold(mask, 110, 255, cv2.THRESH_BINARY)[1], canvas.pixels[part])
+
+
+def _seen(picture: np.ndarray, part, left: float, top: float, w: float, h: float) -> np.ndarray:
+    """The part of a picture, stretched over w by h canvas pixels from a corner, that falls into a window of the canvas."""
+    rows, columns = part
+    shape = (columns.stop - columns.start, rows.stop - rows.start)
+    fx, fy = picture.shape[1] / w, picture.shape[0] / h
+    if max(fx, fy) > 2:
+        picture = cv2.resize(np.ascontiguousarray(picture), (max(int(w), 2), max(int(h), 2)), interpolation=cv2.INTER_AREA)
+        fx, fy = picture.shape[1] / w, picture.shape[0] / h
+    matrix = np.array([[fx, 0, (columns.start - left) * fx], [0, fy, (rows.start - top) * fy]])
+    return cv2.warpAffine(np.ascontiguousarray(picture), matrix, shape, flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP)
 
 
 def _crown_shadow(canvas: Canvas, rng: np.random.Generator, frame: Frame, width: float, height: float) -> None:
-    centre = frame.origin + canvas.light.cast * height
-    centre[1] = 0
-    blobs = zip(*rng.uniform(-0.3, 0.3, (2, 5)), rng.uniform(0.2, 0.45, 5), strict=True)
-    for dx, dz, r in blobs if canvas.light.sun_power > 0.15 else ():
-        angle = np.linspace(0, 2 * np.pi, 9)[:-1]
-        blob = np.stack([centre[0] + width * (dx + r * np.cos(angle)), np.zeros(8), centre[2] + width * (dz + r * np.sin(angle))], axis=1)
-        canvas.shadow(blob, int(140 * canvas.light.sun_power))
+    radii = width * rng.uniform(0.22, 0.55, 16)
+    if canvas.light.sun_power > 0.15 and frame.origin[2] < 70:
+        centre = frame.origin + canvas.light.cast * height
+        centre[1] = 0
+        canvas.shadow(centre + radii[:, None] * _RING, int(140 * canvas.light.sun_power))
 
 
 def bush(canvas: Canvas, rng: np.random.Generator, frame: Frame, size: float, kind: str) -> None:
     """A bush of a height in metres."""
     number = canvas.number(VEGETATION, float(canvas.camera.view(frame.origin)[2]))
     bushes = canopies("bush")
-    tint = GREENS[rng.choice(len(GREENS), p=GREEN_ODDS)] * rng.uniform(0.7, 1.1)
+    tint = GREENS[np.searchsorted(GREEN_ODDS, rng.random())] * rng.uniform(0.7, 1.1)
     crown(canvas, frame, size * rng.uniform(1.2, 2.2), -0.25 * size, size, *bushes[rng.integers(len(bushes))], tint, number, rng.random() < 0.5)
 
 
 def hedge(canvas: Canvas, rng: np.random.Generator, points: np.ndarray, height: float) -> None:
     """A cut hedge along ground points [n, 3], far to near."""
-    tint = GREENS[rng.choice(len(GREENS), p=GREEN_ODDS)] * rng.uniform(0.6, 1.0)
+    tint = GREENS[np.searchsorted(GREEN_ODDS, rng.random())] * rng.uniform(0.6, 1.0)
     for far, near in zip(points[:-1], points[1:], strict=True):
         along = near - far
         normal = np.array([along[2], 0, -along[0]]) / (np.hypot(along[0], along[2]) + 1e-9)
@@ -87,7 +104,7 @@ def hedge(canvas: Canvas, rng: np.random.Generator, points: np.ndarray, height: 
 def woods(canvas: Canvas, rng: np.random.Generator, distance: float, height: float) -> None:
     """A line of distant trees right across the view."""
     number = canvas.number(VEGETATION, distance)
-    tint = GREENS[rng.choice(len(GREENS), p=GREEN_ODDS)] * rng.uniform(0.6, 0.95)
+    tint = GREENS[np.searchsorted(GREEN_ODDS, rng.random())] * rng.uniform(0.6, 0.95)
     x = np.linspace(-1.3 * distance, 1.3 * distance, 90)
     rough = np.convolve(rng.random(94), np.ones(5) / 5, "valid")
     ridge = np.stack([x, height * (0.35 + 0.9 * rough) + 0.6 * rng.random(90), np.full(90, distance)], axis=1)

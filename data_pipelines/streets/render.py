@@ -41,12 +41,13 @@ def _sky(canvas: Canvas, look: np.random.Generator) -> None:
     h, w = canvas.size
     horizon = canvas.camera.horizon(w / 2)
     rows = int(np.clip(horizon + 3, 2, h))
-    part = crop(clouds(), look, (160, 320))
-    noise = cv2.resize(np.ascontiguousarray(part), (w, rows), interpolation=cv2.INTER_LINEAR)
-    sky = canvas.light.sky_picture(noise, (horizon - np.arange(rows)) / h, look)
-    sky = np.clip(sky, 0, 255).astype(np.uint8)
-    canvas.pixels[:rows * canvas.scale, :, :3] = cv2.resize(sky, None, fx=canvas.scale, fy=canvas.scale, interpolation=cv2.INTER_LINEAR)
-    canvas.pixels[rows * canvas.scale:, :, :3] = sky[-1, w // 2]
+    low, wide = -(-rows // 2), -(-w // 2)
+    noise = cv2.resize(np.ascontiguousarray(crop(clouds(), look, (160, 320))), (wide, low), interpolation=cv2.INTER_LINEAR)
+    sky = np.zeros((low, wide, 4), np.uint8)
+    sky[..., :3] = np.clip(canvas.light.sky_picture(noise, (horizon - 2.0 * np.arange(low)) / h, look), 0, 255)
+    rows *= canvas.scale
+    canvas.pixels[:rows] = cv2.resize(sky, (w * canvas.scale, rows), interpolation=cv2.INTER_LINEAR)
+    canvas.pixels[rows:] = sky[-1, wide // 2]
 
 
 def _bonnet(canvas: Canvas, share: float, paint: np.random.Generator) -> None:
@@ -63,15 +64,17 @@ def _resolve(canvas: Canvas, style: str, scene: Scene) -> tuple[View, np.ndarray
     h, w = canvas.size
     numbers = np.ascontiguousarray(canvas.pixels[::canvas.scale, ::canvas.scale, 3])
     small = canvas.pixels if canvas.scale == 1 else cv2.resize(canvas.pixels, (w, h), interpolation=cv2.INTER_AREA)
-    rgb = small[..., :3].astype(np.float32)
+    rgb = cv2.cvtColor(small, cv2.COLOR_BGRA2BGR).astype(np.float32)  # drops the fourth channel
     labels = np.full(256, VOID, np.uint8)
     labels[:len(canvas.classes)] = canvas.classes
     planes = np.zeros((256, 3), np.float32)
     planes[:len(canvas.planes)] = canvas.planes
-    a, b, c = (np.ascontiguousarray(planes[:, k])[numbers] for k in range(3))
-    nearness = a * np.arange(w, dtype=np.float32) + b * np.arange(h, dtype=np.float32)[:, None] + c
+    nearness, b, c = (cv2.LUT(numbers, np.ascontiguousarray(planes[:, k])) for k in range(3))
+    nearness *= np.arange(w, dtype=np.float32)
+    b *= np.arange(h, dtype=np.float32)[:, None]
+    nearness += b
+    nearness += c
     np.clip(nearness, 0.0, 2.0, out=nearness)
-    nearness[numbers == 0] = 0
     label = cv2.LUT(numbers, labels)
     return View(rgb, numbers, label, nearness, scene.camera), label
 
@@ -83,11 +86,15 @@ def _texture(view: View, canvas: Canvas, look: np.random.Generator) -> None:
     noise[view.label == SKY] = 0
     top = view.first_ground_row
     x, z = view.ground_position(top)
-    fade = np.clip(view.nearness[top:] * 14, 0, 1)
-    fine = cv2.remap(ground_noise(), (x * 34) % 512, (z * 34) % 512, cv2.INTER_NEAREST, borderMode=cv2.BORDER_WRAP)
-    broad = cv2.remap(broad_noise(), (x * 5.5) % 256, (z * 2.5) % 256, cv2.INTER_LINEAR, borderMode=cv2.BORDER_WRAP)
-    gain = np.array([0, 0.055, 0.05, 0.13] + [0] * 252, np.float32)[view.numbers[top:]]
-    noise[top:] = np.where(ground[top:], gain * (fine * fade + 0.8 * broad), noise[top:])
-    dark = cv2.GaussianBlur(canvas.shade, (0, 0), 1.2)[top:].astype(np.float32) * (-0.58 / 255)
-    noise[top:] += np.where(ground[top:], dark, 0)
-    view.rgb *= (1 + noise)[..., None]
+    fade = np.minimum(view.nearness[top:] * 14, 1)
+    fine = cv2.remap(ground_noise(), x * 34, z * 34, cv2.INTER_NEAREST, borderMode=cv2.BORDER_WRAP)
+    broad = cv2.remap(broad_noise(), x * 5.5, z * 2.5, cv2.INTER_LINEAR, borderMode=cv2.BORDER_WRAP)
+    gain = cv2.LUT(view.numbers[top:], np.array([0, 0.055, 0.05, 0.13] + [0] * 252, np.float32))
+    dark = cv2.GaussianBlur(canvas.shade, (0, 0), 1.2)[top:] * np.float32(-0.58 / 255)
+    fine *= fade
+    fine += 0.8 * broad
+    fine *= gain
+    fine += dark
+    np.copyto(noise[top:], fine, where=ground[top:])
+    noise += 1
+    view.rgb *= noise[..., None]

@@ -11,17 +11,15 @@ from data_pipelines.streets.textures import crop, grain
 def expose(rgb: np.ndarray, style: str, look: np.random.Generator) -> np.ndarray:
     """Float picture [H, W, 3] (0..255) to uint8 as a camera would write it."""
     h, w = rgb.shape[:2]
-    gain = np.exp(look.normal(0, 0.14)) * np.exp(look.normal(0, 0.035, 3))
+    gain = np.exp(look.normal(0, 0.14)) * np.exp(look.normal(0, 0.022, 3))
     gamma, saturation = np.exp(look.normal(0, 0.13)), np.clip(look.normal(0.92, 0.2), 0.4, 1.4)
     noise = look.gamma(2.0, 0.035) * (2.6 if style == "night" else 1.0)
     vignette = look.uniform(0, 0.28)
     blur = look.random(2)
     y, x = np.linspace(-1, 1, h, dtype=np.float32)[:, None], np.linspace(-1, 1, w, dtype=np.float32)
     fall = 1 - np.float32(vignette) * (0.35 * y * y + 0.65 * x * x)
-    rgb = rgb * fall[..., None]
-    grey = rgb @ np.array([0.3, 0.59, 0.11], np.float32)
-    rgb *= np.float32(saturation)
-    rgb += grey[..., None] * np.float32(1 - saturation)
+    rgb = cv2.transform(rgb, np.eye(3) * saturation + (1 - saturation) * np.array([0.3, 0.59, 0.11]))
+    rgb *= fall[..., None]
     if blur[0] < (0.7 if style == "night" else 0.45):
         rgb = cv2.GaussianBlur(rgb, (0, 0), 0.35 + 0.5 * blur[1])
     rgb += crop(grain(), look, (h, w)) * np.float32(noise)

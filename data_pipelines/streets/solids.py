@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+import math
+from functools import cache
+
 import numpy as np
 
 from data_pipelines.streets.canvas import Canvas
+
+_MIRROR = np.array([-1.0, 1.0, 1.0])
 
 
 class Frame:
     """A place and a heading: local (right, up, ahead) to world. `heading` is radians from z towards x."""
 
     def __init__(self, x: float, z: float, heading: float, y: float = 0.0):
-        c, s = np.cos(heading), np.sin(heading)
+        c, s = math.cos(heading), math.sin(heading)
         self.origin = np.array([x, y, z])
         self.axes = np.array([[c, 0.0, -s], [0.0, 1.0, 0.0], [s, 0.0, c]])
 
     def world(self, local) -> np.ndarray:
-        return np.asarray(local, float) @ self.axes + self.origin
+        """World points [..., 3] of local ones."""
+        local = np.asarray(local, float)
+        return (local.reshape(-1, 3) @ self.axes + self.origin).reshape(local.shape)
 
     def turned(self, direction) -> np.ndarray:
         return np.asarray(direction, float) @ self.axes
@@ -33,24 +40,24 @@ def prism(canvas: Canvas, frame: Frame, profile: np.ndarray, width, colours, num
     colours: [n + 1, 3], the strip from corner k to k + 1, then the sides.
     """
     n = len(profile)
-    half = np.broadcast_to(np.asarray(width, float), (n,))
-    right = np.stack([half, profile[:, 1], profile[:, 0]], axis=1)
-    left = right * [-1, 1, 1]
-    after = np.roll(np.arange(n), -1)
-    strips = np.stack([left, right, right[after], left[after]], axis=1)
-    normals = np.stack([np.zeros(n), profile[after, 0] - profile[:, 0], profile[:, 1] - profile[after, 1]], axis=1)
+    right = np.empty((n, 3))
+    right[:, 0], right[:, 1:] = width, profile[:, ::-1]
     eye = frame.local_eye(canvas)
-    seen = np.einsum("kc,kc->k", normals, eye - strips.mean(1)) > 0
-    side = right if eye[0] > 0 else left
-    side_seen = abs(eye[0]) > half.max()
-    tones = np.array([canvas.light.on(frame.turned(v / (np.linalg.norm(v) + 1e-9))) for v in normals])
-    order = np.flatnonzero(seen)
-    order = order[np.argsort(-np.linalg.norm(strips[order].mean(1) - eye, axis=1))]
-    if len(order):
-        canvas.quads(frame.world(strips[order]), (np.asarray(colours)[:n] * tones)[order], number)
-    if side_seen:
+    after = np.concatenate([profile[1:], profile[:1]])
+    normals = np.zeros((n, 3))
+    normals[:, 1], normals[:, 2] = after[:, 0] - profile[:, 0], profile[:, 1] - after[:, 1]
+    seen = np.flatnonzero(((eye - right) * normals).sum(1) > 0)
+    colours = np.asarray(colours)
+    if len(seen):
+        normals = normals[seen] / np.sqrt((normals[seen] ** 2).sum(1, keepdims=True) + 1e-12)
+        strips = np.empty((len(seen), 4, 3))
+        strips[:, 1], strips[:, 2] = right[seen], right[(seen + 1) % n]
+        strips[:, 0], strips[:, 3] = strips[:, 1] * _MIRROR, strips[:, 2] * _MIRROR
+        order = np.argsort(-((0.5 * (strips[:, 1] + strips[:, 2]) - eye)[:, 1:] ** 2).sum(1))
+        canvas.quads(frame.world(strips[order]), (colours[seen] * canvas.light.on_all(frame.turned(normals)))[order], number)
+    if abs(eye[0]) > right[:, 0].max():
         tone = canvas.light.on(frame.turned([np.sign(eye[0]), 0, 0]))
-        canvas.polygon(frame.world(side), np.asarray(colours)[n] * tone, number)
+        canvas.polygon(frame.world(right if eye[0] > 0 else right * _MIRROR), colours[n] * tone, number)
 
 
 def box(canvas: Canvas, frame: Frame, low, high, colour, number: int) -> None:
@@ -76,14 +83,21 @@ def box(canvas: Canvas, frame: Frame, low, high, colour, number: int) -> None:
 def on_side(frame: Frame, canvas: Canvas, half: float, points) -> np.ndarray:
     """World points of (ahead, up) positions [..., 2] on the side wall that faces the camera."""
     points = np.asarray(points, float)
-    x = np.full(points.shape[:-1], half if frame.local_eye(canvas)[0] > 0 else -half)
-    return frame.world(np.stack([x, points[..., 1], points[..., 0]], axis=-1))
+    local = np.empty((*points.shape[:-1], 3))
+    local[..., 0] = half if frame.local_eye(canvas)[0] > 0 else -half
+    local[..., 1], local[..., 2] = points[..., 1], points[..., 0]
+    return frame.world(local)
+
+
+@cache
+def _circle(corners: int) -> np.ndarray:
+    angle = np.linspace(0, 2 * np.pi, corners, endpoint=False)
+    return np.stack([np.cos(angle), np.sin(angle)], axis=1)
 
 
 def disc(centre, radius: float, corners: int = 12) -> np.ndarray:
     """Corners [n, 2] of a circle."""
-    angle = np.linspace(0, 2 * np.pi, corners, endpoint=False)
-    return np.stack([centre[0] + radius * np.cos(angle), centre[1] + radius * np.sin(angle)], axis=1)
+    return _circle(corners) * radius + centre
 
 
 def rectangle(x0: float, y0: float, x1: float, y1: float) -> np.ndarray:

@@ -30,11 +30,11 @@ class Streets:
         _check("style", style, STYLES)
         _check("split", split, SPLITS)
         length = LENGTHS[split] if length is None else length
-        if not isinstance(length, (int, np.integer)) or length < 1:
+        if not _whole(length, 1):
             raise DataError(f"streets: length must be a positive whole number, not {length!r}.")
-        if len(tuple(size)) != 2 or min(size) < 32 or any(int(n) != n for n in size):
-            raise DataError(f"streets: size must be (height, width) in pixels, each at least 32, not {size!r}.")
-        if not isinstance(seed, (int, np.integer)) or seed < 0:
+        if np.shape(size) != (2,) or not all(_whole(n, 32) for n in size):
+            raise DataError(f"streets: size must be (height, width) in whole pixels, each at least 32, not {size!r}.")
+        if not _whole(seed, 0):
             raise DataError(f"streets: seed must be a whole number, 0 or more, not {seed!r}.")
         self.style, self.split, self.length, self.seed = style, split, int(length), int(seed)
         self.size = (int(size[0]), int(size[1]))
@@ -66,6 +66,10 @@ class Streets:
 
 def _generator(*key: int) -> np.random.Generator:
     return np.random.Generator(np.random.Philox(np.random.SeedSequence(key)))
+
+
+def _whole(value, least: int) -> bool:
+    return isinstance(value, (int, np.integer)) and not isinstance(value, bool) and value >= least
 
 
 def _check(what: str, value: str, known) -> None:

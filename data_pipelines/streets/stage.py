@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
@@ -9,11 +10,16 @@ from functools import partial
 import numpy as np
 
 from data_pipelines.streets import furniture, people, plants, vehicles
+from data_pipelines.streets.canvas import Canvas
+from data_pipelines.streets.draws import pick
 from data_pipelines.streets.facades import Building, skyline
 from data_pipelines.streets.solids import Frame
 from data_pipelines.streets.world import Scene
 
 BACKDROP, FRONTAGE, YARD, STREET = range(4)
+TRAFFIC = {vehicles.car: 0.82, vehicles.truck: 0.08, vehicles.bus: 0.06, people.motorcycle: 0.04}
+CROSS_TRAFFIC = {vehicles.car: 0.72, vehicles.truck: 0.1, vehicles.bus: 0.1, vehicles.train: 0.08}
+TOWN_TREES, CITY_TREES = {"tree": 0.78, "conifer": 0.16, "palm": 0.06}, {"tree": 0.5, "conifer": 0.15, "palm": 0.35}
 END = 150.0  # metres of street that carry buildings and things
 
 
@@ -30,6 +36,12 @@ class Stage:
     def paint(self, canvas, rng: np.random.Generator) -> None:
         for _, _, paint in sorted(self.things, key=lambda thing: (thing[0], -thing[1])):
             paint(canvas, rng)
+
+
+def in_view(canvas: Canvas, point: np.ndarray, radius: float) -> bool:
+    """Whether something within `radius` metres of a point can be in the picture (left and right only)."""
+    x, _, z = canvas.camera.view(point)
+    return z > 0.5 and abs(x) - radius < 1.05 * z * canvas.size[1] / (2 * canvas.camera.focal)
 
 
 def set_stage(rng: np.random.Generator, scene: Scene) -> Stage:
@@ -49,13 +61,13 @@ def set_stage(rng: np.random.Generator, scene: Scene) -> Stage:
 
 def frame_at(scene: Scene, u: float, s: float, turn: float = 0.0) -> Frame:
     """Frame of a thing at a place of the street, along the street plus a turn in radians."""
-    x, _, z = scene.points(u, s)
-    return Frame(x, z, scene.heading(s) + turn)
+    return Frame(u + 0.5 * scene.bend * s * s, s, math.atan(scene.bend * s) + turn)
 
 
 def _thing(stage: Stage, scene: Scene, painter: Callable, u: float, s: float, turn: float, *rest) -> None:
     frame = frame_at(scene, u, s, turn)
-    stage.add(STREET, s, lambda canvas, rng: painter(canvas, rng, frame, *rest))
+    radius = 18.0 if painter is vehicles.train else 7.0 if painter in (vehicles.bus, vehicles.truck, plants.tree) else 3.5
+    stage.add(STREET, s, lambda canvas, rng: painter(canvas, rng, frame, *rest) if in_view(canvas, frame.origin, radius) else None)
 
 
 def _backdrop(rng: np.random.Generator, scene: Scene, stage: Stage) -> None:
@@ -82,13 +94,12 @@ def _frontage(rng: np.random.Generator, scene: Scene, stage: Stage, side: int) -
             length = scene.junction[0] - 3.2 - s
         _plot(rng, scene, stage, side, line, s, s + length, zone, common)
         s += length
-    stage.buildings.extend([])
 
 
 def _common_look(rng: np.random.Generator, scene: Scene, zone: str) -> dict:
     city = scene.world == "city"
-    return {"height": rng.uniform(9, 42) if city else rng.uniform(6, 20), "spread": rng.uniform(0.05, 0.4), "setback": rng.uniform(3, 9) if zone == "residential" else rng.choice([0.0, 0.0, 3.0]),
-            "fence": rng.random(4), "kind": str(rng.choice(["tree", "conifer", "palm"], p=[0.5, 0.15, 0.35] if city else [0.78, 0.16, 0.06])), "bare": rng.random() < 0.1}
+    return {"height": rng.uniform(9, 42) if city else rng.uniform(6, 20), "spread": rng.uniform(0.05, 0.4), "setback": rng.uniform(3, 9) if zone == "residential" else pick(rng, (0.0, 0.0, 3.0)),
+            "fence": rng.random(4), "kind": pick(rng, CITY_TREES if city else TOWN_TREES), "bare": rng.random() < 0.1}
 
 
 def _plot(rng, scene: Scene, stage: Stage, side: int, line: float, s0: float, s1: float, zone: str, common: dict) -> None:
@@ -112,7 +123,8 @@ def _plot(rng, scene: Scene, stage: Stage, side: int, line: float, s0: float, s1
 
 
 def _late(painter, frame, size, kind, canvas, rng) -> None:
-    painter(canvas, rng, frame, size, kind)
+    if in_view(canvas, frame.origin, 0.6 * size):
+        painter(canvas, rng, frame, size, kind)
 
 
 def _building(rng, scene: Scene, stage: Stage, side: int, u: float, s0: float, s1: float, zone: str, common: dict) -> None:
@@ -128,6 +140,9 @@ def _building(rng, scene: Scene, stage: Stage, side: int, u: float, s0: float, s
         height, depth = common["height"] * np.exp(rng.normal(0, common["spread"])), rng.uniform(9, 18)
         roof = "pitched" if rng.random() < (0.4 if scene.world == "town" else 0.05) and height < 16 else "flat"
     building = Building(rng, scene.world, start, end, away, float(np.clip(height, 3.5, 70)), depth, roof)
+    before = stage.buildings[-1] if stage.buildings else None
+    if before is not None and abs(before.end - start).max() < 0.1 and before.roof == "flat" and before.height >= building.height:
+        building.side = False  # hidden by the neighbour
     stage.buildings.append(building)
     stage.add(FRONTAGE, s0, lambda canvas, _: building.paint(canvas))
 
@@ -173,7 +188,7 @@ def _kerbside(rng: np.random.Generator, scene: Scene, stage: Stage, side: int) -
     for _ in range(rng.poisson(0.5)):
         _thing(stage, scene, furniture.bins, far, rng.uniform(5, 40), 0.0, 0.0)
     if scene.walk[side] > 2.4 and rng.random() < (0.42 if zone != "open" else 0.2):
-        gap, kind, size = rng.uniform(6, 14), str(rng.choice(["tree", "conifer", "palm", "bare"], p=[0.8, 0.02, 0.08, 0.1])), rng.uniform(4.5, 11)
+        gap, kind, size = rng.uniform(6, 14), pick(rng, {"tree": 0.8, "conifer": 0.02, "palm": 0.08, "bare": 0.1}), rng.uniform(4.5, 11)
         for s in np.arange(rng.uniform(5, 14), 110, gap):
             if scene.free(s, 2):
                 _thing(stage, scene, plants.tree, edge + side * 1.0, s + rng.normal(0, 0.4), 0.0, size * rng.uniform(0.85, 1.15), kind)
@@ -186,10 +201,10 @@ def _pavement(rng: np.random.Generator, scene: Scene, stage: Stage, side: int) -
     for _ in range(min(rng.poisson(busy), 14)):
         s, u = 4 + rng.gamma(2.0, 9.0), edge + side * rng.uniform(0.4, max(width - 0.3, 0.5))
         for k in range(1 + (rng.random() < 0.28)):
-            _thing(stage, scene, people.person, u + 0.55 * k, s + 0.15 * k, rng.choice([0.0, np.pi]) + rng.normal(0, 0.6), rng.random() < 0.75)
+            _thing(stage, scene, people.person, u + 0.55 * k, s + 0.15 * k, pick(rng, (0.0, np.pi)) + rng.normal(0, 0.6), rng.random() < 0.75)
     for _ in range(rng.poisson(0.75 if scene.zone[side] == "downtown" else 0.25)):
         painter = people.bicycle if rng.random() < 0.66 else people.motorcycle
-        s, u, turn = rng.uniform(5, 28), edge + side * rng.uniform(0.5, width), rng.choice([0.3, 1.57, -1.57]) + rng.normal(0, 0.3)
+        s, u, turn = rng.uniform(5, 28), edge + side * rng.uniform(0.5, width), pick(rng, (0.3, 1.57, -1.57)) + rng.normal(0, 0.3)
         for k in range(int(rng.integers(1, 5))):
             _thing(stage, scene, painter, u + side * 0.1 * k, s + 0.75 * k, turn, False)
 
@@ -197,13 +212,12 @@ def _pavement(rng: np.random.Generator, scene: Scene, stage: Stage, side: int) -
 def _traffic(rng: np.random.Generator, scene: Scene, stage: Stage) -> None:
     """Moving vehicles in the lanes, trams on their rails, riders near the kerb."""
     jam = rng.gamma(2.0, 0.5)
-    kinds, odds = (vehicles.car, vehicles.truck, vehicles.bus, people.motorcycle), (0.82, 0.08, 0.06, 0.04)
     for u, way in scene.lanes:
         tram = bool(scene.rails) and abs(u - np.mean(scene.rails)) < 0.5
         s = rng.uniform(7, 22) if abs(u - scene.ego) < 1 else rng.uniform(5, 30)
         while s < 110:
             s += rng.exponential(26 / max(jam, 0.3))
-            painter = kinds[rng.choice(4, p=odds)]
+            painter = pick(rng, TRAFFIC)
             if tram and rng.random() < 0.4:
                 painter = vehicles.train
             room = {vehicles.truck: 6.5, vehicles.bus: 7.5, vehicles.train: 20.0}.get(painter, 3.0)
@@ -211,23 +225,23 @@ def _traffic(rng: np.random.Generator, scene: Scene, stage: Stage) -> None:
             _thing(stage, scene, painter, u + rng.normal(0, 0.12), s, (0.0 if way > 0 else np.pi) + rng.normal(0, 0.02), True)
             s += room + 2
     for _ in range(rng.poisson(0.55)):
-        side = int(rng.choice([-1, 1]))
+        side = pick(rng, (-1, 1))
         painter = people.bicycle if rng.random() < 0.72 else people.motorcycle
         u = scene.edge(side) - side * (scene.parking[side] + 0.7)
         _thing(stage, scene, painter, u, 6 + rng.gamma(2.0, 7.0), (0.0 if side > 0 else np.pi) + rng.normal(0, 0.1), True)
     if scene.junction and rng.random() < 0.35:
         middle = sum(scene.junction) / 2
-        painter = (vehicles.car, vehicles.truck, vehicles.bus, vehicles.train)[rng.choice(4, p=[0.72, 0.1, 0.1, 0.08])]
-        _thing(stage, scene, painter, rng.uniform(scene.left - 8, scene.right + 8), middle, rng.choice([-1.57, 1.57]), True)
+        painter = pick(rng, CROSS_TRAFFIC)
+        _thing(stage, scene, painter, rng.uniform(scene.left - 8, scene.right + 8), middle, pick(rng, (-1.57, 1.57)), True)
 
 
 def _crossing_people(rng: np.random.Generator, scene: Scene, stage: Stage) -> None:
     for s, wide in scene.crossings:
         for _ in range(rng.poisson(1.3)):
             painter = people.person if rng.random() < 0.9 else people.bicycle
-            _thing(stage, scene, painter, rng.uniform(scene.left, scene.right), s + rng.uniform(0, wide), rng.choice([-1.57, 1.57]), True)
+            _thing(stage, scene, painter, rng.uniform(scene.left, scene.right), s + rng.uniform(0, wide), pick(rng, (-1.57, 1.57)), True)
     if rng.random() < 0.12:
-        _thing(stage, scene, people.person, rng.uniform(scene.left, scene.right), rng.uniform(10, 30), rng.choice([-1.57, 1.57]), True)
+        _thing(stage, scene, people.person, rng.uniform(scene.left, scene.right), rng.uniform(10, 30), pick(rng, (-1.57, 1.57)), True)
 
 
 def _signals(rng: np.random.Generator, scene: Scene, stage: Stage) -> None:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
 
 from data_pipelines.streets.canvas import Canvas
+from data_pipelines.streets.draws import pick
 from data_pipelines.streets.solids import Frame, box, disc, on_side, prism, rectangle
 
 CAR, TRUCK, BUS, TRAIN = 13, 14, 15, 16
 PAINTS = ((32, 33, 36), (60, 62, 66), (120, 124, 128), (168, 172, 176), (214, 216, 218), (236, 236, 234), (150, 24, 26), (28, 50, 104),
           (40, 70, 120), (96, 110, 124), (60, 84, 70), (170, 150, 120), (70, 40, 36), (196, 150, 40), (90, 130, 170), (200, 90, 40))
 PAINT_ODDS = np.array([12, 12, 12, 12, 10, 10, 6, 5, 5, 5, 2, 3, 2, 1, 2, 1.0])
-PAINT_ODDS /= PAINT_ODDS.sum()
+PAINT_ODDS = np.cumsum(PAINT_ODDS) / PAINT_ODDS.sum()
 # Side profiles of car bodies: length, height, height of the waist, then the cabin's corners as fractions of the length
 # (rear window foot, roof rear, roof front, windscreen foot).
 BODIES = {
@@ -25,17 +27,17 @@ BODIES = {
     "delivery": (5.8, 2.50, 1.20, 0.00, 0.01, 0.74, 0.92),
 }
 BODY_ODDS = np.array([26, 22, 15, 18, 7, 3, 4, 5.0])
-BODY_ODDS /= BODY_ODDS.sum()
+BODY_ODDS = np.cumsum(BODY_ODDS) / BODY_ODDS.sum()
 RED, AMBER, WARM = (180, 18, 20), (230, 150, 40), (245, 240, 220)
 
 
 def car(canvas: Canvas, rng: np.random.Generator, frame: Frame, moving: bool) -> None:
     """A car of a random body; `moving` ones have their lights on."""
-    length, height, waist, b0, b1, b2, b3 = BODIES[list(BODIES)[rng.choice(len(BODIES), p=BODY_ODDS)]]
+    length, height, waist, b0, b1, b2, b3 = BODIES[list(BODIES)[np.searchsorted(BODY_ODDS, rng.random())]]
     scale = rng.uniform(0.94, 1.06)
     length, height, waist = length * scale, height * rng.uniform(0.96, 1.05), waist * rng.uniform(0.96, 1.04)
     half = (0.86 + 0.04 * (height > 1.6)) * rng.uniform(0.96, 1.04)
-    paint = np.clip(np.array(PAINTS[rng.choice(len(PAINTS), p=PAINT_ODDS)]) * rng.uniform(0.8, 1.15) + rng.normal(0, 6, 3), 8, 245)
+    paint = np.clip(np.array(PAINTS[np.searchsorted(PAINT_ODDS, rng.random())]) * rng.uniform(0.8, 1.15) + rng.normal(0, 6, 3), 8, 245)
     glass = np.array([38, 44, 52]) * rng.uniform(0.6, 1.6)
     number = canvas.number(CAR, _depth(canvas, frame))
     z = lambda f: (f - 0.5) * length
@@ -115,8 +117,6 @@ def ground_shadow(canvas: Canvas, frame: Frame, half: float, length: float, heig
 
 def hull_shadow(flat: np.ndarray, cast: np.ndarray) -> np.ndarray:
     """The ground polygon swept from a footprint along a shadow vector."""
-    import cv2
-
     both = np.concatenate([flat, flat + cast])
     ring = cv2.convexHull(both[:, [0, 2]].astype(np.float32))[:, 0]
     return np.stack([ring[:, 0], np.zeros(len(ring)), ring[:, 1]], axis=1)
@@ -129,7 +129,7 @@ def _depth(canvas: Canvas, frame: Frame) -> float:
 def truck(canvas: Canvas, rng: np.random.Generator, frame: Frame, moving: bool) -> None:
     """A lorry: cab and a box, an open bed or a tank behind it."""
     length, half, top = rng.uniform(6.5, 12), rng.uniform(1.15, 1.27), rng.uniform(2.9, 3.9)
-    cab_paint = np.array(PAINTS[rng.choice(len(PAINTS))]) * rng.uniform(0.9, 1.2)
+    cab_paint = np.array(pick(rng, PAINTS)) * rng.uniform(0.9, 1.2)
     load = np.array([(225, 226, 224), (190, 60, 40), (40, 80, 140), (200, 170, 60), (110, 120, 110), (160, 160, 165)][rng.integers(6)]) * rng.uniform(0.75, 1.05)
     number = canvas.number(TRUCK, _depth(canvas, frame))
     ground_shadow(canvas, frame, half, length, 3.0)

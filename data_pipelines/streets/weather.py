@@ -51,9 +51,11 @@ def apply(view: View, style: str, canvas: Canvas, look: np.random.Generator) -> 
 
 def _haze(view: View, density: float, colour) -> None:
     """Mix with the air's own light: transmission exp(-density * depth)."""
-    through = np.exp(-density * view.depth)
-    through[view.numbers == 0] = np.exp(-density * 420.0)
-    view.rgb = view.rgb * through[..., None] + np.asarray(colour, np.float32) * (1 - through)[..., None]
+    through = np.exp(np.float32(-density) * np.minimum(view.depth, np.float32(420.0)))[..., None]
+    colour = np.asarray(colour, np.float32)
+    view.rgb -= colour
+    view.rgb *= through
+    view.rgb += colour
 
 
 def _clear(view: View, canvas: Canvas, look: np.random.Generator) -> np.ndarray:
@@ -84,7 +86,7 @@ def _wet(view: View, look: np.random.Generator, strength: float) -> None:
     top = view.first_ground_row
     ground = view.ground[top:]
     x, z = view.ground_position(top)
-    puddles = cv2.remap(broad_noise(), (x * 9) % 256, (z * 5) % 256, cv2.INTER_LINEAR, borderMode=cv2.BORDER_WRAP)
+    puddles = cv2.remap(broad_noise(), x * 9, z * 5, cv2.INTER_LINEAR, borderMode=cv2.BORDER_WRAP)
     grazing = np.clip(1 - view.nearness[top:] * 5.0, 0.12, 1)
     amount = strength * np.clip(0.55 + 0.3 * puddles, 0.1, 1) * (0.35 + 0.65 * grazing)
     amount = np.where(ground, amount, 0)[..., None] * np.where(view.label[top:] == 9, 0.25, 1.0).astype(np.float32)[..., None]
@@ -123,7 +125,7 @@ def _snow(view: View, canvas: Canvas, look: np.random.Generator) -> np.ndarray:
     view.rgb *= look.uniform(0.7, 0.95)
     top = view.first_ground_row
     x, z = view.ground_position(top)
-    patches = cv2.remap(broad_noise(), (x * 7) % 256, (z * 2.0) % 256, cv2.INTER_LINEAR, borderMode=cv2.BORDER_WRAP)
+    patches = cv2.remap(broad_noise(), x * 7, z * 2, cv2.INTER_LINEAR, borderMode=cv2.BORDER_WRAP)
     cover = np.array([0, look.uniform(-0.6, 0.9), look.uniform(0.5, 1.6), look.uniform(1.0, 2.2)] + [0] * 252, np.float32)[view.numbers[top:]]
     lane = np.cos((x - canvas.camera.position[0]) * (2 * np.pi / 1.55)) * 0.35
     amount = np.clip((cover + 0.55 * patches - np.where(view.numbers[top:] == 1, lane, 0)) * 1.1, 0, 0.94)
@@ -158,7 +160,7 @@ def _night(view: View, canvas: Canvas, look: np.random.Generator) -> np.ndarray:
     shining = np.zeros(256, np.float32)
     shining[:len(canvas.shining)] = canvas.shining
     own = shining[view.numbers]
-    ambient = np.array([0.75, 0.85, 1.05]) * look.uniform(0.06, 0.2)
+    ambient = np.array([0.75, 0.85, 1.05]) * np.exp(look.uniform(np.log(0.08), np.log(0.28)))
     light = cv2.resize(_lamp_light(view, canvas, look), (w, h), interpolation=cv2.INTER_LINEAR) + ambient.astype(np.float32)
     light[view.numbers == 0] = 1.0
     light = np.maximum(light, own[..., None] * np.float32(look.uniform(0.7, 1.0)))
@@ -174,7 +176,7 @@ def _lamp_light(view: View, canvas: Canvas, look: np.random.Generator, step: int
     x, y, z = (view.along(direction, 0, step) for direction in ((1, 0, 0), (0, 1, 0), (0, 0, 1)))
     position = canvas.camera.position
     total = np.zeros((*x.shape, 3), np.float32)
-    power = look.uniform(0.5, 1.3)
+    power = look.uniform(0.7, 1.6)
     lamps = sorted((lamp for lamp in canvas.lamps if lamp[3] == "lamp"), key=lambda lamp: lamp[0][2])[:12]
     for point, colour, _, _ in lamps:
         dx, dy, dz = (np.float32(v) for v in point - position)

@@ -45,11 +45,10 @@ class Scene:
 
     def points(self, u, s, y: float = 0.0) -> np.ndarray:
         """World points [..., 3] of street coordinates."""
-        u, s = np.broadcast_arrays(np.asarray(u, float), np.asarray(s, float))
-        return np.stack([u + 0.5 * self.bend * s * s, np.full(u.shape, y), s], axis=-1)
-
-    def heading(self, s: float) -> float:
-        return float(np.arctan(self.bend * s))
+        x = u + 0.5 * self.bend * np.square(s)
+        place = np.empty((*np.shape(x), 3))
+        place[..., 0], place[..., 1], place[..., 2] = x, y, s
+        return place
 
     def edge(self, side: int) -> float:
         return self.right if side > 0 else self.left
@@ -109,7 +108,7 @@ def sample_scene(rng: np.random.Generator, world: str, size: tuple[int, int]) ->
 
 def _colours(rng: np.random.Generator, world: str) -> dict[str, np.ndarray]:
     tint = rng.normal(0, 4, 3)
-    asphalt = np.full(3, rng.uniform(135, 185) if world == "city" else rng.uniform(80, 138)) + tint + (np.array([8, 3, -6]) if world == "city" else 0)
+    asphalt = np.full(3, rng.uniform(112, 160) if world == "city" else rng.uniform(80, 138)) + tint + (np.array([8, 3, -6]) if world == "city" else 0)
     paving = np.array([(168, 164, 158), (150, 144, 138), (176, 150, 128), (138, 140, 142), (190, 182, 168)][rng.integers(5)]) * rng.uniform(0.75, 1.08)
     soil = np.array([(104, 122, 62), (92, 108, 56), (124, 128, 74), (140, 124, 88), (112, 98, 72)][rng.choice(5, p=[0.35, 0.3, 0.15, 0.12, 0.08])]) * rng.uniform(0.75, 1.1)
     if world == "city" and rng.random() < 0.5:
