@@ -1,0 +1,233 @@
+"""Every method on one tiny backbone: what it promises at the start, its invariants, its merge, and its torch twin."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+from rein_jax import trees
+from rein_jax.adapters.adaptformer import AdaptFormer
+from rein_jax.adapters.base import Stage
+from rein_jax.adapters.lora import LoRA
+from rein_jax.adapters.merge import merge_adapters
+from rein_jax.adapters.rein import Rein
+from rein_jax.adapters.soma import SoMA
+from rein_jax.adapters.vpt import VPT
+from rein_jax.backbones.dinov2 import DINOv2
+from rein_jax.errors import UserError
+from tests.adapters import tiny
+
+METHODS = {
+    "rein": (Rein, dict(tokens=9, rank=4, query_dims=16)),
+    "rein_whole_tokens": (Rein, dict(tokens=9, rank=None, query_dims=16, link=False)),
+    "rein_own_maps": (Rein, dict(tokens=9, rank=4, query_dims=16, shared=False)),
+    "rein_some_blocks": (Rein, dict(tokens=9, rank=4, query_dims=16, blocks=(1, 4))),
+    "lora": (LoRA, {}),
+    "lora_separate": (LoRA, dict(separate=True, rank=4, alpha=8, targets=("qkv", "proj", "fc2"))),
+    "adaptformer": (AdaptFormer, dict(hidden=8)),
+    "vpt_deep": (VPT, dict(tokens=5)),
+    "vpt_shallow": (VPT, dict(tokens=5, deep=False)),
+    "soma": (SoMA, dict(rank=4)),
+}
+EXACT = ("lora", "lora_separate", "adaptformer", "soma")
+
+
+@pytest.fixture(scope="module")
+def plain():
+    skeleton, leaves = tiny.build()
+    return skeleton, leaves, tiny.run(skeleton, leaves, tiny.images())
+
+
+def close(a, b, tolerance=2e-6):
+    for x, y in zip(a, b, strict=True):
+        assert np.abs(np.asarray(x) - np.asarray(y)).max() <= tolerance * np.abs(np.asarray(y)).max()
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_start_and_tree(name, plain):
+    skeleton, leaves = tiny.build(*METHODS[name])
+    backbone = {n for n in leaves if n.startswith("backbone/")}
+    assert backbone == {n for n in plain[1] if n.startswith("backbone/")}, "a method must not change the backbone's tree"
+    maps = tiny.run(skeleton, leaves, tiny.images())
+    assert [m.shape for m in maps] == [m.shape for m in plain[2]]
+    if name in EXACT:
+        close(maps, plain[2])
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_scan_equals_unrolled_and_remat(name):
+    skeleton, leaves = tiny.build(*METHODS[name], noise=0.05)
+    maps = tiny.run(skeleton, leaves, tiny.images())
+    grads = tiny.gradients(skeleton, leaves, tiny.images())
+    for change in ({"unroll": True}, {"remat": "full"}):
+        other, _ = tiny.build(*METHODS[name], **change)
+        close(tiny.run(other, leaves, tiny.images()), maps)
+        again = tiny.gradients(other, leaves, tiny.images())
+        for leaf in grads:
+            assert np.allclose(grads[leaf], again[leaf], rtol=1e-4, atol=1e-4 * np.abs(grads[leaf]).max() + 1e-12), leaf
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_bfloat16_stream_stays_bfloat16(name):
+    skeleton, leaves = tiny.build(*METHODS[name])
+    half = trees.cast({n: jnp.asarray(a) for n, a in leaves.items()}, jnp.bfloat16)
+    maps = tiny.run(skeleton, half, jnp.asarray(tiny.images(), jnp.bfloat16))
+    assert all(m.dtype == jnp.bfloat16 and bool(jnp.isfinite(m.astype(jnp.float32)).all()) for m in maps)
+
+
+@pytest.mark.parametrize("name", ["lora", "lora_separate", "soma"])
+def test_merged_weights_are_the_same_function(name, plain):
+    skeleton, leaves = tiny.build(*METHODS[name], noise=0.05)
+    merged = merge_adapters(skeleton, leaves)
+    close(tiny.run(plain[0], merged, tiny.images()), tiny.run(skeleton, leaves, tiny.images()))
+
+
+def test_methods_that_do_not_merge_say_so():
+    with pytest.raises(UserError, match="does not merge"):
+        merge_adapters(*tiny.build(*METHODS["adaptformer"]))
+
+
+def test_lora_starts_with_gradient_in_b_only_and_stays_low_rank():
+    skeleton, leaves = tiny.build(LoRA, {"rank": 4})
+    grads = tiny.gradients(skeleton, leaves, tiny.images())
+    assert not np.any(grads["adapters/0/layers/qkv_a"]) and np.any(grads["adapters/0/layers/qkv_b"])
+    skeleton, leaves = tiny.build(LoRA, {"rank": 4}, noise=0.1)
+    delta = merge_adapters(skeleton, leaves)["backbone/blocks/attn/qkv/kernel"] - leaves["backbone/blocks/attn/qkv/kernel"]
+    assert max(np.linalg.matrix_rank(np.asarray(d), tol=1e-4) for d in delta) == 4
+
+
+def test_adaptformer_is_linear_in_its_scale_and_off_without_up():
+    skeleton, leaves = tiny.build(AdaptFormer, {"hidden": 8}, noise=0.1)
+    off = {n: (np.zeros_like(a) if "/up/" in n else a) for n, a in leaves.items()}
+    close(tiny.run(skeleton, off, tiny.images()), tiny.run(*tiny.build(), tiny.images()))
+    adapter = trees.merge(skeleton, leaves).adapters[0]
+    layer = nnx.merge(*[*nnx.split(adapter.layers)][:1], jax.tree.map(lambda a: a[0], nnx.split(adapter.layers)[1]))
+    from rein_jax.adapters.base import Site
+
+    x = jnp.ones((1, 3, 48))
+    one = adapter.mlp(Site(layer, 0, 1, None), x, jnp.zeros_like(x))
+    adapter.factor = 0.3
+    assert np.allclose(adapter.mlp(Site(layer, 0, 1, None), x, jnp.zeros_like(x)), 3 * one, rtol=1e-5)
+
+
+def test_vpt_does_not_care_for_the_order_of_prompts_and_needs_every_block():
+    skeleton, leaves = tiny.build(VPT, {"tokens": 5})
+    maps = tiny.run(skeleton, leaves, tiny.images())
+    name = "adapters/0/layers/prompts"
+    close(tiny.run(skeleton, {**leaves, name: leaves[name][:, ::-1]}, tiny.images()), maps, 1e-5)
+    for block in range(tiny.SIZES.depth):
+        moved = leaves[name].copy()
+        moved[block] += 0.3
+        assert not np.allclose(tiny.run(skeleton, {**leaves, name: moved}, tiny.images())[3], maps[3])
+
+
+def test_dropout_needs_a_key_and_changes_the_output():
+    skeleton, leaves = tiny.build(AdaptFormer, {"hidden": 8, "dropout": 0.5}, noise=0.1)
+    a, b, c = (tiny.run(skeleton, leaves, tiny.images(), key) for key in (None, jax.random.key(0), jax.random.key(1)))
+    assert not np.allclose(a[3], b[3]) and not np.allclose(b[3], c[3])
+
+
+def test_soma_takes_the_minor_directions():
+    skeleton, leaves = tiny.build(SoMA, {"rank": 4, "start": 2})
+    stem = "adapters/0/layers/fc1"
+    a, b = leaves[f"{stem}_a"][0, 0], leaves[f"{stem}_b"][0, 0]
+    kernel = leaves["backbone/blocks/mlp/fc1/kernel"][2]
+    s = np.linalg.svd(kernel, compute_uv=False)
+    assert np.allclose(a.T @ a, b @ b.T, atol=1e-5) and np.allclose(np.diag(a.T @ a), s[-4:], atol=1e-5)
+    left = np.linalg.svd(kernel - a @ b, compute_uv=False)
+    assert np.allclose(left[:-4], s[:-4], atol=1e-4) and np.abs(left[-4:]).max() < 1e-4
+    assert leaves["adapters/0/layers/fc1_a"].shape[0] == tiny.SIZES.depth - 2
+    released = tiny.build(SoMA, {"rank": 4, "order": "released"})[1]
+    assert not released[f"{stem}_a0"].any()
+
+
+@pytest.mark.parametrize(
+    "method, options, message",
+    [
+        (LoRA, {"targets": ("qvk",)}, "Did you mean 'qkv'"),
+        (LoRA, {"rank": 0}, "config.adapter.rank"),
+        (Rein, {"tokens": 1}, "config.adapter.tokens"),
+        (Rein, {"blocks": (3, 9)}, "config.adapter.blocks"),
+        (SoMA, {"rank": 999}, "config.adapter.rank"),
+        (SoMA, {"order": "x"}, "config.adapter.order"),
+        (VPT, {"tokens": 0}, "config.adapter.tokens"),
+    ],
+)
+def test_wrong_options_are_named(method, options, message):
+    with pytest.raises(UserError, match=message):
+        tiny.build(method, options)
+
+
+def test_a_backbone_that_cannot_take_a_method_is_named():
+    stage = Stage(3, 64, places=())
+    for method, name in ((VPT, "vpt"), (AdaptFormer, "adaptformer")):
+        with pytest.raises(UserError, match=name):
+            method(stage, rngs=nnx.Rngs(0))
+
+
+@pytest.mark.parametrize(
+    "method, options, published",
+    [
+        (Rein, {}, 2_990_081),
+        (Rein, {"rank": None}, 24 * 100 * 1024 + 2 * (1024**2 + 1024) + 256 * 1025 + 256 * 769 + 1),
+        (Rein, {"rank": None, "shared": False, "link": False}, 52_838_401),
+        (LoRA, {}, 786_432),
+        (AdaptFormer, {}, 3_171_840),
+        (VPT, {}, 3_686_400),
+        (SoMA, {}, 2 * (4_718_592 + 147_456)),
+    ],
+)
+def test_published_counts_on_vit_large(method, options, published):
+    stage = nnx.eval_shape(lambda: DINOv2("vitl14", rngs=nnx.Rngs(0))).stages[0]
+    assert trees.count(trees.flatten(nnx.eval_shape(lambda: method(stage, rngs=nnx.Rngs(0), **options)))) == published
+
+
+def twin(name, leaves):
+    """The method's places in PyTorch, with its leaves as tensors that take gradients."""
+    torch = pytest.importorskip("torch")
+    p = {n.removeprefix("adapters/0/"): torch.tensor(np.asarray(a), requires_grad=True) for n, a in leaves.items() if n.startswith("adapters/")}
+    if name == "lora":
+        places = dict(linear=lambda i, n, x, y: y + (x @ p["layers/qkv_a"][i, 0]) @ p["layers/qkv_b"][i, 0] if n == "qkv" else y)
+    elif name == "adaptformer":
+        down = lambda i, x: torch.relu(x @ p["layers/down/kernel"][i] + p["layers/down/bias"][i])
+        places = dict(mlp=lambda i, x, y: y + 0.1 * (down(i, x) @ p["layers/up/kernel"][i] + p["layers/up/bias"][i]))
+    elif name == "vpt_deep":
+        insert = lambda i, x: torch.cat([x[:, :1], p["layers/prompts"][i].expand(x.shape[0], -1, -1), x[:, 1:]], 1)
+        places = dict(enter=insert, leave=lambda i, x: torch.cat([x[:, :1], x[:, 6:]], 1))
+    else:
+        def minor(i, n, x, y):
+            for k in range(p[f"layers/{n}_a"].shape[1]):
+                part = slice(k * y.shape[-1] // p[f"layers/{n}_a"].shape[1], (k + 1) * y.shape[-1] // p[f"layers/{n}_a"].shape[1])
+                new = (x @ p[f"layers/{n}_a"][i, k]) @ p[f"layers/{n}_b"][i, k] - (x @ p[f"layers/{n}_a0"][i, k]) @ p[f"layers/{n}_b0"][i, k]
+                y = torch.cat([y[..., : part.start], y[..., part] + new, y[..., part.stop :]], -1)
+            return y + p[f"layers/{n}_bias"][i] - p[f"layers/{n}_bias0"][i]
+
+        places = dict(linear=lambda i, n, x, y: minor(i - 2, n, x, y) if i >= 2 else y)
+    return p, places
+
+
+@pytest.mark.parity
+@pytest.mark.parametrize("name", ["lora", "adaptformer", "vpt_deep", "soma"])
+def test_torch_twin_in_value_and_gradient(name):
+    method, options = METHODS[name]
+    options = {**options, "dropout": 0.0} if name == "adaptformer" else options
+    skeleton, leaves = tiny.build(method, options, noise=0.05)
+    p, places = twin(name, leaves)
+    taps = tiny.torch_twin(leaves, tiny.images(), **places)
+    ours = jax.jit(lambda q, x: trees.merge(skeleton, q).backbone.tokens(x, tuple(trees.merge(skeleton, q).adapters))[0])(leaves, tiny.images())
+    close([t[:, 1:] for t in ours], [t.detach().numpy() for t in taps], 1e-5)
+    sum((t**2).sum() for t in taps).backward()
+
+    own = {n: a for n, a in leaves.items() if n.startswith("adapters/")}
+
+    def loss(t):
+        model = trees.merge(skeleton, {**leaves, **t})
+        return sum((tap[:, 1:] ** 2).sum() for tap in model.backbone.tokens(tiny.images(), tuple(model.adapters))[0])
+
+    for leaf, grad in jax.jit(jax.grad(loss))(own).items():
+        theirs = p[leaf.removeprefix("adapters/0/")].grad
+        if theirs is not None:
+            assert np.abs(grad - theirs.numpy()).max() <= 5e-5 * np.abs(theirs.numpy()).max(), leaf

@@ -1,0 +1,90 @@
+"""A tiny DINOv2 with any adapter, and the same network in PyTorch functional form, for the adapters' tests."""
+
+from __future__ import annotations
+
+import jax
+import numpy as np
+from flax import nnx
+
+from rein_jax import trees
+from rein_jax.backbones.dinov2 import DINOv2, Sizes
+
+SIZES = Sizes(width=48, depth=6, heads=3)
+
+
+class Tiny(nnx.Module):
+    """A backbone with its adapters; calling it gives the four maps."""
+
+    def __init__(self, method=None, options=None, *, rngs, **backbone):
+        self.backbone = DINOv2(SIZES, image_size=64, rngs=rngs, **backbone)
+        self.adapters = nnx.List([method(self.backbone.stages[0], rngs=rngs, **(options or {}))] if method else [])
+
+    def __call__(self, x, key=None):
+        return self.backbone(x, tuple(self.adapters), key)
+
+
+def frozen_values() -> trees.Flat:
+    """Backbone leaves with every parameter away from its initial value (LayerScale near 1)."""
+    leaves = trees.flatten(Tiny(rngs=nnx.Rngs(0)))
+    rng = np.random.default_rng(0)
+    return {n: np.asarray(a) + (0.05 * rng.standard_normal(a.shape) + (1.0 if n.endswith("gamma") else 0)).astype("f4") for n, a in leaves.items()}
+
+
+def build(method=None, options=None, *, seed: int = 1, noise: float = 0.0, **backbone):
+    """(skeleton, all leaves) of a Tiny on `frozen_values`; `noise` moves the adapter's leaves off their initial values."""
+    skeleton, _, leaves = trees.split(Tiny(method, options, rngs=nnx.Rngs(seed), **backbone), ())
+    leaves = {n: np.asarray(a) for n, a in leaves.items()} | frozen_values()
+    if hasattr(method, "from_backbone"):
+        leaves = method.from_backbone(skeleton, leaves)
+    rng = np.random.default_rng(seed)
+    for name in sorted(leaves):
+        if name.startswith("adapters/") and noise and not name.endswith("0"):
+            leaves[name] = leaves[name] + noise * rng.standard_normal(leaves[name].shape).astype("f4")
+    return skeleton, leaves
+
+
+def run(skeleton, leaves, x, key=None):
+    return jax.jit(lambda p, x: trees.merge(skeleton, p)(x, key))(leaves, x)
+
+
+def gradients(skeleton, leaves, x):
+    """Gradients of the sum of squares of all maps to the adapter's leaves."""
+    own = {n: a for n, a in leaves.items() if n.startswith("adapters/")}
+    loss = lambda t: sum((m**2).sum() for m in trees.merge(skeleton, {**leaves, **t})(x))
+    return jax.jit(jax.grad(loss))(own)
+
+
+def images(n: int = 2, h: int = 64, w: int = 64) -> np.ndarray:
+    return np.random.default_rng(7).standard_normal((n, h, w, 3)).astype("f4")
+
+
+def torch_twin(leaves, x, *, linear=None, mlp=None, enter=None, leave=None):
+    """Taps of the same network in PyTorch: `linear(i, name, x, y)`, ... are a method's twin. Returns the taps' patch tokens."""
+    import torch
+    import torch.nn.functional as F
+
+    keep = lambda *a: a[-1]
+    linear, mlp, enter, leave = linear or keep, mlp or keep, enter or (lambda i, x: x), leave or (lambda i, x: x)
+    p = {n.removeprefix("backbone/"): torch.tensor(np.asarray(a)) for n, a in leaves.items() if n.startswith("backbone/")}
+    x = torch.tensor(x)
+    b, h, w, _ = x.shape
+    cells = x.reshape(b, h // 16, 16, w // 16, 16, 3).permute(0, 1, 3, 2, 4, 5).reshape(b, -1, 768)
+    tokens = cells @ p["patch_embed/kernel"].reshape(768, -1) + p["patch_embed/bias"]
+    x = torch.cat([p["cls_token"].expand(b, -1, -1), tokens], 1) + p["pos_embed"]
+    taps, d, heads = [], SIZES.width, SIZES.heads
+    for i in range(SIZES.depth):
+        q = {n.removeprefix("blocks/"): a[i] for n, a in p.items() if n.startswith("blocks/")}
+        ln = lambda x, k: F.layer_norm(x, (d,), q[f"{k}/scale"], q[f"{k}/bias"], 1e-6)  # noqa: B023
+        fc = lambda x, path, i=i, q=q: linear(i, path.split("/")[1], x, x @ q[f"{path}/kernel"] + q[f"{path}/bias"])
+        x = enter(i, x)
+        qkv = fc(ln(x, "norm1"), "attn/qkv").reshape(b, -1, 3, heads, d // heads).permute(2, 0, 3, 1, 4)
+        y = F.scaled_dot_product_attention(*qkv).transpose(1, 2).reshape(b, -1, d)
+        x = x + q["ls1/gamma"] * fc(y, "attn/proj")
+        y = q["ls2/gamma"] * fc(F.gelu(fc(ln(x, "norm2"), "mlp/fc1")), "mlp/fc2")
+        x = leave(i, x + mlp(i, x, y))
+        if i in TAPS:
+            taps.append(x[:, 1:])
+    return taps
+
+
+TAPS = DINOv2(SIZES, image_size=64, rngs=nnx.Rngs(0)).taps
