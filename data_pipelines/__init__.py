@@ -25,7 +25,7 @@ DATASETS: dict[str, str] = {
     "acdc": "data_pipelines.datasets.acdc:ACDC",
     "camvid": "data_pipelines.datasets.camvid:CAMVID",
     "folder": "data_pipelines.datasets.folder:open_folder",
-    "streets": "data_pipelines.streets:open_streets",
+    "streets": "data_pipelines.datasets.streets:open_streets",
 }
 
 

@@ -46,6 +46,7 @@ class PairBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     # TFDS 4.9.10 finds this path with importlib_resources, which it does not install; only download checksums would need it.
     code_path = None
     VERSION = tfds.core.Version(VERSION)
+    MANUAL_DOWNLOAD_INSTRUCTIONS = "Download the data set by hand and give its folder or .zip as --manual_dir."
     BUILDER_CONFIGS = [
         PartConfig(name="whole", description="Every split, one process."),
         PartConfig(name="beam", description="Every split, through Beam.", beam=True),

@@ -20,6 +20,7 @@ from data_pipelines.errors import DataError
 from data_pipelines.files import NothingThere
 from data_pipelines.images import orientation
 from data_pipelines.labels import VOID, ranges
+from data_pipelines.layout import FileDataset
 from data_pipelines.sheet import sheet
 from data_pipelines.source import Source
 
@@ -93,7 +94,7 @@ def check(
     opened, absent = _open(name, spec, source, splits, options)
     made = {split: _check_split(spec, one, jobs, sample, watch, options) for split, one in opened.items()}
     reasons = [reason for split, (report, _) in made.items() for reason in _reasons(split, report, partial)]
-    shown = next((s for s in opened.values() if s.has_labels), next(iter(opened.values())))
+    shown = next((s for s in opened.values() if _labelled(s)), next(iter(opened.values())))
     picture = _sheet(shown, made[shown.split][1])
     reports = {split: report for split, (report, _) in made.items()}
     return Report(name, str(source), not reasons, reasons, absent, reports), picture
@@ -115,14 +116,10 @@ def _open(name: str, spec: Any, source: Any, splits: tuple[str, ...], options: d
 
 
 def _check_split(spec: Any, source: Source, jobs, sample, watch, options) -> tuple[SplitReport, list[int]]:
-    count = len(source) + len(source.problems)
-    published = spec.count(source.split, **options) if hasattr(spec, "count") else None
     step = 1 if not sample else max(1, len(source) // sample)
     indices = range(0, len(source), step)
-    report = SplitReport(source.found, count, published, len(indices), problems=dict(source.problems))
-    report.warnings |= {label: f"{label} is a label without an image." for label in source.unused}
-    recorder = _Recorder(source.facts.decode)
-    reading = source.with_facts(replace(source.facts, decode=recorder))
+    report, reading, recorder = _begin(spec, source, options)
+    report.checked = len(indices)
     pixels, images, sizes, good = np.zeros(256, np.int64), np.zeros(256, np.int64), Counter(), []
     with ThreadPoolExecutor(jobs or os.cpu_count()) as pool:
         for index, (element, turned, problem) in watch(_in_order(pool, reading, indices), len(indices), source.split):
@@ -130,19 +127,34 @@ def _check_split(spec: Any, source: Source, jobs, sample, watch, options) -> tup
                 report.problems[source.entry_name(index)] = problem
                 continue
             counts = np.bincount(element["label"].ravel(), minlength=256)
-            _warn(report, element["name"], counts, turned, source.has_labels)
+            _warn(report, element["name"], counts, turned, _labelled(source))
             pixels, images = pixels + counts, images + (counts > 0)
             sizes[f"{element['image'].shape[1]}x{element['image'].shape[0]}"] += 1
             good.append(index)
-    report.warnings |= {name: text for name, text in reading.problems.items() if name not in source.problems}
+    report.warnings |= getattr(reading, "problems", {})  # labels that were resized
     report.sizes = dict(sizes.most_common())
     report.label_values = dict(sorted(recorder.values.items()))
-    if source.has_labels:
+    if _labelled(source):
         report.pixels = {name: int(pixels[k]) for k, name in enumerate(source.classes.names)}
         report.images_with = {name: int(images[k]) for k, name in enumerate(source.classes.names)}
         report.void_pixels = int(pixels[VOID])
     _odd_sizes(spec, report)
     return report, good
+
+
+def _labelled(source: Any) -> bool:
+    return getattr(source, "has_labels", True)
+
+
+def _begin(spec: Any, source: Any, options: dict) -> tuple[SplitReport, Any, _Recorder]:
+    """An empty report, the source to read from, and the recorder of its label values."""
+    if not isinstance(source, Source):  # made on the fly: no files that could be missing
+        return SplitReport("made on the fly", len(source), None, 0), source, _Recorder(None)
+    published = spec.count(source.split, **options) if isinstance(spec, FileDataset) else None
+    report = SplitReport(source.found, len(source) + len(source.problems), published, 0, problems=dict(source.problems))
+    report.warnings |= {label: f"{label} is a label without an image." for label in source.unused}
+    recorder = _Recorder(source.facts.decode)
+    return report, source.with_facts(replace(source.facts, decode=recorder)), recorder
 
 
 def _in_order(pool: ThreadPoolExecutor, source: Source, indices: range) -> Iterator[tuple[int, tuple]]:
@@ -158,9 +170,10 @@ def _in_order(pool: ThreadPoolExecutor, source: Source, indices: range) -> Itera
 
 def _look(source: Source, index: int) -> tuple[dict | None, bool, str | None]:
     try:
-        element = source.read(index)
-        data = source.encoded(index).image if hasattr(source, "encoded") else b""
-        return element, b"Exif" in data[:4096] and orientation(data) != 1, None
+        if not isinstance(source, Source):
+            return source[index], False, None
+        data = source.encoded(index).image
+        return source.read(index), b"Exif" in data[:4096] and orientation(data) != 1, None
     except DataError as error:
         return None, False, str(error)
 
@@ -198,7 +211,7 @@ def _sheet(source: Source, good: list[int]) -> np.ndarray | None:
     if not good:
         return None
     chosen = [good[k * len(good) // PICTURES] for k in range(PICTURES)] if len(good) >= PICTURES else good
-    return sheet([source.read(index) for index in chosen], source.classes)
+    return sheet([source[index] for index in chosen], source.classes)
 
 
 def write(report: Report, picture: np.ndarray | None, out: Path) -> list[Path]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import colorsys
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from data_pipelines.errors import DataError
 from data_pipelines.labels import MAX_CLASSES, Classes
@@ -40,10 +40,11 @@ class ClassList:
         return ids
 
 
-def parse(text: str, where: str) -> ClassList:
+def parse(text: str, where: str, name: str | None = None) -> ClassList:
     """A class list from lines such as `road`, `road 128 64 128`, `road, 128, 64, 128` or `road #804080`.
 
-    Blank lines and lines that start with "#" are skipped. Raises DataError that names the line.
+    Blank lines and lines that start with "#" are skipped. Raises DataError that names the line of `where`; `name` is the short
+    name that the list keeps, so that fingerprints do not depend on where a data set lies.
     """
     names: list[str] = []
     colours: list[Colour | None] = []
@@ -60,7 +61,7 @@ def parse(text: str, where: str) -> ClassList:
             raise DataError(f"{where}, line {number}: colour {colour} is there twice; give every class its own colour.")
         names.append(name)
         colours.append(colour)
-    return _whole(names, colours, where)
+    return replace(_whole(names, colours, where), where=name or where)
 
 
 def from_names(names: Sequence[str], where: str = "classes") -> ClassList:

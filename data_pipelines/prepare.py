@@ -181,6 +181,35 @@ def _replace(path: Path, content: Any) -> None:
     os.replace(scrap, path)
 
 
+def adopt(
+    name: str, source: str | os.PathLike | None, out: str | os.PathLike, *, splits: tuple[str, ...] = (), **options: Any
+) -> dict[str, Any]:
+    """Adds manifest and checksums to what `tfds build` wrote below `out` (config "beam" or "whole"); returns the manifest."""
+    import tensorflow_datasets as tfds
+
+    from data_pipelines.builders import VERSION, open_splits
+
+    out = Path(out)
+    for unused in ("jobs", "part_bytes"):
+        options.pop(unused, None)
+    folders = [f"rein_{name}/{config}/{VERSION}" for config in ("beam", "whole")]
+    folder = next((folder for folder in folders if (out / folder).is_dir()), None)
+    if folder is None:
+        raise DataError(f"{out} holds neither {' nor '.join(folders)}; write one with `tfds build` first.")
+    counts = {split: info.num_examples for split, info in tfds.builder_from_directory(str(out / folder)).info.splits.items()}
+    kept = {}
+    for split, made in open_splits(name, source, splits or tuple(counts), **options).items():
+        if counts.get(split) != len(made):
+            raise DataError(
+                f"{out / folder} holds {counts.get(split, 0)} pairs of {split}, the source {len(made)}; build it again."
+            )
+        part = _describe(out / folder, counts[split])
+        kept[split] = {"elements": counts[split], **facts_to_json(made.facts), "parts": [{"folder": folder, **part}]}
+    manifest = {"format": FORMAT, "dataset": name, "splits": kept}
+    _replace(out / MANIFEST, manifest)
+    return manifest
+
+
 def _write_manifest(out: Path, name: str, opened: dict[str, Source], plans: dict[str, list[Part]]) -> dict[str, Any]:
     splits = read_manifest(out)["splits"] if is_prepared(out) else {}
     for split, planned in plans.items():

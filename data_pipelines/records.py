@@ -11,6 +11,7 @@ from typing import Any
 
 from data_pipelines import decoders
 from data_pipelines.errors import DataError
+from data_pipelines.files import NothingThere
 from data_pipelines.labels import Classes
 from data_pipelines.source import Encoded, Facts, Source, subset_step
 
@@ -131,7 +132,7 @@ def open_records(
     if manifest["dataset"] != name:
         raise DataError(f"{path} was prepared from data set {manifest['dataset']!r}, not {name!r}; use that name.")
     if split not in manifest["splits"]:
-        raise DataError(
+        raise NothingThere(
             f"{path} holds no split {split!r} (it has {', '.join(sorted(manifest['splits']))}); prepare it with --split {split}."
         )
     kept = manifest["splits"][split]

@@ -164,7 +164,7 @@ def _share(keys: Sequence[str], split: str, val_share: float, where: str) -> set
 
 def _class_list(classes: Any, files: Files, names: Sequence[str]) -> ClassList | None:
     if isinstance(classes, (str, os.PathLike)):
-        return _parse(_bytes_of(Path(classes).expanduser()), str(classes))
+        return _parse(_bytes_of(Path(classes).expanduser()), str(classes), Path(classes).name)
     if classes is not None:
         return classlist.from_names(list(classes))
     lists = sorted((n for n in names if n.rpartition("/")[2] in CLASS_FILES), key=lambda n: (n.count("/"), n))
@@ -172,7 +172,7 @@ def _class_list(classes: Any, files: Files, names: Sequence[str]) -> ClassList |
         return None
     if len(lists) > 1 and lists[0].count("/") == lists[1].count("/"):
         raise DataError(f"{files.where} holds {lists[0]} and {lists[1]}; keep one or choose with classes=.")
-    return _parse(files.read(lists[0]), files.path(lists[0]))
+    return _parse(files.read(lists[0]), files.path(lists[0]), lists[0].rpartition("/")[2])
 
 
 def _bytes_of(path: Path) -> bytes:
@@ -184,8 +184,8 @@ def _bytes_of(path: Path) -> bytes:
         ) from None
 
 
-def _parse(data: bytes, where: str) -> ClassList:
+def _parse(data: bytes, where: str, name: str) -> ClassList:
     try:
-        return classlist.parse(data.decode("utf-8-sig"), where)
+        return classlist.parse(data.decode("utf-8-sig"), where, name)
     except UnicodeDecodeError:
         raise DataError(f"Class list {where} is not UTF-8 text; save it as UTF-8.") from None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import ast
+import importlib
 import inspect
 import sys
 from collections.abc import Iterable
@@ -14,6 +15,7 @@ from rein_jax.errors import UserError
 
 EPILOG = """examples:
   rein data list
+  rein data list cityscapes
   rein data check cityscapes --source /data/cityscapes
   rein data check acdc --source /data/acdc --split val --option condition=night --out runs/check/acdc_night
   rein data check folder --source my_photos --option classes=my_photos/names.txt
@@ -31,7 +33,8 @@ def parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     actions = parse.add_subparsers(dest="action", required=True, metavar="ACTION")
-    actions.add_parser("list", help="names of all data sets, where to get them and their layouts")
+    show = actions.add_parser("list", help="names of all data sets, or the description of one")
+    show.add_argument("name", nargs="?", metavar="NAME")
     check = actions.add_parser(
         "check",
         help="look at every pair: counts, sizes, damage, label values, class histogram, overlays",
@@ -72,19 +75,19 @@ def options_of(pairs: Iterable[str]) -> dict[str, Any]:
     return options
 
 
-def listing() -> str:
-    """Every data set with the first lines of its description."""
+def listing(name: str | None) -> str:
+    """One line a data set, or the whole description of one: where to get it, licence, layout, splits, options."""
     import data_pipelines
 
-    lines = []
-    for name, target in data_pipelines.DATASETS.items():
-        module = inspect.getmodule(
-            sys.modules.get(target.partition(":")[0]) or __import__(target.partition(":")[0], fromlist=["_"])
-        )
-        text = (inspect.getdoc(module) or "").strip().splitlines()
-        lines += [f"{name:<11} {text[0] if text else ''}"]
-        lines += [f"{'':<11} {line}" for line in text[1:] if line.startswith(("Get it", "Layout", "Splits"))]
-    return "\n".join(lines)
+    if name is not None:
+        data_pipelines.dataset(name)
+        return _description(data_pipelines.DATASETS[name])
+    lines = [f"{known:<11} {_description(target).splitlines()[0]}" for known, target in data_pipelines.DATASETS.items()]
+    return "\n".join([*lines, "", "rein data list NAME says where to get it, its licence, layout, splits and options."])
+
+
+def _description(target: str) -> str:
+    return inspect.getdoc(importlib.import_module(target.partition(":")[0])) or ""
 
 
 def progress(items: Iterable, total: int, title: str) -> Iterable:
@@ -98,7 +101,7 @@ def main(argv: list[str]) -> int:
     """Runs `rein data ...`; see EPILOG for exit codes."""
     arguments = parser().parse_args(argv)
     if arguments.action == "list":
-        print(listing())
+        print(listing(arguments.name))
         return 0
     from data_pipelines.check import check, describe, write
 
