@@ -9,6 +9,7 @@ from typing import Any
 
 import jax
 from flax import nnx
+from ml_collections import ConfigDict
 
 from rein_jax import optim, registry, trees
 from rein_jax.adapters import ADAPTERS
@@ -246,8 +247,7 @@ class _Named:
 
 def evaluation_options(config) -> dict[str, Any]:
     """Keyword arguments of `evaluation.evaluate` that `config.eval` states."""
-    section = config.eval
-    return {key: plain(section[key]) for key in ("protocol", "mode", "crop", "stride", "batch")}
+    return {key: plain(config.eval[key]) for key in ("protocol", "mode", "crop", "stride", "batch")}
 
 
 def build_segmenter(config, classes=None) -> Segmenter:
@@ -256,3 +256,50 @@ def build_segmenter(config, classes=None) -> Segmenter:
 
     skeleton, trainable, frozen, _ = build_params(config, classes or CITYSCAPES)
     return trees.merge(skeleton, trainable, frozen)
+
+
+def load(path: str | Path) -> Segmenter:
+    """A trained model from a run folder or a model.safetensors: `model.scores(images)`, `model.predict(images)`, `model.features(images)`.
+
+    The frozen backbone comes from the file itself (full form), or from the weights the file names, checked by their hash.
+    Raises UserError for a folder without a model, a damaged file, or other backbone weights than the run's.
+    """
+    return trees.merge(*load_parts(path))
+
+
+def load_parts(path: str | Path) -> tuple[trees.Skeleton, trees.Flat]:
+    """(skeleton, all leaves) of a trained model; see `load`."""
+    from data_pipelines.labels import Classes
+    from rein_jax.weights.modelfile import check_backbone, read_model
+
+    file = model_file(path)
+    arrays, meta = read_model(file)
+    config = ConfigDict(meta["config"])
+    classes = Classes(tuple(meta["classes"]), tuple(tuple(colour) for colour in meta["palette"]))
+    skeleton, trainable, frozen = skeleton_of(config, classes)
+    shapes = {**trainable, **frozen}
+    strangers = [n for n in arrays if n not in shapes or tuple(arrays[n].shape) != tuple(shapes[n].shape)]
+    if strangers:
+        raise UserError(f"{file}: {strangers[0]} does not fit the model of the file's own config; the file was changed or is of another version.")
+    missing = set(shapes) - set(arrays)
+    values: trees.Flat = {}
+    if any(name.startswith("backbone/") for name in missing) and meta["weights"]["source"] != "random":
+        values, report = load_backbone(config, {name: shape for name, shape in shapes.items() if name.startswith("backbone/")})
+        check_backbone(file, meta, f"sha256:{report['sha256']}")
+    values = {**initial_values(config, classes, missing - set(values)), **values, **arrays}
+    if any(name.startswith("adapters/") for name in missing):  # frozen leaves that an adapter takes from the backbone
+        values = {**after_loading(config, skeleton, values), **arrays}
+    return skeleton, values
+
+
+def model_file(path: str | Path) -> Path:
+    """The model file that a run folder or path means."""
+    path = Path(path)
+    if path.is_dir():
+        for name in ("model.safetensors", "best.safetensors"):
+            if (path / name).exists():
+                return path / name
+        raise UserError(f"{path} holds no model.safetensors; the run has not finished. Run its `rein train` again to go on.")
+    if not path.exists():
+        raise UserError(f"{path} does not exist; name a run folder or a model.safetensors.")
+    return path

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 
 from data_pipelines.labels import Classes
+from rein_jax import trees
 from rein_jax.adapters.base import Adapter
+from rein_jax.errors import UserError
 
 IMAGENET_MEAN = (123.675, 116.28, 103.53)
 IMAGENET_STD = (58.395, 57.12, 57.375)
@@ -56,7 +60,7 @@ class Segmenter(nnx.Module):
             x = jnp.where((rows[:, :, None] & columns[:, None, :])[..., None], x, 0.0)
         return x.astype(dtype)
 
-    def features(self, x, key=None):
+    def encode(self, x, key=None):
         """Normalised images (any size) -> (four maps, object queries or None).
 
         Sides that are no multiple of the patch are padded with the mean colour at the bottom and right; `outputs` at that padded size.
@@ -73,7 +77,7 @@ class Segmenter(nnx.Module):
     def outputs(self, images, size=None, key=None):
         """uint8 images -> the head's outputs."""
         keys = (None, None) if key is None else jax.random.split(key)
-        maps, queries = self.features(self.normalise(images, size), keys[0])
+        maps, queries = self.encode(self.normalise(images, size), keys[0])
         with jax.named_scope("head"):
             return self.head(maps, queries, key=keys[1])
 
@@ -100,6 +104,45 @@ class Segmenter(nnx.Module):
     def probabilities(self, scores) -> jax.Array:
         """Scores -> probabilities that sum to one over the classes."""
         return self.head.probabilities(scores)
+
+    def features(self, images) -> tuple[jax.Array, ...]:
+        """uint8 RGB images [B, H, W, 3] -> the maps at strides 4, 8, 16, 32 that the head sees, float [B, h, w, C] each."""
+        skeleton, _, params = trees.split(self, ())
+        return _features(skeleton, params, jnp.asarray(check_images(images)))
+
+    def predict(self, images, *, scores: bool = False):
+        """uint8 RGB images [B, H, W, 3], or a list of images of any sizes -> train ids, uint8 [B, H, W] (or a list of [H, W]).
+
+        `scores=True` gives (train ids, scores float32 [B, H, W, K]). Images are seen whole; for windows use `rein_jax.evaluate` or
+        `rein predict`. Compiles once for each image size.
+        """
+        if isinstance(images, list | tuple):
+            each = [self.predict(check_images(image)[None] if np.ndim(image) == 3 else image, scores=scores) for image in images]
+            return ([ids[0] for ids, _ in each], [s[0] for _, s in each]) if scores else [ids[0] for ids in each]
+        skeleton, _, params = trees.split(self, ())
+        ids, found = _predict(skeleton, params, jnp.asarray(check_images(images)))
+        return (ids, found) if scores else ids
+
+
+@partial(jax.jit, static_argnums=0)
+def _features(skeleton, params, images):
+    model = trees.merge(skeleton, params)
+    return model.encode(model.normalise(images))[0]
+
+
+@partial(jax.jit, static_argnums=0)
+def _predict(skeleton, params, images):
+    scores = trees.merge(skeleton, params).scores(images)
+    return scores.argmax(-1).astype(jnp.uint8), scores
+
+
+def check_images(images) -> np.ndarray:
+    """The images, if they are uint8 RGB [..., H, W, 3]; otherwise a UserError."""
+    images = np.asarray(images)
+    if images.dtype != np.uint8 or images.ndim not in (3, 4) or images.shape[-1] != 3:
+        raise UserError(f"Images must be uint8 RGB of shape [B, H, W, 3], not {images.dtype} {images.shape}; "
+                        "scale to 0..255 and put the channels last.")  # fmt: skip
+    return images
 
 
 def pad_to(x, multiple: int, value=0):
