@@ -54,15 +54,19 @@ def check_deterministic() -> None:
 
 
 def digest(frozen: Mapping[str, np.ndarray], weights: Mapping[str, Any]) -> str:
-    """A name for the frozen weights: the file's SHA-256 where there is one, otherwise a hash of the values themselves."""
+    """A name for the frozen weights: the file's SHA-256 where there is one, otherwise a hash of names, shapes and values.
+
+    Random weights follow from the config's seed; their last bits differ between compilers, so that their values are left out.
+    """
     if weights.get("sha256"):
         return f"sha256:{weights['sha256']}"
+    drawn = weights.get("source") == "random"
     summary = hashlib.blake2b(digest_size=16)
     for name in sorted(frozen):
-        array = np.ascontiguousarray(np.asarray(frozen[name]))
-        summary.update(f"{name}{array.shape}{array.dtype}".encode())
-        summary.update(array.reshape(-1).view(np.uint8))
-    return f"blake2b:{summary.hexdigest()}"
+        summary.update(f"{name}{tuple(frozen[name].shape)}".encode())
+        if not drawn:
+            summary.update(np.ascontiguousarray(frozen[name]).reshape(-1).view(np.uint8))
+    return f"{'random' if drawn else 'blake2b'}:{summary.hexdigest()}"
 
 
 def meta(config: Mapping[str, Any], parts: Parts) -> dict[str, Any]:

@@ -146,9 +146,9 @@ class _Run:
         while step < self.chosen.steps:
             device_batch, names, waited = self._next_batch(batches, step, running)
             self.profiler.before(step)
-            running = self._launch(device_batch)
+            first, running = running is None, self._launch(device_batch)
             step += 1
-            self.clock.step(waited)
+            self.clock.step(0.0 if first else waited)  # the loader starts while nothing can run anyway
             stopped = self._finished(*pending) if pending else False
             pending = (step, running, names)
             if stopped:
@@ -178,11 +178,10 @@ class _Run:
 
     def _launch(self, batch: dict) -> dict:
         """Start one step on the devices; returns its metrics, which are not ready yet."""
-        if not self.compiled.count:
-            program = self.compiled.program(batch)
-            self.clock.reset()
-        else:
-            program = self.compiled.program(batch)
+        known = self.compiled.count
+        program = self.compiled.program(batch)
+        if self.compiled.count > known:
+            self.clock.reset()  # compiling is reported by itself
         with jax.transfer_guard("disallow" if self.chosen.transfer_guard else "allow"):
             self.placed.state, metrics = program(self.placed.state, self.placed.frozen, batch)
         return metrics

@@ -1,0 +1,51 @@
+"""A run's folder and its config: what is refused, what may change."""
+
+import pytest
+
+from rein_jax.errors import UserError
+from rein_jax.training.workdir import difference, open_workdir, read_config
+
+CONFIG = {"seed": 0, "mesh": {"data": -1}, "data": {"workers": 0, "crop": [64, 64]}, "train": {"steps": 10, "keep": 3}}
+
+
+def test_new_folder_then_the_same_config(tmp_path):
+    open_workdir(tmp_path / "a" / "b", CONFIG)
+    open_workdir(tmp_path / "a" / "b", CONFIG)
+    assert read_config(tmp_path / "a" / "b") == CONFIG
+
+
+def test_where_and_how_it_runs_may_change(tmp_path):
+    open_workdir(tmp_path, CONFIG)
+    other = {**CONFIG, "mesh": {"data": 2}, "sharding": "fsdp", "data": {"workers": 4, "crop": [64, 64]}, "train": {"steps": 10, "keep": 1}}
+    assert difference(CONFIG, other) == []
+    open_workdir(tmp_path, other)
+    assert read_config(tmp_path)["data"]["workers"] == 4
+
+
+def test_what_it_computes_may_not(tmp_path):
+    open_workdir(tmp_path, CONFIG)
+    with pytest.raises(UserError, match=r"another config[^\0]*data\.crop: \[64, 64\] -> \[32, 32\][^\0]*lr: '\(unset\)' -> 1"):
+        open_workdir(tmp_path, {**CONFIG, "data": {"workers": 0, "crop": [32, 32]}, "lr": 1})
+    assert read_config(tmp_path) == CONFIG
+
+
+def test_foreign_folders_are_left_alone(tmp_path):
+    (tmp_path / "thesis.tex").write_text("x")
+    with pytest.raises(UserError, match=r"not a run \(thesis\.tex\)"):
+        open_workdir(tmp_path, CONFIG)
+    with pytest.raises(UserError, match="is a file"):
+        open_workdir(tmp_path / "thesis.tex", CONFIG)
+    assert [p.name for p in tmp_path.iterdir()] == ["thesis.tex"]
+
+
+def test_log_files_of_a_launcher_are_no_reason_to_refuse(tmp_path):
+    (tmp_path / "train.log").write_text("x")
+    open_workdir(tmp_path, CONFIG)
+
+
+def test_broken_config_json(tmp_path):
+    (tmp_path / "config.json").write_text('{"seed": ')
+    with pytest.raises(UserError, match="not valid JSON"):
+        open_workdir(tmp_path, CONFIG)
+    with pytest.raises(UserError, match="no config.json"):
+        read_config(tmp_path / "nowhere")
