@@ -18,6 +18,7 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from data_pipelines.errors import DataError
+from data_pipelines.png import stored
 
 SMALLEST = 8  # pixels; a smaller side is a broken thumbnail, not a scene
 _PNG, _PNG_END = b"\x89PNG\r\n\x1a\n", b"IEND\xaeB`\x82"
@@ -29,7 +30,7 @@ def decode_image(data: bytes, file: str, *, exif: str = "apply") -> np.ndarray:
     check_whole(data, file)
     flags = cv2.IMREAD_COLOR_RGB | (cv2.IMREAD_IGNORE_ORIENTATION if exif == "ignore" else 0)
     try:
-        pixels = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
+        pixels = cv2.imdecode(np.frombuffer(stored(data), np.uint8), flags)
     except cv2.error:
         pixels = None
     if pixels is None:
