@@ -1,0 +1,201 @@
+"""Matching and mask loss against the official code, SciPy, and what a user expects at the edges."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.optimize import linear_sum_assignment
+
+from rein_jax import trees
+from rein_jax.errors import UserError
+from rein_jax.heads.mask2former import RULES
+from rein_jax.losses.mask_loss import MaskLoss
+from rein_jax.losses.matching import LIMIT, assign
+from rein_jax.weights.rules import unplace
+from tests.heads.official import error, loaded, maps_of, official_draws, sampled, small_head, truths
+
+CASES = {"head_small_loss": (256, 4242), "head_small_loss_one_empty": (128, 4243)}
+
+
+@pytest.fixture(scope="module", params=list(CASES))
+def official(request, fixture_case):
+    """(expected, label, loss, total, terms, gradients, costs, slots) of one official case."""
+    points, seed = CASES[request.param]
+    want, inputs = fixture_case(request.param, "outputs"), fixture_case("head_small", "inputs")
+    label = np.stack([want["gt_img0"], want["gt_img1"]])
+    draws = official_draws(np.random.RandomState(seed), truths(label), points)
+    loss = MaskLoss(19, points=points)
+    skeleton, params = loaded(small_head(), fixture_case("head_small", "weights"))
+
+    @jax.jit
+    def run(params, maps, queries, label, draws):
+        def total(params):
+            outputs = trees.merge(skeleton, params).head(maps, queries)
+            value, terms = loss(outputs, label, draws=draws)
+            return value, (terms, outputs)
+
+        (value, (terms, outputs)), grads = jax.value_and_grad(total, has_aux=True)(params)
+        chosen = jax.vmap(loss.choose)(outputs["mask"][0, 0, :6], jnp.stack([label[0]] * 6), draws.candidates[0, 0, :6],
+                                       draws.fresh[0, 0, :6])
+        return value, terms, grads, loss.match(outputs, label, draws), chosen
+
+    return want, run(params, maps_of(inputs), jnp.asarray(inputs["queries"]), jnp.asarray(label), draws)
+
+
+def test_all_thirty_terms_equal_the_original(official):
+    want, (total, terms, *_) = official
+    assert total == pytest.approx(float(want["loss_total"][0]), rel=1e-5)
+    assert len(terms) == 30
+    for name, value in terms.items():
+        assert value == pytest.approx(float(want[f"loss:{name}"].reshape(-1)[0]), rel=1e-5), name
+
+
+def test_costs_and_matching_equal_the_original(official):
+    want, (_, _, _, (costs, slots), _) = official
+    for p in range(10):
+        for b in range(2):
+            labels = want[f"gt_labels_img{b}"]
+            assigned = np.zeros(20, int)
+            for query, name, valid in zip(*(np.asarray(a[p, b]) for a in slots), strict=True):
+                if valid:
+                    assigned[query] = np.flatnonzero(labels == name)[0] + 1
+            assert np.array_equal(assigned, want[f"assigned_gt_inds_layer{p}_img{b}"])
+            for part in ("cls", "mask", "dice") if len(labels) else ():
+                got = np.asarray(getattr(costs, part)[p, b])[:, labels]
+                assert error(got, want[f"cost_{part}_layer{p}_img{b}"]) <= 1e-5, (part, p, b)
+
+
+def test_gradients_equal_the_original(official):
+    want, (_, _, grads, *_) = official
+    back, left = unplace(RULES, {name: np.asarray(grad) for name, grad in grads.items()})
+    assert not left
+    compared = 0
+    for name, grad in back.items():
+        expected = want.get("grad:" + name.removeprefix("decode_head."))
+        if expected is None:
+            continue
+        got = sampled(grad)
+        if name.endswith("in_proj_bias"):  # the key's part has a true gradient of zero: only noise
+            keep = np.arange(grad.size)[:: grad.size // len(got) or 1][: len(got)] // (grad.size // 3) != 1
+            got, expected = got[keep], expected[keep]
+        assert np.abs(got - expected).max() <= 5e-5 * np.abs(grad).max(), name
+        compared += 1
+    assert compared in (0, 228)
+
+
+def _outputs(batch=2, queries=20, classes=19, size=8, predictions=2, seed=0, scale=1.0):
+    rng = np.random.default_rng(seed)
+    return {"cls": jnp.asarray(scale * rng.normal(size=(predictions, batch, queries, classes + 1)), jnp.float32),
+            "mask": jnp.asarray(scale * rng.normal(size=(predictions, batch, queries, size, size)), jnp.float32)}
+
+
+def _label(batch=2, size=32, classes=19, seed=1):
+    return jnp.asarray(np.random.default_rng(seed).integers(0, classes, (batch, size // 8, size // 8)).repeat(8, 1).repeat(8, 2))
+
+
+LOSS = MaskLoss(19, points=64)
+RUN = jax.jit(jax.value_and_grad(lambda outputs, label, key: LOSS(outputs, label, key)[0]))
+
+
+@pytest.mark.parametrize("crop", ["nothing", "one class", "every class"])
+def test_every_kind_of_crop_runs_in_one_program(crop):
+    label = {"nothing": jnp.full((2, 32, 32), 255), "one class": jnp.full((2, 32, 32), 3),
+             "every class": jnp.asarray(np.arange(2 * 32 * 32).reshape(2, 32, 32) % 19)}[crop]
+    total, grads = RUN(_outputs(), label.astype(jnp.int32), jax.random.key(0))
+    assert np.isfinite(total) and all(np.isfinite(g).all() for g in grads.values())
+    assert np.any(np.asarray(grads["mask"]) != 0) == (crop != "nothing")
+    assert RUN._cache_size() == 1  # the number of classes in a crop never recompiles
+
+
+@pytest.mark.parametrize("value", [1e4, -1e4])
+def test_huge_logits_are_finite(value):
+    outputs = {name: jnp.sign(array) * value for name, array in _outputs().items()}
+    total, grads = RUN(outputs, _label().astype(jnp.int32), jax.random.key(0))
+    assert np.isfinite(total) and all(np.isfinite(g).all() for g in grads.values())
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_matching_ends_and_is_one_to_one_whatever_the_logits(value):
+    outputs = _outputs()
+    outputs = {"cls": outputs["cls"].at[0, 0, 3].set(value), "mask": outputs["mask"].at[0, 0, :5].set(value)}
+    draws = LOSS.draw(jax.random.key(0), 2, 2)
+    costs, slots = jax.jit(LOSS.match)(outputs, _label().astype(jnp.int32), draws)
+    assert np.abs(jax.vmap(jax.vmap(lambda c: c.total()))(costs)).max() <= LIMIT
+    assert all(len(set(q.tolist())) == 19 for q in np.asarray(slots.query).reshape(-1, 19))
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 2**32 - 1), st.integers(0, 19), st.sampled_from(["normal", "tied", "huge"]))
+def test_assignment_costs_what_scipys_costs(seed, count, kind):
+    rng = np.random.default_rng(seed)
+    cost = {"normal": rng.normal(size=(25, 19)), "tied": rng.integers(0, 3, (25, 19)), "huge": rng.normal(size=(25, 19)) * 1e5}[kind]
+    cost = cost.astype(np.float32)
+    present = np.zeros(19, bool)
+    present[rng.permutation(19)[:count]] = True
+    query = np.asarray(ASSIGN(cost, present))
+    assert len(set(query.tolist())) == 19
+    names = np.flatnonzero(present)
+    rows, columns = linear_sum_assignment(cost[:, names])
+    assert cost[query[names], names].sum() == pytest.approx(cost[:, names][rows, columns].sum(), rel=1e-5, abs=1e-4)
+
+
+ASSIGN = jax.jit(assign)
+
+
+def test_what_each_treatment_of_void_does():
+    """Logits deep inside a void region move the original's loss; with `ignore_void` they cannot."""
+    label = np.array(_label(batch=1))
+    label[:, :, 16:] = 255  # the right half; logits have a quarter of the resolution: columns 4..7, the border reads 3 and 4
+    outputs = _outputs(batch=1)
+    changed = {**outputs, "mask": outputs["mask"].at[..., 5:].multiply(-3.0)}
+    for ignore_void in (False, True):
+        loss = MaskLoss(19, points=64, ignore_void=ignore_void)
+        run = jax.jit(lambda outputs: loss(outputs, jnp.asarray(label), jax.random.key(0))[1])  # noqa: B023
+        before, after = run(outputs), run(changed)
+        same = {name: float(before[name]) == float(after[name]) for name in before}
+        assert all(same.values()) if ignore_void else not any(same[n] for n in ("loss_mask", "loss_dice", "d0.loss_mask"))
+
+
+def test_void_points_have_no_gradient_and_void_labels_are_the_same_as_ignored():
+    label = np.array(_label(batch=1))
+    label[:, :, 16:] = 255
+    loss = MaskLoss(19, points=64, ignore_void=True)
+    outputs = _outputs(batch=1)
+    grad = jax.jit(jax.grad(lambda m: loss({**outputs, "mask": m}, jnp.asarray(label), jax.random.key(0))[0]))(outputs["mask"])
+    assert np.all(np.asarray(grad)[..., 5:] == 0) and np.any(np.asarray(grad)[..., :4] != 0)
+
+
+def test_shards_average_as_data_parallel_processes_would():
+    """Each shard alone, with the number of masks averaged over both, gives the two-shard loss as a mean."""
+    outputs, label = _outputs(batch=4), np.array(_label(batch=4))
+    label[2:] = 7
+    label = jnp.asarray(label)
+    whole = MaskLoss(19, points=64, shards=2)
+    draws = whole.draw(jax.random.key(0), 2, 4)
+    _, terms = whole(outputs, label, draws=draws)
+    counts = [sum(len(np.unique(one)) for one in np.asarray(label[i:i + 2])) for i in (0, 2)]
+    alone = [MaskLoss(19, points=64)({n: a[:, i:i + 2] for n, a in outputs.items()}, label[i:i + 2],
+                                     draws=jax.tree.map(lambda a: a[:, i:i + 2], draws))[1] for i in (0, 2)]  # noqa: B023
+    for name, value in terms.items():
+        factors = [1.0, 1.0] if "cls" in name else [count / np.mean(counts) for count in counts]
+        assert value == pytest.approx(np.mean([f * float(t[name]) for f, t in zip(factors, alone, strict=True)]), rel=1e-5)
+
+
+def test_one_prediction_after_the_other_is_the_same():
+    draws = LOSS.draw(jax.random.key(2), 2, 2)
+    outputs, label = _outputs(), _label()
+    frugal = MaskLoss(19, points=64, by_prediction=True)
+    totals = [jax.jit(jax.value_and_grad(lambda o: loss(o, label, draws=draws)[0]))(outputs) for loss in (LOSS, frugal)]  # noqa: B023
+    assert totals[0][0] == pytest.approx(float(totals[1][0]), rel=1e-6)
+    np.testing.assert_allclose(totals[0][1]["mask"], totals[1][1]["mask"], atol=1e-6)
+
+
+def test_mistakes_are_named():
+    with pytest.raises(UserError, match="head.queries"):
+        LOSS(_outputs(queries=10), _label(), jax.random.key(0))
+    with pytest.raises(UserError, match="shards"):
+        MaskLoss(19, points=8, shards=3)(_outputs(), _label(), jax.random.key(0))
+    with pytest.raises(UserError, match="loss.importance"):
+        MaskLoss(19, importance=2.0)
