@@ -2,59 +2,23 @@
 
 from __future__ import annotations
 
-import json
-import time
-from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import jax
-import numpy as np
-from tqdm import tqdm
 
+from data_pipelines.corruptions import suite
 from data_pipelines.protocols import Protocol
-from data_pipelines.protocols import protocol as find_protocol
 from rein_jax.errors import UserError
-from rein_jax.evaluation import boundary as boundaries
-from rein_jax.evaluation import calibration as calibrations
-from rein_jax.evaluation import confusion, results
-from rein_jax.evaluation.bootstrap import mean_ious
-from rein_jax.evaluation.gallery import Gallery
-from rein_jax.evaluation.loading import Loaded, Loader
-from rein_jax.evaluation.predictions import write_prediction
+from rein_jax.evaluation import confusion, results, robustness
+from rein_jax.evaluation.domain import Domain
+from rein_jax.evaluation.options import Options
+from rein_jax.evaluation.options import options as make_options
+from rein_jax.evaluation.predictions import Files
 from rein_jax.evaluation.subject import Subject, check_classes, subject
-from rein_jax.evaluation.tally import Tally, gather_bytes, write_atomically
-from rein_jax.evaluation.windows import LEVELS, Predictor, Query, pair
-
-
-@dataclass(frozen=True)
-class Options:
-    """How to measure; `evaluate` describes each."""
-
-    protocol: Protocol
-    mode: str
-    crop: tuple[int, int]
-    stride: tuple[int, int]
-    batch: int
-    scales: tuple[float, ...]
-    flip: bool
-    measures: tuple[str, ...]
-    save_predictions: bool
-    panels: int
-    save_every: int
-    threads: int
-    progress: bool
-
-    def describe(self) -> dict[str, Any]:
-        """The protocol as results.json states it."""
-        window = f"slide {_size(self.crop)} stride {_size(self.stride)}" if self.mode == "slide" else "whole image"
-        views = f"scales {', '.join(f'{s:g}' for s in self.scales)}" if self.scales != (1.0,) else "single scale"
-        text = f"{self.protocol.name}, {window}, {views}, {'with' if self.flip else 'no'} flip"
-        slide = {"crop": list(self.crop), "stride": list(self.stride)} if self.mode == "slide" else {}
-        return {"name": self.protocol.name, "mode": self.mode, **slide, "scales": list(self.scales), "flip": self.flip, "text": text}
+from rein_jax.evaluation.windows import Predictor
 
 
 def evaluate(
@@ -70,12 +34,16 @@ def evaluate(
     flip: bool = False,
     boundary: bool = False,
     calibration: bool = True,
+    corruptions: str | Sequence[str] = (),
+    severities: Sequence[int] = (1, 2, 3, 4, 5),
+    reference: results.Results | str | Path | None = None,
     out: str | Path | None = None,
     resume: bool = True,
     save_predictions: bool = False,
     panels: int = 6,
     save_every: int = 50,
     threads: int = 4,
+    precision: str | None = None,
     mesh: Any = None,
     progress: bool = True,
     facts: Mapping[str, Any] | None = None,
@@ -86,19 +54,18 @@ def evaluate(
     protocol: resolution, "official-512", "official-1024", "full" or "fit-WxH" (data_pipelines.protocols).
     mode: "slide" over windows of `crop` pixels every `stride`, or "whole". batch: windows per device in one call.
     scales, flip: average the probabilities of several views. boundary, calibration: measure these too.
+    corruptions: names, families or suites of data_pipelines.corruptions ("cityscapes-c") under which every domain is
+    measured again at these severities; reference: results of another model for the relative scores (robustness.py).
     out: folder for results.json, per-image counts, panels of the best and worst images (`panels` each), and with
     `save_predictions` the predicted train ids as PNG. With `resume` images counted there under the same model, protocol
     and data are not computed again; counts are written every `save_every` images.
+    precision: "fp32", "bf16" or "auto" (bf16 except on CPU) to compute in; None takes the parameters as they are.
     Images that cannot be read are named in the result and left out of the numbers, which then say so.
     Over several processes each takes its share of the images; counts are added exactly, every process returns the sum.
     """
-    options = Options(
-        find_protocol(protocol.replace("_", "-") if isinstance(protocol, str) else protocol), mode, pair(crop), pair(stride),
-        int(batch), tuple(float(s) for s in scales), bool(flip),
-        (("boundary",) if boundary else ()) + (("calibration",) if calibration else ()),
-        save_predictions, panels, max(int(save_every), 1), threads, progress and jax.process_index() == 0,
-    )
-    chosen, domains = subject(model, facts), named(domains)
+    options = make_options(protocol, mode, crop, stride, scales, flip, boundary, calibration, save_predictions, panels, save_every,
+                           threads, progress and jax.process_index() == 0)
+    chosen, domains = subject(model, facts, precision), named(domains)
     for source in domains.values():
         check_classes(chosen.classes, source)
     predictor = Predictor(
@@ -106,13 +73,59 @@ def evaluate(
         scales=options.scales, flip=flip, confidence=calibration, patch=chosen.patch, mesh=mesh,
     )
     out = None if out is None else Path(out)
-    tallies, summaries = {}, {}
-    for name, source in domains.items():
-        tallies[name], facts_of = _Domain(name, source, predictor, chosen, options, out).run(resume)
-        summaries[name] = results.summarise(tallies[name], chosen.classes.names, facts_of)
-    found = results.Results(document(chosen, options, summaries), tallies)
+    found = _measure(domains, predictor, chosen, options, out, resume)
+    if corruptions:
+        given = results.load_results(reference, tallies=False) if isinstance(reference, (str, Path)) else reference
+        found.data["robustness"] = _corrupted(domains, corruptions, severities, found, given, predictor, chosen, options, out, resume)
     if out is not None and jax.process_index() == 0:
         found.save(out)
+    return found
+
+
+def evaluate_files(folder: str | Path, domains: Mapping[str, Any] | Sequence[Any], *, boundary: bool = False,
+                   out: str | Path | None = None, panels: int = 6, threads: int = 4, progress: bool = True) -> results.Results:
+    """Score predictions that were written as PNG files of train ids, one for each image, found below `folder` by name."""
+    options = replace(make_options("full", "slide", 1, 1, (1.0,), False, boundary, False, False, panels, 1 << 30, threads, progress),
+                      mode="files")
+    domains, folder = named(domains), Path(folder)
+    if not folder.is_dir():
+        raise UserError(f"{folder} is not a folder; name the folder that holds the predicted PNG files.")
+    classes = next(iter(domains.values())).classes
+    for source in domains.values():
+        check_classes(classes, source)
+    facts = {"name": folder.resolve().name, "path": str(folder), "identity": f"files in {folder.resolve()}"}
+    chosen = Subject(None, {}, classes, facts=facts)
+    out = None if out is None else Path(out)
+    found = _measure(domains, Files(folder), chosen, options, out, resume=False)
+    if out is not None:
+        found.save(out)
+    return found
+
+
+def _measure(domains, predictor, chosen: Subject, options: Options, out: Path | None, resume: bool) -> results.Results:
+    tallies, summaries = {}, {}
+    for name, source in domains.items():
+        tallies[name], facts = Domain(name, source, predictor, chosen, options, out).run(resume)
+        summaries[name] = results.summarise(tallies[name], chosen.classes.names, facts)
+    return results.Results(document(chosen, options, summaries), tallies)
+
+
+def _corrupted(domains, names, severities, clean: results.Results, reference: results.Results | None, predictor, chosen: Subject,
+               options: Options, out: Path | None, resume: bool) -> dict[str, Any]:
+    """Every domain again under each corruption; counts go to OUT/corruptions/DOMAIN."""
+    options = replace(options, measures=(), panels=0, save_predictions=False)
+    found = {}
+    for name, source in domains.items():
+        folder = None if out is None else out / "corruptions" / results.safe(name)
+        views = {view.domain: view for view in suite(source, names, tuple(severities))}
+        each = _measure(views, predictor, chosen, options, folder, resume)
+        measured = {(view.corruption, view.severity): each.domains[key]["exact"]["mIoU"] for key, view in views.items()}
+        other = None
+        if reference is not None:
+            other = reference.data.get("robustness", {}).get(name)
+            if other is None:
+                raise UserError(f"The reference holds no corruptions of {name!r}; measure it with the same --corruptions first.")
+        found[name] = robustness.summarise(clean.domains[name]["exact"]["mIoU"], measured, other)
     return found
 
 
@@ -144,132 +157,8 @@ def named(domains: Mapping[str, Any] | Sequence[Any]) -> dict[str, Any]:
             raise UserError(f"{name} holds no images; check its folder and split.")
         if not getattr(source, "has_labels", True):
             raise UserError(f"{name} has no labels to compare with; use `rein predict` for images without labels.")
+    files = {}
+    for name in found:
+        if files.setdefault(results.safe(name), name) != name:
+            raise UserError(f"The domains {files[results.safe(name)]!r} and {name!r} would share files; rename one of them.")
     return found
-
-
-class _Domain:
-    """The evaluation of one domain by this process."""
-
-    def __init__(self, name: str, source: Any, predictor: Predictor, chosen: Subject, options: Options, out: Path | None):
-        self.name, self.source, self.predictor, self.options, self.out = name, source, predictor, options, out
-        self.classes = len(chosen.classes)
-        key = {"model": chosen.facts["identity"], "protocol": options.describe(), "data": source.fingerprint(),
-               "images": len(source), "classes": chosen.classes.names}
-        self.tally = Tally(json.dumps(key, sort_keys=True), len(source), self.classes, options.measures)
-        self.gallery = Gallery(out / "panels" / results.safe(name), options.panels, chosen.classes.palette) if out else None
-        self.measuring = 0.0
-
-    def run(self, resume: bool) -> tuple[Tally, dict[str, Any]]:
-        """Measure what is not measured yet; (tally over all processes, further facts for results.json)."""
-        left_out = dict(getattr(self.source, "problems", {}))
-        share = range(jax.process_index(), len(self.source), jax.process_count())
-        if self.out is not None:
-            self._restore(share if resume else range(0))
-        wanted = set(self.tally.open_images())
-        todo = [i for i in share if i in wanted]
-        begin = time.perf_counter()
-        loader = Loader(self.source, todo, self.options.protocol, self.options.threads, ahead=2 * self.options.threads)
-        self._measure_all(loader, len(todo))
-        seconds = time.perf_counter() - begin
-        for data in gather_bytes(self.tally.to_bytes()):
-            self.tally.merge(Tally.from_bytes(data))
-        self._refuse_nothing()
-        if self.out is not None and jax.process_index() == 0:
-            self._save(results.image_file(self.out, self.name))
-        return self.tally, self._facts(left_out, todo, seconds, loader)
-
-    def _facts(self, left_out: dict[str, str], todo: list[int], seconds: float, loader: Loader) -> dict[str, Any]:
-        facts: dict[str, Any] = {
-            "dataset": self.source.name, "split": getattr(self.source, "split", ""), "fingerprint": self.source.fingerprint(),
-            "resolution": self.options.protocol.describe(self.source.name),
-        }
-        if left_out:
-            facts["left_out"] = left_out
-        if todo:
-            facts["speed"] = {"images": len(todo), "seconds": seconds, "images_per_second": len(todo) / seconds,
-                              "data_wait": loader.waited / seconds, "metric": self.measuring / seconds}
-        return facts
-
-    def _refuse_nothing(self) -> None:
-        if not self.tally.done.any():
-            why = next(iter(self.tally.skipped.values()), "no reason known")
-            raise UserError(f"{self.name}: none of the {self.tally.images} images could be measured; the first: {why}")
-
-    def _restore(self, share: range) -> None:
-        """Take over what earlier runs under the same key counted. Skipped images are tried again: they may be mended."""
-        folder = results.image_file(self.out, self.name).parent
-        for path in sorted(folder.glob(f"{results.safe(self.name)}.npz")) + sorted(folder.glob(f"{results.safe(self.name)}.part*.npz")):
-            try:
-                old = Tally.from_bytes(path.read_bytes())
-            except (ValueError, KeyError, OSError, EOFError) as error:
-                raise UserError(f"{path} is damaged ({error}); delete it and run the evaluation again.") from None
-            if old.key == self.tally.key and set(old.measures) >= set(self.tally.measures):
-                old.skipped = {}
-                self.tally.merge(old, share)
-        done = np.flatnonzero(self.tally.done)
-        self.gallery.restore({int(i): float(mean_ious(self.tally.matrices[i].astype(np.int64))) for i in done})
-
-    def _save(self, path: Path) -> None:
-        write_atomically(path, self.tally.to_bytes())
-        for part in path.parent.glob(f"{results.safe(self.name)}.part*.npz"):
-            part.unlink(missing_ok=True)
-
-    def _measure_all(self, loader: Loader, total: int) -> None:
-        """Stream images through the predictor; counting runs in threads beside it."""
-        loaded: dict[int, Loaded] = {}
-
-        def queries():
-            for item in loader:
-                if item.problem is None:
-                    loaded[item.index] = item
-                    yield Query(item.index, item.image, item.label.shape)
-                else:
-                    self.tally.skip(item.index, f"{item.name}: {item.problem}" if item.name not in item.problem else item.problem)
-                    bar.update()
-
-        pending: deque[tuple[Loaded, Future]] = deque()
-        running, since = np.zeros((self.classes, self.classes), np.int64), 0
-        with tqdm(total=total, desc=self.name, unit="img", disable=not self.options.progress) as bar, ThreadPoolExecutor(2) as pool:
-            for answer in self.predictor.stream(queries()):
-                item = loaded.pop(answer.tag)
-                pending.append((item, pool.submit(self._measure, item, answer.labels, answer.confidence)))
-                while pending and (len(pending) > 8 or pending[0][1].done()):
-                    running, since = self._record(*pending.popleft(), running, bar), since + 1
-                if self.out is not None and since >= self.options.save_every:
-                    self._checkpoint()
-                    since = 0
-            while pending:
-                running = self._record(*pending.popleft(), running, bar)
-
-    def _checkpoint(self) -> None:
-        path = results.image_file(self.out, self.name)
-        write_atomically(path.with_name(f"{path.stem}.part{jax.process_index()}.npz"), self.tally.to_bytes())
-
-    def _record(self, item: Loaded, future: Future, running: np.ndarray, bar: tqdm) -> np.ndarray:
-        counts, score, seconds, labels = future.result()
-        self.measuring += seconds
-        self.tally.put(item.index, item.name, item.condition, counts)
-        if self.gallery is not None and self.options.panels:
-            self.gallery.offer(item.index, score, item.image, item.label, labels)
-        running = running + counts["matrix"]
-        bar.update()
-        bar.set_postfix_str(f"mIoU {100 * mean_ious(running):.2f}", refresh=False)
-        return running
-
-    def _measure(self, item: Loaded, labels: np.ndarray, confidence: np.ndarray | None):
-        """(counts, mIoU of the image, seconds, prediction); runs in a thread."""
-        begin = time.perf_counter()
-        counts = {"matrix": confusion.confusion(item.label, labels, self.classes, item.name)}
-        if "boundary" in self.options.measures:
-            counts["boundary"] = boundaries.counts(item.label, labels, self.classes)
-        if "calibration" in self.options.measures:
-            counts["calibration"] = calibrations.histogram(confidence, item.label, labels, self.classes, LEVELS)
-        score = float(mean_ious(counts["matrix"])) if counts["matrix"].any() else float("nan")
-        seconds = time.perf_counter() - begin
-        if self.options.save_predictions and self.out is not None:
-            write_prediction(self.out / "predictions" / results.safe(self.name), item.name, labels)
-        return counts, score, seconds, labels
-
-
-def _size(size: tuple[int, int]) -> str:
-    return str(size[0]) if size[0] == size[1] else f"{size[1]}x{size[0]}"

@@ -1,14 +1,17 @@
-"""Predicted label maps as PNG files of train ids, and scores of such files against a data set."""
+"""Predicted label maps as PNG files of train ids, and scores of such files."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import cv2
 import numpy as np
+from PIL import Image, UnidentifiedImageError
 
 from rein_jax.errors import UserError
 from rein_jax.evaluation.confusion import confusion
+from rein_jax.evaluation.windows import Answer, Query
 
 
 def prediction_file(folder: Path, name: str) -> Path:
@@ -28,8 +31,6 @@ def write_prediction(folder: Path, name: str, labels: np.ndarray) -> Path:
 
 def read_prediction(path: Path) -> np.ndarray:
     """uint8 [H, W] of an 8-bit single-channel PNG (palette indices as they are); anything else is a UserError."""
-    from PIL import Image, UnidentifiedImageError
-
     try:
         with Image.open(path) as image:
             if image.mode not in ("L", "P"):
@@ -41,7 +42,21 @@ def read_prediction(path: Path) -> np.ndarray:
         raise UserError(f"{path} cannot be read as an image ({error}); write it again.") from None
 
 
-def score_files(pairs: list[tuple[Path, Path]], classes: int) -> np.ndarray:
+class Files:
+    """Stands in for a model: answers with the files below a folder that bear the images' names (with or without folders)."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+
+    def stream(self, queries: Iterable[Query]) -> Iterator[Answer]:
+        """Answers in the order of the queries."""
+        for query in queries:
+            path = prediction_file(self.folder, query.name)
+            flat = self.folder / path.name
+            yield Answer(query.tag, read_prediction(flat if flat.exists() and not path.exists() else path), None)
+
+
+def score_files(pairs: Iterable[tuple[Path, Path]], classes: int) -> np.ndarray:
     """int64 [K, K] over (label file, prediction file) pairs of train-id PNGs; label values >= K are void."""
     total = np.zeros((classes, classes), np.int64)
     for label, prediction in pairs:

@@ -38,7 +38,7 @@ def write_report(runs: str | Path | results.Results | Sequence[Any], out: str | 
     given = [runs] if isinstance(runs, (str, Path, results.Results)) else list(runs)
     if not given:
         raise UserError("There is no run to report on; name at least one run folder.")
-    opened = [open_run(run) for run in given]
+    opened = distinct([open_run(run) for run in given])
     path = Path(out) if out is not None else _folder(given[0], opened[0]) / "report.html"
     path = path / "report.html" if path.is_dir() else path
     write_atomically(path, page(opened, images).encode())
@@ -64,6 +64,15 @@ def open_run(run: str | Path | results.Results) -> Run:
     return Run(name, found, metrics, config)
 
 
+def distinct(runs: list[Run]) -> list[Run]:
+    """Runs of the same name get a number."""
+    seen: dict[str, int] = {}
+    for run in runs:
+        seen[run.name] = seen.get(run.name, 0) + 1
+        run.name += f" ({seen[run.name]})" if seen[run.name] > 1 else ""
+    return runs
+
+
 def _home(model: Mapping[str, Any]) -> Path | None:
     path = Path(model["path"]) if model.get("path") else None
     return path.parent if path and path.is_file() else path
@@ -79,7 +88,8 @@ def _json(path: Path) -> dict[str, Any]:
 def page(runs: Sequence[Run], images: int = 0) -> str:
     """The whole document."""
     parts = [*(_comparison(runs) if len(runs) > 1 else ()), *(part for run in runs for part in _run(run, len(runs) > 1, images))]
-    links = "".join(tag("a", text(title), href=f"#{anchor}") for title, anchor, _ in parts)
+    shown = parts if len(runs) == 1 else [part for part in parts if part[1].startswith(("comparison", "results-"))]
+    links = "".join(tag("a", text(title.removesuffix(": Results")), href=f"#{anchor}") for title, anchor, _ in shown)
     title = " and ".join(run.name for run in runs[:3]) + (" and others" if len(runs) > 3 else "")
     body = tag("header", _head(runs, title), tag("nav", links), class_="top")
     body += tag("main", *(part for _, _, part in parts), _foot(runs)) + tag("dialog", id="zoom")
@@ -108,10 +118,12 @@ def warnings(run: Run, several: bool = False) -> list[str]:
     data, out = run.found.data, []
     prefix = f"{run.name}: " if several else ""
     if data["model"].get("random_weights"):
-        out.append(prefix + "trained from random backbone weights, not from a pretrained foundation model.")
+        out.append(prefix + "The model was trained from random backbone weights, not from a pretrained foundation model.")
     for name, found in data["domains"].items():
         if found["images"] < found["of"]:
             out.append(f"{prefix}{name}: these numbers are over {found['images']} of {found['of']} images; the others could not be read.")
+        elif found.get("published") and found["of"] < found["published"]:
+            out.append(f"{prefix}{name}: these numbers are over {found['of']} images; the published split has {found['published']}.")
         if found.get("left_out"):
             out.append(f"{prefix}{name}: {len(found['left_out'])} images of the folder were left out when the data set was opened.")
     return out
@@ -128,7 +140,7 @@ def _run(run: Run, several: bool, images: int) -> list[tuple[str, str, str]]:
         ("Images", "images", _images(run, slug, images)),
         ("Confusion", "confusion", tabs({n: _matrix(d, data["classes"]) for n, d in data["domains"].items()}, f"confusion-{slug}")),
         ("Calibration", "calibration", curves.calibration(data)),
-        ("Robustness", "robustness", curves.robustness(data)),
+        ("Robustness", "robustness", curves.corruptions(data)),
         ("Run", "run", _about(run)),
     ]
     return [(prefix + title, f"{anchor}-{slug}", section(prefix + title, body, anchor=f"{anchor}-{slug}"))
@@ -157,7 +169,7 @@ def _images(run: Run, slug: str, images: int) -> str:
     if not each:
         return ""
     colours = [f"rgb({','.join(map(str, colour))})" for colour in data["palette"]]
-    slider = tag("label", "label over image", '<input id="overlay" type="range" min="0" max="1" step="0.05" value="1">', class_="mix")
+    slider = tag("label", "label over image", '<input type="range" min="0" max="1" step="0.05" value="1">', class_="mix")
     return (note("Ordered by the image's own mIoU. Errors in red, void in black. Press a picture to enlarge it.")
             + legend(data["classes"], colours) + slider + tabs(each, f"tabs-images-{slug}"))
 
@@ -165,11 +177,11 @@ def _images(run: Run, slug: str, images: int) -> str:
 def _about(run: Run) -> str:
     data = run.found.data
     model, weights = data["model"], data["model"].get("weights", {})
+    stated = weights if isinstance(weights, Mapping) else {"source": weights}
     listed = [
         ("model", model.get("path", run.name)), ("identity of the parameters", model.get("identity")),
         ("parameters", f"{model['parameters']:,}" if model.get("parameters") else None), ("step", model.get("step")),
-        ("backbone", weights.get("name") if isinstance(weights, Mapping) else None),
-        ("backbone weights", weights.get("source") if isinstance(weights, Mapping) else weights),
+        ("computed in", model.get("computes_in")), ("backbone", stated.get("name")), ("backbone weights", stated.get("source")),
         ("adapter", (run.config.get("adapter") or {}).get("name")), ("head", (run.config.get("head") or {}).get("name")),
         *((f"{name}: images", f"{tables.counted(d)}, {d.get('dataset', '')} {d.get('split', '')}, {d.get('resolution', '')}")
           for name, d in data["domains"].items()),
@@ -196,7 +208,7 @@ def _comparison(runs: Sequence[Run]) -> list[tuple[str, str, str]]:
         body += tag("p", "These runs were measured by different protocols; their numbers must not be compared.", class_="warn")
     plots = {f"{run.name} minus {runs[0].name}": chart for run in runs[1:] if (chart := _differences(runs[0], run))}
     if plots:
-        body += "".join(tag("div", tag("h3", text(title)), chart, style="max-width:560px") for title, chart in plots.items())
+        body += tag("div", *(tag("div", tag("h3", text(title)), chart) for title, chart in plots.items()), class_="charts")
         body += note("Paired bootstrap over images (1,000 draws, 95 % percentile interval). Grey: the interval includes zero.")
     body += _class_differences(runs)
     return [("Comparison", "comparison", section("Comparison", body, anchor="comparison"))]

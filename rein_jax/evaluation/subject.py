@@ -14,6 +14,7 @@ from flax import nnx
 from rein_jax import trees
 from rein_jax.errors import UserError
 from rein_jax.evaluation import device
+from rein_jax.precision import policy
 
 SAMPLE = 4096  # elements of each parameter that enter the identity
 
@@ -29,34 +30,47 @@ class Subject:
     facts: dict[str, Any] = field(default_factory=dict)
 
 
-def subject(model: Any, facts: Mapping[str, Any] | None = None) -> Subject:
+def subject(model: Any, facts: Mapping[str, Any] | None = None, precision: str | None = None) -> Subject:
     """From a run folder or model.safetensors, an nnx.Module, or (skeleton, params); `facts` are added to what is known.
+
+    precision: cast the parameters as `precision.policy` says; None leaves them as they are.
 
     The module needs `scores`, `probabilities` and `classes`. A path without a checkpoint is a UserError (from `build.load`).
     """
     known: dict[str, Any] = {"name": "model"}
     if isinstance(model, (str, Path)):
-        known = {"name": Path(model).resolve().name, "path": str(model)}
-        model = _open(model)
+        model, known = open_model(model)
     if isinstance(model, nnx.Module):
-        known.update(getattr(model, "facts", None) or {})
         skeleton, _, params = trees.split(model, ())
     else:
         skeleton, params = model
         model = trees.merge(skeleton, params)
     patch = getattr(model, "patch", None) or getattr(getattr(model, "backbone", None), "patch", 16)
     known.update(facts or {})
-    known.setdefault("identity", identity(params))
+    if "identity" not in known:
+        known["identity"] = identity(params)
+    if precision is not None:
+        params = trees.cast(params, policy(precision).compute)
     known["parameters"] = trees.count(params)
+    known["computes_in"] = str(next(iter(params.values())).dtype)
     return Subject(skeleton, params, model.classes, int(patch), known)
 
 
-def _open(path: str | Path) -> nnx.Module:
-    if not Path(path).exists():
-        raise UserError(f"{path} does not exist; name a run folder or a model.safetensors.")
+def open_model(path: str | Path) -> tuple[nnx.Module, dict[str, Any]]:
+    """(model, facts) of a run folder or model file; a UserError says what is missing."""
     from rein_jax import build
+    from rein_jax.weights.modelfile import read_meta
 
-    return build.load(path)
+    path = Path(path)
+    if not path.exists():
+        raise UserError(f"{path} does not exist; name a run folder or a model.safetensors.")
+    model = build.load(path)
+    file = path / "model.safetensors" if path.is_dir() else path
+    meta = read_meta(file) if file.is_file() and file.suffix == ".safetensors" else {}
+    weights = meta.get("weights") or {}
+    facts = {"name": (path if path.is_dir() else path.parent).resolve().name, "path": str(path), "weights": weights,
+             "random_weights": weights.get("source") == "random", "identity": identity(trees.flatten(model))}
+    return model, {**facts, **{key: meta[key] for key in ("step", "config") if key in meta}}
 
 
 def identity(params: Mapping[str, Any]) -> str:

@@ -8,6 +8,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from rein_jax.evaluation import robustness
 from rein_jax.registry import unknown
 
 
@@ -58,28 +59,36 @@ def caption(data: Mapping[str, Any]) -> str:
     weights = " RANDOM BACKBONE WEIGHTS." if model.get("random_weights") else ""
     missing = sum(d["of"] - d["images"] for d in data["domains"].values())
     warning = f" Images that could not be measured and are not in these numbers: {missing}." if missing else ""
-    return f"{model['name']}: {data['protocol']['text']}. IoU in %.{weights}{warning}"
+    parts = [f" {name}: {d['of']} of the {d['published']} published images." for name, d in data["domains"].items()
+             if d.get("published") and d["of"] < d["published"]]
+    return f"{model['name']}: {data['protocol']['text']}. IoU in %.{weights}{warning}{''.join(parts)}"
 
 
 def render(data: Mapping[str, Any], style: str = "text") -> str:
-    """The table in one of the STYLES."""
+    """The table in one of the STYLES; under it, where corruptions were measured, their table for each domain."""
     if style not in STYLES:
         raise unknown(style, STYLES, "table style")
-    return STYLES[style](data)
+    parts = [STYLES[style](data)]
+    for name, found in data.get("robustness", {}).items():
+        header, body = robustness.rows(found)
+        body = [[cell if isinstance(cell, str) else "" if cell is None else number(cell) for cell in row] for row in body]
+        parts.append(PLAIN[style](header, body, f"Robustness, {name}: mIoU in % under corruption; retained: share of the clean mIoU."))
+    return "\n\n".join(parts)
 
 
 def text(data: Mapping[str, Any]) -> str:
     """For the terminal: domains x summary, then classes x domains, so that lines stay short."""
     header, body = rows(data)
     cut = header.index(data["classes"][0]) if data["classes"] else len(header)
-    first = _columns([header[:cut], *(row[:cut] for row in body)])
-    domains = [row for row in rows(data, indented=False)[1] if row[cut:] and any(row[cut:])]
-    second = _columns([["IoU", *(row[0] for row in domains)],
-                       *([name, *(row[cut + i] for row in domains)] for i, name in enumerate(data["classes"]))])
+    first = columns([header[:cut], *(row[:cut] for row in body)])
+    domains = [row for row in rows(data, indented=False)[1] if any(row[cut:])]
+    second = columns([["IoU", *(row[0] for row in domains)],
+                      *([name, *(row[cut + i] for row in domains)] for i, name in enumerate(data["classes"]))])
     return "\n".join([first, "", second, "", caption(data)])
 
 
-def _columns(table: Sequence[Sequence[str]]) -> str:
+def columns(table: Sequence[Sequence[str]]) -> str:
+    """Cells in aligned columns, a line under the first row; the first column to the left, others to the right."""
     widths = [max(len(row[i]) for row in table) for i in range(len(table[0]))]
     lines = ["  ".join(cell.ljust(w) if i == 0 else cell.rjust(w) for i, (cell, w) in enumerate(zip(row, widths, strict=True)))
              for row in table]
@@ -89,29 +98,41 @@ def _columns(table: Sequence[Sequence[str]]) -> str:
 
 def markdown(data: Mapping[str, Any]) -> str:
     """A GitHub table."""
-    header, body = rows(data)
+    return _markdown(*rows(data), caption(data))
+
+
+def _markdown(header: Sequence[str], body: Sequence[Sequence[str]], words: str) -> str:
     line = lambda cells: "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
-    return "\n".join([line(header), line(["---", *["---:"] * (len(header) - 1)]), *map(line, body), "", caption(data)])
+    return "\n".join([line(header), line(["---", *["---:"] * (len(header) - 1)]), *map(line, body), "", words])
 
 
 def comma_separated(data: Mapping[str, Any]) -> str:
     """CSV; how it was measured stands in the last columns of every row."""
     header, body = rows(data, indented=False)
+    how = [data["model"]["name"], data["protocol"]["text"]]
+    return _csv([*header, "model", "protocol"], [[*("" if cell == "-" else cell for cell in row), *how] for row in body])
+
+
+def _csv(header: Sequence[str], body: Sequence[Sequence[str]], _: str = "") -> str:
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
-    writer.writerow([*header, "model", "protocol"])
-    writer.writerows([*("" if cell == "-" else cell for cell in row), data["model"]["name"], data["protocol"]["text"]] for row in body)
+    writer.writerow(header)
+    writer.writerows(body)
     return out.getvalue().rstrip("\n")
 
 
 def latex(data: Mapping[str, Any]) -> str:
-    """A booktabs tabular."""
-    header, body = rows(data)
-    line = lambda cells: " & ".join(map(_escape, cells)) + r" \\"
-    titles = [_escape(cell) if i < 5 else rf"\rotatebox{{90}}{{{_escape(cell)}}}" for i, cell in enumerate(header)]
+    """A booktabs tabular; class names stand upright."""
+    return _latex(*rows(data), caption(data), upright=len(data["classes"]))
+
+
+def _latex(header: Sequence[str], body: Sequence[Sequence[str]], words: str, upright: int = 0) -> str:
+    line = lambda cells: " & ".join(cells) + r" \\"
+    level = len(header) - upright
+    titles = [_escape(cell) if i < level else rf"\rotatebox{{90}}{{{_escape(cell)}}}" for i, cell in enumerate(header)]
     return "\n".join([
-        f"% {caption(data)}", "% needs \\usepackage{booktabs,graphicx}", rf"\begin{{tabular}}{{l{'r' * (len(header) - 1)}}}",
-        r"\toprule", " & ".join(titles) + r" \\", r"\midrule", *map(line, body), r"\bottomrule", r"\end{tabular}",
+        f"% {words}", r"% needs \usepackage{booktabs,graphicx}", rf"\begin{{tabular}}{{l{'r' * (len(header) - 1)}}}", r"\toprule",
+        line(titles), r"\midrule", *(line(map(_escape, row)) for row in body), r"\bottomrule", r"\end{tabular}",
     ])
 
 
@@ -120,3 +141,4 @@ def _escape(cell: str) -> str:
 
 
 STYLES = {"text": text, "markdown": markdown, "csv": comma_separated, "latex": latex}
+PLAIN = {"text": lambda header, body, words: columns([header, *body]) + f"\n\n{words}", "markdown": _markdown, "csv": _csv, "latex": _latex}

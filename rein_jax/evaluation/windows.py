@@ -29,11 +29,12 @@ LEVELS = 240  # confidences are counted in this many equal steps: exact integers
 
 
 class Query(NamedTuple):
-    """An image to predict: any tag, uint8 [h, w, 3] RGB at the resolution to test at, and the size (H, W) of the result."""
+    """An image to predict: any tag, uint8 [h, w, 3] RGB at the resolution to test at, the size (H, W) of the result, a name."""
 
     tag: Hashable
     image: np.ndarray
     size: tuple[int, int]
+    name: str = ""
 
 
 class Answer(NamedTuple):

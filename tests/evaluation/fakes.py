@@ -68,5 +68,8 @@ class FakeSource:
         weather = ("fog", "night")[i % 2]
         return {"image": image, "label": label, "name": f"{weather}/{i:03d}.png", "condition": weather}
 
+    def read(self, i):
+        return self[i]
+
     def fingerprint(self):
         return f"fake-{self.images}-{self.size}-{self.seed}"

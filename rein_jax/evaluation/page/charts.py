@@ -36,7 +36,8 @@ def ticks(low: float, high: float, count: int = 5) -> list[float]:
 def label(value: float) -> str:
     """A tick's number, short."""
     if value and (abs(value) < 1e-3 or abs(value) >= 1e6):
-        return f"{value:.0e}".replace("e-0", "e-").replace("e+0", "e")
+        digits, _, power = f"{value:.1e}".partition("e")
+        return f"{digits.removesuffix('.0')}e{int(power)}"
     if abs(value) >= 1e4:
         return f"{value / 1000:g}k"
     return f"{value:g}"
@@ -48,7 +49,7 @@ def lines(curves: Sequence[Line], *, x: str, y: str, width: int = 460, height: i
     curves = [curve for curve in curves if curve.points]
     if not curves:
         return ""
-    left, right, top, bottom = 48, 10, 10, 38
+    left, right, top, bottom = 52, 20, 10, 38
     (x0, x1), (y0, y1) = _range(curves, 0, x_range), _range(curves, 1, y_range)
     px = lambda v: left + (v - x0) / ((x1 - x0) or 1) * (width - left - right)
     py = lambda v: height - bottom - (v - y0) / ((y1 - y0) or 1) * (height - top - bottom)

@@ -7,8 +7,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from rein_jax.evaluation import robustness
 from rein_jax.evaluation.page import charts
 from rein_jax.evaluation.page.markup import legend, note, series, tag, text
+from rein_jax.evaluation.page.numbers import plain_table
+from rein_jax.evaluation.tables import number
 
 MOST = 600  # points of a curve; longer ones are thinned
 
@@ -94,18 +97,24 @@ def calibration(data: Mapping[str, Any]) -> str:
             + note("Left: below the dashed line the model is surer than it is right. ECE: pixel-weighted gap over 15 bins."))
 
 
-def robustness(data: Mapping[str, Any]) -> str:
-    """mIoU over severity for each corruption, and the table of families; "" if no corruptions were measured."""
-    found = data.get("robustness")
-    if not found:
-        return ""
+def corruptions(data: Mapping[str, Any]) -> str:
+    """mIoU over severity for each corruption, family by family, and the table; "" if no corruptions were measured."""
     parts = []
-    for base, entry in found.items():
-        families = list(dict.fromkeys(c["family"] for c in entry["corruptions"].values()))
-        for family in families:
-            chosen = {name: c for name, c in entry["corruptions"].items() if c["family"] == family}
-            lines = [charts.Line([(0, entry["clean"]), *((int(s), v) for s, v in c["mIoU"].items())], series(i), name, marks=True)
-                     for i, (name, c) in enumerate(chosen.items())]
-            chart = charts.lines(lines, x="severity", y="mIoU", y_range=(0, max(100 / 5, entry["clean"]) * 1.05), height=220)
-            parts.append(tag("div", tag("h3", text(f"{base}: {family}")), chart, legend(chosen)))
-    return tag("div", *parts, class_="charts")
+    for base, found in data.get("robustness", {}).items():
+        plots = [_family(found, family) for family in found["families"]]
+        header, body = robustness.rows(found)
+        shown = [[cell if isinstance(cell, str) else "" if cell is None else number(cell) for cell in row] for row in body]
+        words = (f"Mean over all corruptions {number(found['mean'])}, that is {number(found['retained'])} % of the clean "
+                 f"{number(found['clean'])}; with noise at severities 1 to 3 only: {number(found['noise_3'])}.")
+        if "reference" in found:
+            words += f" Against the reference: CD {number(found['reference']['CD'])} %, rCD {number(found['reference']['rCD'])} %."
+        parts += [tag("h3", text(base)), note(words), tag("div", *plots, class_="charts"), plain_table(header, shown)]
+    return "".join(parts)
+
+
+def _family(found: Mapping[str, Any], family: str) -> str:
+    chosen = {name.replace("_", " "): part for name, part in found["corruptions"].items() if part["family"] == family}
+    lines = [charts.Line([(0, found["clean"]), *((int(s), v) for s, v in part["mIoU"].items())], series(i), name, marks=True)
+             for i, (name, part) in enumerate(chosen.items())]
+    chart = charts.lines(lines, x="severity (0 = clean)", y="mIoU", y_range=(0, max(20.0, 1.05 * found["clean"])), height=220)
+    return tag("div", tag("h3", text(family)), chart, legend(chosen))

@@ -19,7 +19,8 @@ def heat(value: float | None) -> str | None:
 
 def cell(value: float | None) -> str:
     """One number of the class table."""
-    return tag("td", text(tables.number(value)), class_="heat", style=heat(value))
+    short = "-" if value is None else f"{value:.1f}"
+    return tag("td", text(short), class_="heat", style=heat(value), title=tables.number(value))
 
 
 def class_table(data: Mapping[str, Any]) -> str:

@@ -31,7 +31,7 @@ function fill(shot) {
 const arrive = entries => entries.filter(e => e.isIntersecting).forEach(e => { fill(e.target); seen.unobserve(e.target); });
 const seen = new IntersectionObserver(arrive, { rootMargin: '600px' });
 document.querySelectorAll('.shot').forEach(shot => seen.observe(shot));
-const mix = document.getElementById('overlay');
-if (mix) mix.addEventListener('input', () => document.documentElement.style.setProperty('--overlay', mix.value));
+for (const mix of document.querySelectorAll('.mix input'))
+  mix.addEventListener('input', () => document.documentElement.style.setProperty('--overlay', mix.value));
 addEventListener('beforeprint', () => document.querySelectorAll('.shot').forEach(fill));
 """

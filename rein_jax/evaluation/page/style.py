@@ -31,13 +31,13 @@ dl.facts { display:grid; grid-template-columns:max-content 1fr; gap:3px 18px; ma
 dl.facts dt { color:var(--quiet); } dl.facts dd { margin:0; overflow-wrap:anywhere; }
 .scroll { overflow-x:auto; margin:0 -4px; padding:0 4px; -webkit-overflow-scrolling:touch; }
 table { border-collapse:separate; border-spacing:0; font-size:13.5px; font-variant-numeric:tabular-nums; }
-th, td { padding:5px 9px; border-bottom:1px solid var(--rule); text-align:right; white-space:nowrap; }
+th, td { padding:5px 7px; border-bottom:1px solid var(--rule); text-align:right; white-space:nowrap; }
 th:first-child, td:first-child { text-align:left; position:sticky; left:0; background:var(--card); z-index:1; }
 thead th { color:var(--quiet); font-weight:550; vertical-align:bottom; }
 thead th.class { height:112px; padding:0 2px 6px; vertical-align:bottom; }
 thead th.class span { writing-mode:vertical-rl; transform:rotate(180deg); display:inline-block; text-align:left; }
 thead th.class i { display:block; width:12px; height:12px; border-radius:3px; margin:6px auto 0; }
-td.heat { min-width:44px; } td.best { font-weight:700; }
+td.heat { min-width:35px; padding:5px 3px; text-align:center; } td.best { font-weight:700; }
 tr.part td:first-child { padding-left:24px; color:var(--quiet); }
 tr.mean td { font-weight:700; border-top:2px solid var(--rule); }
 .charts { display:grid; grid-template-columns:repeat(auto-fit,minmax(min(100%,350px),1fr)); gap:10px 28px; }
@@ -47,7 +47,7 @@ svg text { fill:var(--ink); } svg text.axis, svg text.quiet { fill:var(--quiet);
 svg .grid { stroke:var(--rule); stroke-width:1; } svg .guide { stroke:var(--quiet); stroke-dasharray:4 4; }
 svg .zero { stroke:var(--quiet); stroke-width:1.3; }
 svg .curve { fill:none; stroke-width:2; stroke-linejoin:round; } svg .faint { fill:none; stroke-width:1; opacity:.28; }
-svg .track { fill:var(--track); } svg .bar { stroke:var(--rule); stroke-width:.5; } svg .number { font-variant-numeric:tabular-nums; }
+svg .track { fill:var(--track); } svg .bar { stroke:var(--quiet); stroke-width:.6; } svg .number { font-variant-numeric:tabular-nums; }
 svg .whisker { stroke-width:2.5; stroke-linecap:round; }
 svg.matrix { min-width:520px; } svg .hit { fill:var(--s0); } svg .miss { fill:var(--bad); }
 svg .cell-frame { fill:var(--track); opacity:.45; }

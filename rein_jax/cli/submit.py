@@ -1,0 +1,44 @@
+"""`rein submit`: the zip that a benchmark server asks for, from predicted PNG files, checked before and after writing."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from rein_jax.evaluation import submission
+
+EPILOG = """examples:
+  rein predict runs/citys /data/acdc/rgb_anon --out out/acdc        (or rein evaluate --save-predictions)
+  rein submit acdc out/acdc --source /data/acdc --out acdc.zip
+  rein submit cityscapes out/cityscapes --out cityscapes.zip
+
+PREDICTIONS holds one PNG of train ids for each test image, in any folders below it, named after the image.
+With --source the images of the data set's test split are asked for by name; without it their published number."""
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Writes the zip and prints what is in it."""
+    servers = submission.__doc__.split("\n", 2)[2]
+    parse = argparse.ArgumentParser(prog="rein submit", description=f"{__doc__}\n\n{servers}", epilog=EPILOG, allow_abbrev=False,
+                                    formatter_class=argparse.RawDescriptionHelpFormatter)
+    parse.add_argument("server", choices=sorted(submission.SERVERS))
+    parse.add_argument("predictions", metavar="PREDICTIONS", type=Path)
+    parse.add_argument("--out", metavar="ZIP", type=Path, required=True)
+    parse.add_argument("--source", metavar="DIR", help="the data set; its images are asked for by name and size")
+    parse.add_argument("--split", default="test", help="split of --source (default test)")
+    given = parse.parse_args(argv)
+    images, size = test_images(given.server, given.source, given.split) if given.source else (None, None)
+    made = submission.submission(given.server, given.predictions, given.out, images, size)
+    count = submission.verify(given.server, given.out, size)
+    print(f"{made['zip']}: {count} files of {made['values']}, {made['bytes'] / 1e6:.1f} MB, read back and right")
+    return 0
+
+
+def test_images(server: str, source: str, split: str) -> tuple[list[str], tuple[int, int]]:
+    """(names of all images of the split, (width, height) of the first)."""
+    from data_pipelines import open_source
+    from rein_jax.evaluation.loading import entry_name
+
+    opened = open_source(server, split=split, source=source)
+    height, width = opened[0]["image"].shape[:2]
+    return [entry_name(opened, i) for i in range(len(opened))], (width, height)

@@ -1,0 +1,167 @@
+"""The evaluation of one domain by this process: load, predict, count, keep panels, go on after an interruption."""
+
+from __future__ import annotations
+
+import json
+import time
+import zipfile
+from collections import deque
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from tqdm import tqdm
+
+from data_pipelines import dataset
+from data_pipelines.errors import DataError
+from rein_jax.errors import UserError
+from rein_jax.evaluation import boundary, calibration, confusion, results
+from rein_jax.evaluation.bootstrap import mean_ious
+from rein_jax.evaluation.gallery import Gallery
+from rein_jax.evaluation.loading import Loaded, Loader
+from rein_jax.evaluation.options import Options
+from rein_jax.evaluation.predictions import write_prediction
+from rein_jax.evaluation.subject import Subject
+from rein_jax.evaluation.tally import Tally, gather_bytes, write_atomically
+from rein_jax.evaluation.windows import LEVELS, Query
+
+
+class Domain:
+    """One source under one name. `predictor` has `stream(queries) -> answers` (windows.Predictor or predictions.Files)."""
+
+    def __init__(self, name: str, source: Any, predictor: Any, chosen: Subject, options: Options, out: Path | None):
+        self.name, self.source, self.predictor, self.options, self.out = name, source, predictor, options, out
+        self.classes = len(chosen.classes)
+        key = {"model": chosen.facts["identity"], "protocol": options.describe(), "data": source.fingerprint(),
+               "images": len(source), "classes": chosen.classes.names}
+        self.tally = Tally(json.dumps(key, sort_keys=True), len(source), self.classes, options.measures)
+        wanted = out is not None and options.panels > 0
+        self.gallery = Gallery(out / "panels" / results.safe(name), options.panels, chosen.classes.palette) if wanted else None
+        self.measuring = 0.0
+
+    def run(self, resume: bool) -> tuple[Tally, dict[str, Any]]:
+        """Measure what is not measured yet; (tally over all processes, further facts for results.json)."""
+        left_out = dict(getattr(self.source, "problems", {}))
+        share = range(jax.process_index(), len(self.source), jax.process_count())
+        if self.out is not None:
+            self._restore(share if resume else range(0))
+        wanted = set(self.tally.open_images())
+        todo = [i for i in share if i in wanted]
+        begin = time.perf_counter()
+        loader = Loader(self.source, todo, self.options.protocol, self.options.threads, ahead=2 * self.options.threads)
+        self._measure_all(loader, len(todo))
+        seconds = time.perf_counter() - begin
+        for data in gather_bytes(self.tally.to_bytes()) if jax.process_count() > 1 else ():
+            self.tally.merge(Tally.from_bytes(data))
+        if not self.tally.done.any():
+            why = next(iter(self.tally.skipped.values()), "no reason is known")
+            raise UserError(f"{self.name}: none of the {self.tally.images} images could be measured; the first: {why}")
+        if self.out is not None and jax.process_index() == 0:
+            self._save(results.image_file(self.out, self.name))
+        return self.tally, self._facts(left_out, todo, seconds, loader)
+
+    def _facts(self, left_out: dict[str, str], todo: list[int], seconds: float, loader: Loader) -> dict[str, Any]:
+        facts: dict[str, Any] = {
+            "dataset": self.source.name, "split": getattr(self.source, "split", ""), "fingerprint": self.source.fingerprint(),
+            "resolution": self.options.protocol.describe(self.source.name), "published": published(self.source),
+        }
+        if left_out:
+            facts["left_out"] = left_out
+        if todo:
+            facts["speed"] = {"images": len(todo), "seconds": seconds, "images_per_second": len(todo) / seconds,
+                              "data_wait": loader.waited / seconds, "metric": self.measuring / seconds}
+        return facts
+
+    def _restore(self, share: range) -> None:
+        """Take over what earlier runs under the same key counted. Skipped images are tried again: they may be mended."""
+        path = results.image_file(self.out, self.name)
+        for file in [path, *sorted(path.parent.glob(f"{path.stem}.part*.npz"))]:
+            try:
+                old = Tally.from_bytes(file.read_bytes()) if file.exists() else None
+            except (ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile) as error:
+                raise UserError(f"{file} is damaged ({error}); delete it and run the evaluation again.") from None
+            if old is not None and old.key == self.tally.key and set(old.measures) >= set(self.tally.measures):
+                old.skipped = {}
+                self.tally.merge(old, share)
+        if self.gallery is not None:
+            self.gallery.restore({int(i): score_of(self.tally.matrices[i]) for i in np.flatnonzero(self.tally.done)})
+
+    def _save(self, path: Path) -> None:
+        write_atomically(path, self.tally.to_bytes())
+        for part in path.parent.glob(f"{path.stem}.part*.npz"):
+            part.unlink(missing_ok=True)
+
+    def _measure_all(self, loader: Loader, total: int) -> None:
+        """Stream images through the predictor; counting runs in threads beside it."""
+        loaded: dict[int, Loaded] = {}
+
+        def queries():
+            for item in loader:
+                if item.problem is None:
+                    loaded[item.index] = item
+                    yield Query(item.index, item.image, item.label.shape, item.name)
+                else:
+                    self.tally.skip(item.index, item.problem if item.name in item.problem else f"{item.name}: {item.problem}")
+                    bar.update()
+
+        pending: deque[tuple[Loaded, Future]] = deque()
+        running, since = np.zeros((self.classes, self.classes), np.int64), 0
+        bar = tqdm(total=total, desc=self.name, unit="img", disable=not self.options.progress or not total)
+        with bar, ThreadPoolExecutor(2, thread_name_prefix="rein-metric") as pool:
+            for answer in self.predictor.stream(queries()):
+                item = loaded.pop(answer.tag)
+                pending.append((item, pool.submit(self._measure, item, answer.labels, answer.confidence)))
+                while pending and (len(pending) > 8 or pending[0][1].done()):
+                    running, since = self._record(*pending.popleft(), running, bar), since + 1
+                if self.out is not None and since >= self.options.save_every:
+                    self._checkpoint()
+                    since = 0
+            while pending:
+                running = self._record(*pending.popleft(), running, bar)
+
+    def _checkpoint(self) -> None:
+        path = results.image_file(self.out, self.name)
+        write_atomically(path.with_name(f"{path.stem}.part{jax.process_index()}.npz"), self.tally.to_bytes())
+
+    def _record(self, item: Loaded, future: Future, running: np.ndarray, bar: tqdm) -> np.ndarray:
+        """Enter a finished image; the matrix over the images of this run so far."""
+        counts, seconds, labels = future.result()
+        self.measuring += seconds
+        self.tally.put(item.index, item.name, item.condition, counts)
+        if self.gallery is not None:
+            self.gallery.offer(item.index, score_of(counts["matrix"]), item.image, item.label, labels)
+        running = running + counts["matrix"]
+        bar.update()
+        bar.set_postfix_str(f"mIoU {100 * mean_ious(running):.2f}", refresh=False)
+        return running
+
+    def _measure(self, item: Loaded, labels: np.ndarray, confidence: np.ndarray | None):
+        """(counts, seconds, prediction) of one image; runs in a thread."""
+        begin = time.perf_counter()
+        counts = {"matrix": confusion.confusion(item.label, labels, self.classes, item.name)}
+        if "boundary" in self.options.measures:
+            counts["boundary"] = boundary.counts(item.label, labels, self.classes)
+        if "calibration" in self.options.measures:
+            counts["calibration"] = calibration.histogram(confidence, item.label, labels, self.classes, LEVELS)
+        seconds = time.perf_counter() - begin
+        if self.options.save_predictions and self.out is not None:
+            write_prediction(self.out / "predictions" / results.safe(self.name), item.name, labels)
+        return counts, seconds, labels
+
+
+def score_of(matrix: np.ndarray) -> float:
+    """mIoU of one image; NaN if it has no labelled pixel."""
+    return float(mean_ious(matrix.astype(np.int64))) if matrix.any() else float("nan")
+
+
+def published(source: Any) -> int | None:
+    """How many images the published split has, None where that is unknown."""
+    facts = getattr(getattr(source, "source", source), "facts", None)
+    try:
+        spec = dataset(source.name)
+        options = {key: value for key, value in (facts.options if facts else {}).items() if key in spec.choices}
+        return spec.count(source.split, **options)
+    except (DataError, AttributeError):
+        return None

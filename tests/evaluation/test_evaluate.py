@@ -1,0 +1,158 @@
+"""evaluate(): domains, conditions, damaged images, resuming, processes' shares, predictions in files, corruptions."""
+
+import json
+
+import cv2
+import numpy as np
+import pytest
+from fakes import NAMES, FakeModel, FakeSource
+from sklearn.metrics import confusion_matrix
+
+from rein_jax.errors import UserError
+from rein_jax.evaluation import load_results
+from rein_jax.evaluation.evaluator import evaluate, evaluate_files
+from rein_jax.evaluation.tally import Tally
+
+HOW = {"crop": 32, "stride": 21, "batch": 2, "progress": False}
+
+
+def matrix(found, domain):
+    return np.array(found.domains[domain]["confusion"])
+
+
+def test_numbers_are_sklearns_over_the_written_predictions(tmp_path):
+    source = FakeSource(5)
+    found = evaluate(FakeModel(), [source], out=tmp_path, save_predictions=True, **HOW)
+    labels = np.concatenate([source[i]["label"].ravel() for i in range(5)])
+    files = [tmp_path / "predictions" / "town" / ("fog", "night")[i % 2] / f"{i:03d}.png" for i in range(5)]
+    predictions = np.concatenate([cv2.imread(str(f), cv2.IMREAD_UNCHANGED).ravel() for f in files])
+    known = labels != 255
+    assert (matrix(found, "town") == confusion_matrix(labels[known], predictions[known], labels=range(4))).all()
+    again = evaluate_files(tmp_path / "predictions" / "town", [source], progress=False)
+    assert (matrix(again, "town") == matrix(found, "town")).all()
+    assert again.data["protocol"]["mode"] == "files"
+
+
+def test_results_say_how_they_were_measured_and_come_back_from_disk(tmp_path):
+    sources = {"town": FakeSource(4), "city": FakeSource(3, seed=1)}
+    found = evaluate(FakeModel(), sources, out=tmp_path, boundary=True, facts={"name": "tiny"}, **HOW)
+    data = json.loads((tmp_path / "results.json").read_text())
+    assert data["protocol"] == {"name": "full", "mode": "slide", "crop": [32, 32], "stride": [21, 21], "scales": [1.0], "flip": False,
+                                "text": "full, slide 32 stride 21, single scale, no flip"}
+    assert data["model"]["name"] == "tiny" and len(data["model"]["identity"]) == 16
+    assert data["mean"]["mIoU"] == pytest.approx(np.mean([data["domains"][d]["mIoU"] for d in sources]))
+    assert set(data["domains"]["town"]["conditions"]) == {"fog", "night"}
+    parts = [np.array(data["domains"]["town"]["conditions"][c]["confusion"]) for c in ("fog", "night")]
+    assert (sum(parts) == matrix(found, "town")).all()
+    assert 0 <= data["domains"]["town"]["calibration"]["ece"] <= 1 and data["domains"]["town"]["boundary"]["mIoU"] <= 100
+    again = load_results(tmp_path)
+    assert again.metrics() == found.metrics() and (again.tallies["town"].matrices == found.tallies["town"].matrices).all()
+    for style in ("text", "markdown", "csv", "latex"):
+        table = found.table(style)
+        assert "town" in table and "bicycle" not in table and all(name in table for name in NAMES)
+    assert len(list((tmp_path / "panels" / "town").glob("*.image.jpg"))) == 4
+
+
+def test_damaged_images_are_named_counted_and_left_out(tmp_path):
+    whole = evaluate(FakeModel(), [FakeSource(5)], **HOW)
+    found = evaluate(FakeModel(), [FakeSource(5, broken=[1, 3])], out=tmp_path, **HOW)
+    entry = found.domains["town"]
+    assert entry["images"] == 3 and entry["of"] == 5 and [s["image"] for s in entry["skipped"]] == [1, 3]
+    assert "image 1 is truncated" in entry["skipped"][0]["why"]
+    assert "3 of 5" in found.table() and "not in these numbers: 2" in found.table("latex")
+    kept = [0, 2, 4]
+    assert (matrix(found, "town") == whole.tallies["town"].matrices[kept].sum(0)).all()
+    mended = evaluate(FakeModel(), [FakeSource(5)], out=tmp_path, **HOW)
+    assert (matrix(mended, "town") == matrix(whole, "town")).all() and mended.domains["town"]["skipped"] == []
+
+
+def test_an_interrupted_evaluation_goes_on_where_it_stopped(tmp_path):
+    whole = evaluate(FakeModel(), [FakeSource(12)], **HOW)
+
+    class Stops(FakeSource):
+        def __getitem__(self, i):
+            if i >= 9:
+                raise KeyboardInterrupt
+            return super().__getitem__(i)
+
+    with pytest.raises(KeyboardInterrupt):
+        evaluate(FakeModel(), [Stops(12)], out=tmp_path, save_every=2, threads=1, **HOW)
+    assert list((tmp_path / "images").glob("town.part0.npz")) and not (tmp_path / "results.json").exists()
+    source = FakeSource(12)
+    found = evaluate(FakeModel(), [source], out=tmp_path, save_every=2, **HOW)
+    assert 0 < source.reads < 12 and (matrix(found, "town") == matrix(whole, "town")).all()
+    assert not list((tmp_path / "images").glob("*.part*"))
+    source = FakeSource(12)
+    assert evaluate(FakeModel(), [source], out=tmp_path, **HOW).metrics() == whole.metrics() and source.reads == 0
+    source = FakeSource(12)
+    evaluate(FakeModel(seed=1), [source], out=tmp_path, **HOW)
+    assert source.reads == 12  # another model: nothing is taken over
+
+
+def test_tallies_of_shares_merge_to_the_whole():
+    found = evaluate(FakeModel(), [FakeSource(7)], boundary=True, **HOW).tallies["town"]
+    shares = []
+    for p in range(3):
+        share = Tally(found.key, 7, 4, found.measures)
+        share.merge(found, range(p, 7, 3))
+        shares.append(Tally.from_bytes(share.to_bytes()))
+    assert [int(s.done.sum()) for s in shares] == [3, 2, 2]
+    for other in shares[1:]:
+        shares[0].merge(other)
+    for name in ("matrices", "boundary", "calibration", "names", "conditions", "done"):
+        assert (getattr(shares[0], name) == getattr(found, name)).all()
+
+
+def test_corruptions_are_measured_and_scored_against_a_reference(tmp_path):
+    how = {**HOW, "corruptions": ["noise", "contrast"], "severities": [1, 5]}
+    sources = {"town": FakeSource(2)}
+    reference = evaluate(FakeModel(seed=3), sources, out=tmp_path / "reference", **how)
+    found = evaluate(FakeModel(), sources, reference=tmp_path / "reference", **how).data["robustness"]["town"]
+    assert set(found["families"]) == {"noise", "digital"} and set(found["corruptions"]["contrast"]["mIoU"]) == {"1", "5"}
+    values = [v for c in found["corruptions"].values() for v in c["mIoU"].values()]
+    assert found["mean"] == pytest.approx(np.mean(values)) and found["retained"] == pytest.approx(100 * found["mean"] / found["clean"])
+    other = reference.data["robustness"]["town"]["corruptions"]["contrast"]["mIoU"]
+    ours = found["corruptions"]["contrast"]["mIoU"]
+    cd = 100 * sum(100 - v for v in ours.values()) / sum(100 - v for v in other.values())
+    assert found["reference"]["corruptions"]["contrast"]["CD"] == pytest.approx(cd)
+    assert "gaussian noise" in reference.table() and "| contrast |" in reference.table("markdown")
+
+
+def test_wrong_inputs_are_refused_in_one_sentence(tmp_path):
+    model = FakeModel()
+    with pytest.raises(UserError, match="class 3 is 'tree' for the model but 'grass' in the data set"):
+        evaluate(model, [FakeSource(names=("road", "car", "sky", "grass"))], **HOW)
+    with pytest.raises(UserError, match="the model knows 4 classes, the data set 2"):
+        evaluate(model, [FakeSource(names=("road", "car"))], **HOW)
+    with pytest.raises(UserError, match="no domain"):
+        evaluate(model, [], **HOW)
+    with pytest.raises(UserError, match="none of the 2 images could be measured"):
+        evaluate(model, [FakeSource(2, broken=[0, 1])], **HOW)
+    with pytest.raises(UserError, match="does not exist"):
+        evaluate(tmp_path / "nothing", [FakeSource()], **HOW)
+
+    class Odd(FakeSource):
+        def __getitem__(self, i):
+            return {**super().__getitem__(i), "label": np.zeros((5, 5), np.uint8)}
+
+    with pytest.raises(UserError, match="the label is 5x5 but the image is 80x48"):
+        evaluate(model, [Odd()], **HOW)
+    (tmp_path / "images").mkdir()
+    (tmp_path / "images" / "town.npz").write_bytes(b"not a zip file")
+    with pytest.raises(UserError, match="is damaged"):
+        evaluate(model, [FakeSource()], out=tmp_path, **HOW)
+
+
+def test_prediction_files_that_do_not_fit_are_refused(tmp_path):
+    source = FakeSource(2)
+    (tmp_path / "fog").mkdir()
+    (tmp_path / "night").mkdir()
+    cv2.imwrite(str(tmp_path / "fog" / "000.png"), np.zeros((48, 80), np.uint8))
+    with pytest.raises(UserError, match="001.png is missing"):
+        evaluate_files(tmp_path, [source], progress=False)
+    cv2.imwrite(str(tmp_path / "night" / "001.png"), np.zeros((20, 80), np.uint8))
+    with pytest.raises(UserError, match="the prediction is 80x20 but the label is 80x48"):
+        evaluate_files(tmp_path, [source], progress=False)
+    cv2.imwrite(str(tmp_path / "night" / "001.png"), np.zeros((48, 80, 3), np.uint8))
+    with pytest.raises(UserError, match="is a RGB image"):
+        evaluate_files(tmp_path, [source], progress=False)
