@@ -23,9 +23,11 @@ import data_pipelines
 from data_pipelines.errors import DataError
 from data_pipelines.files import NothingThere
 from data_pipelines.images import check_whole
+from data_pipelines.records import tfds_split
 from data_pipelines.source import Source
 
 VERSION = "1.0.0"
+BASIC = ("train", "val", "test")  # splits of a data set that does not say which hold every image once
 
 
 @dataclasses.dataclass(eq=False, kw_only=True)
@@ -68,9 +70,9 @@ class PairBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict[str, Any]:
         config = self.builder_config
         if config.source is not None:
-            return {config.split: self._generate_examples(config.source, config.indices)}
+            return {tfds_split(config.split): self._generate_examples(config.source, config.indices)}
         sources = open_splits(self.data_set, dl_manager.manual_dir)
-        return {split: self._generate_examples(source, range(len(source))) for split, source in sources.items()}
+        return {tfds_split(split): self._generate_examples(source, range(len(source))) for split, source in sources.items()}
 
     def _generate_examples(self, source: Source, indices: range) -> Any:
         if self.builder_config.beam:
@@ -112,7 +114,7 @@ def open_splits(name: str, source: Any, splits: tuple[str, ...] = (), **options:
     spec = data_pipelines.dataset(name)
     found: dict[str, Source] = {}
     missing: DataError | None = None
-    for split in splits or getattr(spec, "basic", ("train",)):
+    for split in splits or getattr(spec, "basic", BASIC):
         try:
             found[split] = data_pipelines.open_source(name, split=split, source=source, **options)
         except NothingThere as error:

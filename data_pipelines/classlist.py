@@ -40,10 +40,10 @@ class ClassList:
         return ids
 
 
-def parse(text: str, where: str, name: str | None = None) -> ClassList:
+def parse(text: str, where: str, short: str | None = None) -> ClassList:
     """A class list from lines such as `road`, `road 128 64 128`, `road, 128, 64, 128` or `road #804080`.
 
-    Blank lines and lines that start with "#" are skipped. Raises DataError that names the line of `where`; `name` is the short
+    Blank lines and lines that start with "#" are skipped. Raises DataError that names the line of `where`; `short` is the
     name that the list keeps, so that fingerprints do not depend on where a data set lies.
     """
     names: list[str] = []
@@ -61,7 +61,7 @@ def parse(text: str, where: str, name: str | None = None) -> ClassList:
             raise DataError(f"{where}, line {number}: colour {colour} is there twice; give every class its own colour.")
         names.append(name)
         colours.append(colour)
-    return replace(_whole(names, colours, where), where=name or where)
+    return replace(_whole(names, colours, where), where=short or where)
 
 
 def from_names(names: Sequence[str], where: str = "classes") -> ClassList:

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from data_pipelines.errors import DataError
-from data_pipelines.records import FORMAT, MANIFEST, facts_to_json, file_digest, is_prepared, read_manifest
+from data_pipelines.records import FORMAT, MANIFEST, facts_to_json, file_digest, is_prepared, read_manifest, tfds_split
 from data_pipelines.source import FileSource, Source
 
 CHECKSUMS = "checksums.json"
@@ -164,7 +164,7 @@ def write_part(out: str, name: str, source: FileSource, part: Part) -> Part:
         builder = BUILDERS[name](data_dir=out, config=config, file_format="array_record")
         builder.download_and_prepare(download_dir=str(Path(out) / f"rein_{name}"), file_format="array_record")
     folder = Path(out) / part.folder
-    count = builder.info.splits[part.split].num_examples
+    count = builder.info.splits[tfds_split(part.split)].num_examples
     _replace(folder.parent / CHECKSUMS, _describe(folder, count) | {"fingerprint": part.fingerprint})
     return part
 
@@ -197,14 +197,14 @@ def adopt(
     if folder is None:
         raise DataError(f"{out} holds neither {' nor '.join(folders)}; write one with `tfds build` first.")
     counts = {split: info.num_examples for split, info in tfds.builder_from_directory(str(out / folder)).info.splits.items()}
+    counts = {"all" if split == tfds_split("all") else split: count for split, count in counts.items()}
     kept = {}
     for split, made in open_splits(name, source, splits or tuple(counts), **options).items():
-        if counts.get(split) != len(made):
-            raise DataError(
-                f"{out / folder} holds {counts.get(split, 0)} pairs of {split}, the source {len(made)}; build it again."
-            )
-        part = _describe(out / folder, counts[split])
-        kept[split] = {"elements": counts[split], **facts_to_json(made.facts), "parts": [{"folder": folder, **part}]}
+        count = counts.get(split, 0)
+        if count != len(made):
+            raise DataError(f"{out / folder} holds {count} pairs of {split}, the source {len(made)}; build it again.")
+        part = {"folder": folder, **_describe(out / folder, count)}
+        kept[split] = {"elements": count, **facts_to_json(made.facts), "parts": [part]}
     manifest = {"format": FORMAT, "dataset": name, "splits": kept}
     _replace(out / MANIFEST, manifest)
     return manifest

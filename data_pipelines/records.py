@@ -35,6 +35,11 @@ def read_manifest(path: Path) -> dict[str, Any]:
     return manifest
 
 
+def tfds_split(split: str) -> str:
+    """The name of a split inside TFDS, which keeps "all" for itself."""
+    return "whole" if split == "all" else split
+
+
 def file_digest(path: Path) -> str:
     """SHA-256 of a file."""
     with open(path, "rb") as file:
@@ -120,7 +125,7 @@ def _data_source(folder: Path, split: str) -> Any:
     import tensorflow_datasets as tfds
 
     builder = tfds.builder_from_directory(str(folder))
-    return builder.as_data_source(split, decoders={"image": tfds.decode.SkipDecoding()})
+    return builder.as_data_source(tfds_split(split), decoders={"image": tfds.decode.SkipDecoding()})
 
 
 def open_records(

@@ -1,0 +1,91 @@
+"""rein data check: what it finds, its exit codes, its sheet and JSON."""
+
+import json
+
+import cv2
+import numpy as np
+import pytest
+
+from data_pipelines.check import check
+from data_pipelines.errors import DataError
+from rein_jax.cli import data as command
+from rein_jax.errors import UserError
+from tests.data.miniatures import STYLES, build, png, scene
+
+
+@pytest.mark.parametrize("style", STYLES)
+def test_every_miniature_goes_through_and_lacks_only_pairs(style, tmp_path):
+    made = build(style, tmp_path)
+    name = style.partition(":")[0]
+    report, picture = check(name, made.root, partial=True, jobs=2, **({"size": "half"} if style.endswith(":half") else {}))
+    assert report.fit and not report.reasons
+    assert picture.dtype == np.uint8 and picture.ndim == 3
+    for split, part in report.splits.items():
+        assert part.count == part.checked == len(made.truth[split]) if name != "folder" else part.count
+        assert not part.problems
+        if name != "folder" and split != "test":
+            truth = np.concatenate([label.ravel() for label in made.truth[split].values()])
+            assert part.void_pixels == (truth == 255).sum()
+            assert list(part.pixels.values()) == np.bincount(truth, minlength=256)[:19].tolist()
+    if name != "folder":
+        full, _ = check(name, made.root, jobs=2, sample=1, **({"size": "half"} if style.endswith(":half") else {}))
+        assert not full.fit and "instead of the published" in full.reasons[0]
+
+
+def test_what_is_wrong_is_listed(tmp_path):
+    build("bdd100k", tmp_path)
+    images, masks = tmp_path / "bdd100k/images/10k/train", tmp_path / "bdd100k/labels/sem_seg/masks/train"
+    pictures, labels = sorted(images.iterdir()), sorted(masks.iterdir())
+    labels[0].unlink()
+    pictures[1].write_bytes(pictures[1].read_bytes()[:300])
+    labels[2].write_bytes(png(np.full((48, 96), 200, np.uint8)))
+    (masks / "stray.png").write_bytes(labels[3].read_bytes())
+    labels[3].write_bytes(png(np.full((48, 96), 255, np.uint8)))
+    report, _ = check("bdd100k", tmp_path, splits=("train",), partial=True)
+    part = report.splits["train"]
+    assert not report.fit and len(part.problems) == 3
+    text = " ".join(part.problems.values())
+    assert "has no label" in text and "is truncated" in text and "label value 200" in text
+    warnings = " ".join(part.warnings.values())
+    assert "stray.png is a label without an image" in warnings and "void everywhere" in warnings and "other sizes" in warnings
+    assert part.label_values[200] == 48 * 96
+
+
+def test_command_writes_sheet_and_json_and_says_fit(tmp_path, capsys):
+    made = build("camvid", tmp_path / "raw")
+    out = tmp_path / "out"
+    arguments = ["check", "camvid", "--source", str(made.root), "--out", str(out), "--jobs", "2"]
+    assert command.main(arguments) == 1  # fewer pairs than published
+    assert command.main([*arguments, "--partial", "--json"]) == 0
+    printed = capsys.readouterr().out
+    written = json.loads((out / "check.json").read_text())
+    assert json.loads(printed[printed.rindex("\n{") + 1 :]) == written
+    assert written["fit"] and written["splits"]["train"]["sizes"] == {"96x48": 6}
+    assert cv2.imread(str(out / "sheet.png")).shape[1] > 1500
+
+
+def test_wrong_usage(tmp_path):
+    with pytest.raises(DataError, match="does not exist"):
+        command.main(["check", "gtav", "--source", str(tmp_path / "no")])
+    with pytest.raises(UserError, match="write KEY=VALUE"):
+        command.main(["check", "gtav", "--option", "x"])
+    with pytest.raises(SystemExit) as stop:
+        command.main(["check"])
+    assert stop.value.code == 2
+
+
+def test_list(capsys):
+    assert command.main(["list"]) == 0
+    assert "cityscapes" in capsys.readouterr().out
+    assert command.main(["list", "acdc"]) == 0
+    assert "Licence" in capsys.readouterr().out
+
+
+def test_sheet_shows_the_label_where_it_is():
+    from data_pipelines.labels import CITYSCAPES
+    from data_pipelines.sheet import overlay
+
+    image, label = scene(5)
+    laid = overlay(image, label, CITYSCAPES, strength=1.0)
+    real = label != 255
+    np.testing.assert_array_equal(laid[real], np.asarray(CITYSCAPES.palette, np.uint8)[label[real]])
