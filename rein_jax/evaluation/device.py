@@ -15,6 +15,8 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from rein_jax import trees
 
+TRACES: Counter[str] = Counter()  # compilations of each program in this process
+
 
 def place(params: Mapping[str, Any], mesh: Mesh) -> dict[str, jax.Array]:
     """Every parameter on every device of the mesh, whichever way training had it sharded."""
@@ -41,33 +43,25 @@ def zeros(shape: Sequence[int], where: jax.Device) -> jax.Array:
     return jnp.zeros(shape, jnp.float32, device=where)
 
 
-def scorer(skeleton, traces: Counter):
-    """score(params, uint8 [B,h,w,3], sizes) -> float32 [B,h,w,K]; one compilation for each window shape.
+@partial(jax.jit, static_argnums=0)
+def score(skeleton, params, images, sizes):
+    """uint8 [B,h,w,3] -> float32 scores [B,h,w,K]; one compilation for each window shape of a model.
 
     sizes: None, or int32 [B, 2] where windows hold padding at the bottom and right.
     """
-
-    @jax.jit
-    def score(params, images, sizes):
-        traces["score"] += 1
-        model = trees.merge(skeleton, params)
-        return (model.scores(images) if sizes is None else model.scores(images, sizes)).astype(jnp.float32)
-
-    return score
+    TRACES["score"] += 1
+    model = trees.merge(skeleton, params)
+    return (model.scores(images) if sizes is None else model.scores(images, sizes)).astype(jnp.float32)
 
 
-def adder(traces: Counter):
-    """add(canvas [h,w,K], scores [B,a,b,K], where int32 [3] = (window, y, x)) -> canvas, in place where the device can."""
-
-    @partial(jax.jit, donate_argnums=0)
-    def add(canvas, scores, where):
-        traces["add"] += 1
-        index, y, x = where
-        window = jax.lax.dynamic_index_in_dim(scores, index, keepdims=False)
-        there = jax.lax.dynamic_slice(canvas, (y, x, 0), window.shape)
-        return jax.lax.dynamic_update_slice(canvas, there + window, (y, x, 0))
-
-    return add
+@partial(jax.jit, donate_argnums=0)
+def add(canvas, scores, where):
+    """canvas [h,w,K] + window of scores [B,a,b,K], where int32 [3] = (window, y, x); in place where the device can."""
+    TRACES["add"] += 1
+    index, y, x = where
+    window = jax.lax.dynamic_index_in_dim(scores, index, keepdims=False)
+    there = jax.lax.dynamic_slice(canvas, (y, x, 0), window.shape)
+    return jax.lax.dynamic_update_slice(canvas, there + window, (y, x, 0))
 
 
 def resize(scores: jax.Array, plan: Mapping[str, Any]) -> jax.Array:
@@ -78,20 +72,14 @@ def resize(scores: jax.Array, plan: Mapping[str, Any]) -> jax.Array:
     return jnp.take(scores, y0, axis=0) * (1 - fy) + jnp.take(scores, y1, axis=0) * fy
 
 
-class Finisher:
-    """finish(params, canvases, plans, same) -> (uint8 [H,W], confidence uint16 [H,W] or None)."""
+@partial(jax.jit, static_argnums=(0, 1, 2))
+def finish(skeleton, levels: int, same: bool, params, canvases, plans):
+    """canvases of an image's views -> (classes uint8 [H,W], confidence uint16 [H,W] in 1 / levels, or None if levels is 0).
 
-    def __init__(self, skeleton, traces: Counter, levels: int, views: int):
-        self.needs_params = levels > 0 or views > 1
-        self._run = jax.jit(partial(_finish, skeleton, traces, levels), static_argnums=3)
-
-    def __call__(self, params, canvases, plans, same: bool):
-        return self._run(params, canvases, plans, same)
-
-
-def _finish(skeleton, traces: Counter, levels: int, params, canvases, plans, same: bool):
-    """Mean over the windows, size of the image file, mean over the views, decision."""
-    traces["finish"] += 1
+    Mean over the windows, size of the image file (`same`: it is the canvas's), mean over the views, decision. params: None
+    where neither confidences nor a mean over views is wanted.
+    """
+    TRACES["finish"] += 1
     views = []
     for canvas, plan in zip(canvases, plans, strict=True):
         scores = canvas / (plan["rows"][:, None, None] * plan["columns"][None, :, None])

@@ -95,7 +95,6 @@ class Predictor:
     batch: windows per device in one call. scales, flip: views whose probabilities are averaged (more than one view),
     at the size of the image file. patch: windows smaller than `window` are padded to its multiples with what the model
     sees as the mean colour, and the padding is cut off again. mesh: devices to use (default: all of this process).
-    `traces` counts compilations by kind.
     """
 
     def __init__(self, skeleton, params: Mapping[str, Any], *, classes: int, window=512, stride=341, mode: str = "slide",
@@ -109,11 +108,14 @@ class Predictor:
         self.mesh = local_mesh(mesh)
         self.devices = list(self.mesh.devices.flat)
         self.params = device.place(params, self.mesh)
-        self.traces: Counter[str] = Counter()
+        self.skeleton, self.levels = skeleton, LEVELS if confidence else 0
+        self._traced = Counter(device.TRACES)
         self._split = NamedSharding(self.mesh, PartitionSpec(self.mesh.axis_names))
-        self._score = device.scorer(skeleton, self.traces)
-        self._add = device.adder(self.traces)
-        self._finish = device.Finisher(skeleton, self.traces, LEVELS if confidence else 0, views=len(self.scales) * (1 + self.flip))
+
+    @property
+    def traces(self) -> Counter[str]:
+        """Compilations since this predictor was made, by program ("score", "add", "finish")."""
+        return Counter(device.TRACES) - self._traced
 
     def _check(self) -> None:
         if self.batch < 1 or not self.scales or min(self.scales) <= 0:
@@ -185,14 +187,14 @@ class Predictor:
                 height, width = item.pixels.shape[:2]
                 images[row, :height, :width] = item.pixels
                 sizes[row] = height, width
-        scores = self._score(self.params, *jax.device_put((images, sizes if padded else None), self._split))
+        scores = device.score(self.skeleton, self.params, *jax.device_put((images, sizes if padded else None), self._split))
         if scores.shape[-1] != self.classes:
             raise UserError(f"the model scores {scores.shape[-1]} classes, the data set has {self.classes}.")
         for shard in scores.addressable_shards:
             lane = (shard.index[0].start or 0) // self.batch
             for i, item in enumerate(taken[lane]):
                 where = jax.device_put(np.array([i, item.y, item.x], np.int32), shard.device)
-                item.view.canvas = self._add(item.view.canvas, shard.data, where)
+                item.view.canvas = device.add(item.view.canvas, shard.data, where)
                 item.view.waiting -= 1
                 if item.job.ready:
                     self._close(item.job)
@@ -208,8 +210,9 @@ class Predictor:
         plans = [_plan(view, job.query.size, size) for view in job.views]
         same = all((v.height, v.width) == tuple(job.query.size) and not v.flipped for v in job.views)
         plans = jax.device_put(plans, self.devices[job.device])
-        params = device.on(self.params, self.devices[job.device]) if self._finish.needs_params else None
-        job.result = self._finish(params, [view.canvas for view in job.views], plans, same)
+        needed = self.levels > 0 or len(job.views) > 1
+        params = device.on(self.params, self.devices[job.device]) if needed else None
+        job.result = device.finish(self.skeleton, self.levels, same, params, [view.canvas for view in job.views], plans)
         for array in jax.tree.leaves(job.result):
             array.copy_to_host_async()
         job.views = []

@@ -199,7 +199,7 @@ def acdc(made: Miniature, prepared: bool) -> None:
         for split in ("train", "val", "test"):
             for number in range(2):
                 image, label = scene(180 + number + len(weather))
-                drive = f"GOPR0{len(weather)}{len(split)}0"
+                drive = f"GOPR0{'fnrs'.index(weather[0])}{len(split)}0"  # a drive belongs to one condition
                 stem = f"{weather}/{split}/{drive}/{drive}_frame_{number:06d}"
                 made.note(split, f"{weather}/{Path(stem).name}", np.full_like(label, VOID) if split == "test" else label)
                 made.write(f"rgb_anon/{stem}_rgb_anon.png", png(image))
