@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import struct
 import threading
+import weakref
 import zipfile
 import zlib
 from pathlib import Path
@@ -82,47 +84,64 @@ class Folder:
 
 
 class Zip:
-    """Files inside one .zip; every thread of every process has its own handle."""
+    """Files inside one .zip, read at their place in it: no lock, no shared position, one open file a process."""
 
     def __init__(self, path: str | os.PathLike):
         self.where = str(path)
-        self._local = threading.local()
-        self._sizes = {i.filename: i.file_size for i in self._open().infolist() if not i.is_dir() and _wanted(i.filename)}
+        try:
+            with zipfile.ZipFile(self.where) as archive:
+                kept = [info for info in archive.infolist() if not info.is_dir() and _wanted(info.filename)]
+        except (zipfile.BadZipFile, OSError) as error:
+            raise DataError(f"{self.where} is not a whole .zip ({error}); download it again.") from None
+        self._check(kept)
+        self._entries = {i.filename: (i.header_offset, i.compress_size, i.file_size, i.compress_type, i.CRC) for i in kept}
+        self._opening, self._descriptor = threading.Lock(), None
 
-    def _open(self) -> zipfile.ZipFile:
-        handle = getattr(self._local, "handle", None)
-        if handle is None or self._local.process != os.getpid():  # a forked child must not share the file position
-            try:
-                handle = zipfile.ZipFile(self.where)
-            except FileNotFoundError:
-                raise DataError(f"{self.where} has vanished; restore it or open anew.") from None
-            except (zipfile.BadZipFile, OSError) as error:
-                raise DataError(f"{self.where} is not a whole .zip ({error}); download it again.") from None
-            self._local.handle, self._local.process = handle, os.getpid()
-        return handle
+    def _check(self, entries: list[zipfile.ZipInfo]) -> None:
+        for info in entries:
+            if info.flag_bits & 1:
+                raise DataError(f"{self.where} is locked by a password; unpack it and point at the folder.")
+            if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+                raise DataError(f"{self.where} is packed by a rare method; unpack it and point at the folder.")
 
     def __getstate__(self):
-        return {"where": self.where, "_sizes": self._sizes}
+        return {"where": self.where, "_entries": self._entries}
 
     def __setstate__(self, state):
-        self.__dict__.update(state, _local=threading.local())
+        self.__dict__.update(state, _opening=threading.Lock(), _descriptor=None)
 
     def names(self) -> list[str]:
-        return sorted(self._sizes)
+        return sorted(self._entries)
 
     def path(self, name: str) -> str:
         return f"{self.where}/{name}"
 
-    def read(self, name: str) -> bytes:
-        try:
-            return self._open().read(name)
-        except RuntimeError:
-            raise DataError(f"{self.where} is locked by a password; unpack it and point at the folder.") from None
-        except (zipfile.BadZipFile, zlib.error, OSError, EOFError, KeyError, NotImplementedError) as error:
-            raise DataError(f"{shown(self.path(name))} cannot be read from the .zip ({error}); download it again.") from None
-
     def size(self, name: str) -> int:
-        return self._sizes[name]
+        return self._entries[name][2]
+
+    def read(self, name: str) -> bytes:
+        offset, packed_size, size, method, checksum = self._entries[name]
+        try:
+            header = self._at(offset, 30)
+            start = offset + 30 + sum(struct.unpack("<HH", header[26:30]))  # the file's name and extra fields come first
+            data = self._at(start, packed_size)
+            if method == zipfile.ZIP_DEFLATED:
+                data = zlib.decompress(data, -zlib.MAX_WBITS, size)
+        except FileNotFoundError:
+            raise DataError(f"{self.where} has vanished since the data set was opened; restore it or open anew.") from None
+        except (OSError, zlib.error, struct.error) as error:
+            raise DataError(f"{shown(self.path(name))} cannot be read from the .zip ({error}); download it again.") from None
+        if len(data) != size or zlib.crc32(data) != checksum:
+            raise DataError(f"{shown(self.path(name))} is damaged inside the .zip; download it again.")
+        return data
+
+    def _at(self, offset: int, count: int) -> bytes:
+        if self._descriptor is None:
+            with self._opening:
+                if self._descriptor is None:
+                    self._descriptor = os.open(self.where, os.O_RDONLY)
+                    weakref.finalize(self, os.close, self._descriptor)
+        return os.pread(self._descriptor, count, offset)
 
 
 class Union:

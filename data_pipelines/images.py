@@ -3,7 +3,8 @@
 Images become uint8 [H, W, 3] RGB:
   * a palette, 1-bit or grey picture is expanded, the alpha channel is dropped, 16 bits keep the high byte (as OpenCV does);
   * an EXIF-turned photo is turned upright, as OpenCV and so mmseg does; `exif="ignore"` leaves it as stored;
-  * CMYK, truncated, empty, undecodable files and sides below 8 pixels raise a DataError that names the file.
+  * CMYK, truncated, empty, undecodable files and sides below 8 pixels raise a DataError that names the file;
+  * damage in the middle of a JPEG that libjpeg patches over cannot be seen here; the checksums of prepared data guard against it.
 Labels become integer [H, W], values untouched: palette indices, grey values of 1 to 16 bits (not stretched to 0..255), or one
 of three equal channels; EXIF marks are never obeyed. A JPEG, a float or a true-colour picture in place of a label raises.
 """
@@ -18,7 +19,7 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from data_pipelines.errors import DataError
-from data_pipelines.png import stored
+from data_pipelines.png import one_byte, stored
 
 SMALLEST = 8  # pixels; a smaller side is a broken thumbnail, not a scene
 _PNG, _PNG_END = b"\x89PNG\r\n\x1a\n", b"IEND\xaeB`\x82"
@@ -46,12 +47,19 @@ def decode_image(data: bytes, file: str, *, exif: str = "apply") -> np.ndarray:
 
 
 def decode_label(data: bytes, file: str) -> np.ndarray:
-    """Encoded label picture -> integer [H, W] of the values as stored (uint8 where they fit, else uint16 or int32)."""
+    """Encoded label picture -> integer [H, W] of the values as stored (uint8 where they fit, else uint16 or int32).
+
+    OpenCV reads what it reads faithfully (and faster), Pillow the rest: OpenCV would expand palettes, Pillow cuts 16-bit
+    colour.
+    """
     if data[:2] == b"\xff\xd8":
         raise DataError(f"{file} is a JPEG, which changes label values; save labels as PNG.")
     check_whole(data, file)
+    values = one_byte(data)
+    if values is not None:
+        return values
     depth, colour = _png_kind(data)
-    if (depth, colour) in ((16, 2), (16, 6)):
+    if (depth, colour) in ((8, 0), (16, 2), (16, 6)):
         raw = _unchanged(data, file)
     else:
         raw = _pillow(data, file)

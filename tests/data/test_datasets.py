@@ -3,6 +3,7 @@
 import os
 import pickle
 import threading
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -87,6 +88,24 @@ def test_zip_is_read_by_many_threads(tmp_path):
     [t.start() for t in threads]
     [t.join() for t in threads]
     assert not failures
+
+
+def test_damage_inside_a_zip_is_noticed(tmp_path):
+    made = build("gtav", tmp_path)
+    archive = made.pack("")[0]
+    source = open_source("gtav", source=archive)
+    with zipfile.ZipFile(archive) as opened:
+        place = opened.getinfo("images/00002.png").header_offset + 300
+    data = bytearray(archive.read_bytes())
+    data[place] ^= 0xFF
+    archive.write_bytes(bytes(data))
+    with pytest.raises(DataError, match="part0.zip/images/00002.png (is damaged inside|cannot be read from) the .zip"):
+        source[1]
+    assert source[2]["name"]
+    archive.unlink()
+    fresh = pickle.loads(pickle.dumps(source))  # as in a worker process that opens it anew
+    with pytest.raises(DataError, match="part0.zip has vanished"):
+        fresh[2]
 
 
 def test_data_root_from_the_environment(tmp_path, monkeypatch):
