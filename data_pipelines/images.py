@@ -19,7 +19,7 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from data_pipelines.errors import DataError
-from data_pipelines.png import one_byte, stored
+from data_pipelines.png import palette_indices, stored
 
 SMALLEST = 8  # pixels; a smaller side is a broken thumbnail, not a scene
 _PNG, _PNG_END = b"\x89PNG\r\n\x1a\n", b"IEND\xaeB`\x82"
@@ -55,7 +55,7 @@ def decode_label(data: bytes, file: str) -> np.ndarray:
     if data[:2] == b"\xff\xd8":
         raise DataError(f"{file} is a JPEG, which changes label values; save labels as PNG.")
     check_whole(data, file)
-    values = one_byte(data)
+    values = palette_indices(data)
     if values is not None:
         return values
     depth, colour = _png_kind(data)

@@ -1,14 +1,16 @@
 """Faster PNG decoding, same pixels: inflating is most of the work, and ISA-L inflates three times faster than zlib.
 
 OpenCV and Pillow inflate with zlib. `stored` inflates with `isal` (if that package is installed) and wraps the bytes as a PNG
-with uncompressed data, which any decoder then only has to unfilter. Checksums are verified; a file with anything unusual
-is handed back as it was, so that errors stay those of the decoder.
+with uncompressed data, which any decoder then only has to unfilter. `palette_indices` reads unfiltered palette pictures
+itself. Checksums are verified; a file with anything unusual is left to the decoder, and so are its errors.
 """
 
 from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
+
+import numpy as np
 
 try:
     from isal import isal_zlib
@@ -26,12 +28,28 @@ def stored(data: bytes) -> bytes:
     if isal_zlib is None or len(data) < WORTHWHILE or data[:8] != SIGNATURE:
         return data
     try:
-        return _restored(data)
+        _, raw, before, after = _inflated(data)
     except (ValueError, struct.error, KeyError, isal_zlib.error):
         return data
+    payload = _as_stored(raw)
+    checksum = struct.pack(">I", isal_zlib.crc32(payload, isal_zlib.crc32(b"IDAT")))
+    return b"".join([SIGNATURE, *before, struct.pack(">I", len(payload)), b"IDAT", payload, checksum, data[after:]])
 
 
-def _restored(data: bytes) -> bytes:
+def palette_indices(data: bytes) -> np.ndarray | None:
+    """Indices uint8 [H, W] of an 8-bit palette PNG without row filters, as label maps are mostly written; None for others."""
+    if isal_zlib is None or data[:8] != SIGNATURE or data[24:26] != b"\x08\x03":
+        return None
+    try:
+        (height, width), raw, _, _ = _inflated(data)
+    except (ValueError, struct.error, isal_zlib.error):
+        return None
+    rows = np.frombuffer(raw, np.uint8).reshape(height, 1 + width)
+    return None if rows[:, 0].any() else rows[:, 1:].copy()
+
+
+def _inflated(data: bytes) -> tuple[tuple[int, int], bytes, list[bytes], int]:
+    """((height, width), filtered rows, chunks before the pixel data, where the pixel data end); raises on anything unusual."""
     header, before, packed, after = b"", [], [], 0
     for kind, start, end in _chunks(data):
         if kind == b"IDAT":
@@ -50,9 +68,7 @@ def _restored(data: bytes) -> bytes:
     raw = inflate.decompress(b"".join(packed), size)
     if len(raw) != size or not (inflate.eof or _ends(inflate)):
         raise ValueError("length")  # the limit also keeps a small file from filling the memory
-    payload = _as_stored(raw)
-    checksum = struct.pack(">I", isal_zlib.crc32(payload, isal_zlib.crc32(b"IDAT")))
-    return b"".join([SIGNATURE, *before, struct.pack(">I", len(payload)), b"IDAT", payload, checksum, data[after:]])
+    return (height, width), raw, before, after
 
 
 def _ends(inflate) -> bool:

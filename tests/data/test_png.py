@@ -13,7 +13,7 @@ from PIL import Image
 
 from data_pipelines import png
 from data_pipelines.errors import DataError
-from data_pipelines.images import decode_image
+from data_pipelines.images import decode_image, decode_label
 
 pytest.importorskip("isal")
 
@@ -69,6 +69,35 @@ def test_files_of_several_data_chunks():
     np.testing.assert_array_equal(read(png.stored(data)), pixels)
 
 
+def palette(label, **options):
+    picture = Image.fromarray(label)
+    picture.putpalette(list(range(256)) * 3)
+    file = io.BytesIO()
+    picture.save(file, "PNG", **options)
+    return file.getvalue()
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(1, 200), st.integers(1, 200), st.integers(0, 9))
+def test_palette_indices_are_the_same(height, width, level):
+    label = noise(height, width)
+    data = palette(label, compress_level=level)
+    np.testing.assert_array_equal(png.palette_indices(data), label)
+    np.testing.assert_array_equal(decode_label(data, "l.png"), label)
+
+
+def test_filtered_palettes_and_grey_pictures_are_left_to_the_decoder():
+    label = noise(5, 9)
+    rows = b"".join(b"\1" + (row - np.r_[np.uint8(0), row[:-1]]).tobytes() for row in label)
+    data, chunk = (
+        palette(label),
+        lambda kind, body: struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body)),
+    )
+    data = data[: data.index(b"IDAT") - 4] + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+    assert png.palette_indices(data) is None and png.palette_indices(encoded(label)) is None
+    np.testing.assert_array_equal(decode_label(data, "l.png"), label)
+
+
 def broken(kind):
     data = bytearray(encoded(noise(60, 70, 3)))
     at = data.index(b"IDAT")
@@ -95,7 +124,7 @@ def broken(kind):
 @pytest.mark.parametrize("kind", ["checksum", "cut", "interlaced", "taller", "longer", "stream"])
 def test_damaged_and_unusual_files_come_back_as_they_were(kind):
     data = broken(kind)
-    assert png.stored(data) is data
+    assert png.stored(data) is data and png.palette_indices(data) is None
 
 
 def test_others_are_left_alone(monkeypatch):
