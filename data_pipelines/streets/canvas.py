@@ -48,27 +48,31 @@ class Canvas:
         if len(viewed) >= 3:
             self.fill(self.camera.pixels(viewed, self.scale), colour, number)
 
-    def quads(self, points: np.ndarray, colours, number: int) -> None:
-        """Fill convex polygons of world points [k, n, 3], in order, with colours [k, 3]."""
-        viewed = self.camera.view(points)
-        if not viewed.size:
+    def polygons(self, polygons: list[np.ndarray], colours, number: int) -> None:
+        """Fill convex polygons of world points, each [n, 3], in order, with colours [k, 3]: one projection for all."""
+        if not len(polygons):
             return
-        if viewed[..., 2].min() < NEAR:
-            for corners, colour in zip(points, colours, strict=True):
+        viewed = self.camera.view(np.concatenate(polygons))
+        if viewed[:, 2].min() < NEAR:
+            for corners, colour in zip(polygons, colours, strict=True):
                 self.polygon(corners, colour, number)
-            return
-        corners = _fixed(self.camera.pixels(viewed, self.scale))
-        for polygon, colour in zip(corners, _colours(colours), strict=True):
-            cv2.fillConvexPoly(self.pixels, polygon, (*colour, number), 8, SHIFT)
+        else:
+            self._fill_all(self.camera.pixels(viewed, self.scale), polygons, colours, number)
 
     def fill(self, pixels: np.ndarray, colour, number: int) -> None:
         """Fill one polygon of canvas positions [n, 2]."""
         cv2.fillPoly(self.pixels, [_fixed(pixels)], (*_colour(colour), number), 8, SHIFT)
 
-    def fills(self, polygons: list[np.ndarray], colours, number: int) -> None:
-        """Fill convex polygons of canvas positions, each [n, 2]."""
-        for polygon, colour in zip(polygons, _colours(colours), strict=True):
-            cv2.fillConvexPoly(self.pixels, _fixed(polygon), (*colour, number), 8, SHIFT)
+    def fills(self, polygons: list[np.ndarray], colours, number: int, origin=(0.0, 0.0), metre=(1.0, 1.0)) -> None:
+        """Fill convex polygons [n, 2], given in canvas positions or in units of `metre` from an origin."""
+        self._fill_all(np.concatenate(polygons) * np.asarray(metre) + np.asarray(origin), polygons, colours, number)
+
+    def _fill_all(self, pixels: np.ndarray, polygons, colours, number: int) -> None:
+        corners, start = _fixed(pixels), 0
+        for polygon, colour in zip(polygons, np.minimum(np.maximum(colours, 0.0), 255.0).tolist(), strict=True):
+            end = start + len(polygon)
+            cv2.fillConvexPoly(self.pixels, corners[start:end], (*colour, number), 8, SHIFT)
+            start = end
 
     def strokes(self, lines: list[np.ndarray], colour, number: int, thickness: float) -> None:
         """Draw open lines of canvas positions, each [n, 2]."""
@@ -107,8 +111,9 @@ class Canvas:
         h, w = texture.shape[:2]
         source = np.array([[0, 0], [w, 0], [w, h], [0, h]], np.float32) - 0.5
         shape = (columns.stop - columns.start, rows.stop - rows.start)
-        laid = cv2.warpPerspective(texture, cv2.getPerspectiveTransform(source, target), shape, flags=cv2.INTER_LINEAR,
-                                   borderMode=cv2.BORDER_REPLICATE)
+        laid = cv2.warpPerspective(
+            texture, cv2.getPerspectiveTransform(source, target), shape, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
+        )
         mask = np.zeros(shape[::-1], np.uint8)
         cv2.fillConvexPoly(mask, _fixed(target), 255, 8, SHIFT)
         laid[..., 3] = number if bright is None else np.where(laid[..., 3] > 127, bright, number)
@@ -145,10 +150,6 @@ def _fixed(pixels: np.ndarray) -> np.ndarray:
 def _colour(colour) -> tuple[float, float, float]:
     r, g, b = colour
     return float(min(max(r, 0), 255)), float(min(max(g, 0), 255)), float(min(max(b, 0), 255))
-
-
-def _colours(colours) -> list:
-    return np.minimum(np.maximum(colours, 0.0), 255.0).tolist()
 
 
 def _shrunk(texture: np.ndarray, width: float, height: float) -> np.ndarray:

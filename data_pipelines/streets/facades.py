@@ -14,7 +14,6 @@ BUILDING = 2
 WALL, ACCENT, TRIM, FRAME, DOOR, SHOP, AWNING, SIGN, BASE, JOINT, SILL, BALCONY = range(12)
 GLASS = 12  # 12..17: six kinds of window, so that neighbours differ
 MATERIALS = 18
-_BLANK = np.array([WALL, WALL, TRIM, WALL, WALL, WALL, WALL, WALL, WALL, JOINT] + [WALL] * 8, np.uint8)
 ROOFS = ((110, 70, 58), (84, 80, 80), (134, 84, 62), (62, 66, 74), (150, 130, 110))
 PALETTES = 300
 BAYS, FLOORS = 12, 9  # of a material map; a building takes as many as it needs
@@ -47,26 +46,26 @@ def _storey(rng: np.random.Generator, bay: int, floor: int, left: float, right: 
     cell = np.full((floor, bay), WALL, np.uint8)
     style = rng.random(6)
     if style[0] < 0.35:
-        cell[::int(rng.integers(3, 7))] = JOINT
+        cell[:: int(rng.integers(3, 7))] = JOINT
     if style[1] < 0.35:
-        cell[-int(rng.integers(1, 4)):] = TRIM
+        cell[-int(rng.integers(1, 4)) :] = TRIM
     if style[2] < 0.25:
-        cell[:, :int(rng.integers(1, 4))] = ACCENT
+        cell[:, : int(rng.integers(1, 4))] = ACCENT
     x0, x1, y0, y1 = int(left * bay), max(int(right * bay), int(left * bay) + 5), int(top * floor), int(bottom * floor)
     if style[3] < 0.6:
-        cell[max(y0 - 2, 0):y1 + 1, max(x0 - 2, 0):x1 + 2] = TRIM
+        cell[max(y0 - 2, 0) : y1 + 1, max(x0 - 2, 0) : x1 + 2] = TRIM
     cell[y0:y1, x0:x1] = FRAME
-    cell[y0 + 1:y1 - 1, x0 + 1:x1 - 1] = GLASS
+    cell[y0 + 1 : y1 - 1, x0 + 1 : x1 - 1] = GLASS
     if style[4] < 0.6 and x1 - x0 > 6:
         cell[y0:y1, (x0 + x1) // 2] = FRAME
     if style[4] > 0.35:
         cell[y0 + (y1 - y0) // 3, x0:x1] = FRAME
-    cell[y1:y1 + 2, max(x0 - 1, 0):x1 + 1] = SILL
+    cell[y1 : y1 + 2, max(x0 - 1, 0) : x1 + 1] = SILL
     if style[5] < 0.18:
-        cell[int(0.62 * floor):int(0.95 * floor), 1:-1] = BALCONY
+        cell[int(0.62 * floor) : int(0.95 * floor), 1:-1] = BALCONY
     elif style[5] > 0.85 and x0 > 4:
-        cell[y0:y1, x0 - 4:x0 - 1] = ACCENT
-        cell[y0:y1, x1 + 1:x1 + 4] = ACCENT
+        cell[y0:y1, x0 - 4 : x0 - 1] = ACCENT
+        cell[y0:y1, x1 + 1 : x1 + 4] = ACCENT
     return cell
 
 
@@ -79,27 +78,53 @@ def _ground_floor(rng: np.random.Generator, bay: int, storey: np.ndarray) -> np.
     for k in range(BAYS):
         x = k * bay
         if shops:
-            ground[9:-4, x + 2:x + bay - 2] = FRAME
-            ground[10:-5, x + 3:x + bay - 3] = SHOP if rng.random() < 0.8 else DOOR
+            ground[9:-4, x + 2 : x + bay - 2] = FRAME
+            ground[10:-5, x + 3 : x + bay - 3] = SHOP if rng.random() < 0.8 else DOOR
             if rng.random() < 0.25:
-                ground[8:15, x + 1:x + bay - 1] = AWNING
+                ground[8:15, x + 1 : x + bay - 1] = AWNING
         elif rng.random() < 0.25:
             middle = x + bay // 2
-            ground[height - 24:, middle - 6:middle + 6] = FRAME
-            ground[height - 22:, middle - 4:middle + 4] = DOOR
+            ground[height - 24 :, middle - 6 : middle + 6] = FRAME
+            ground[height - 22 :, middle - 4 : middle + 4] = DOOR
         else:
             top = height - storey.shape[0]
-            window = storey[max(-top, 0):, x:x + bay]
-            ground[max(top, 0):, x:x + bay] = np.where(window == WALL, ground[max(top, 0):, x:x + bay], window)
+            window = storey[max(-top, 0) :, x : x + bay]
+            ground[max(top, 0) :, x : x + bay] = np.where(window == WALL, ground[max(top, 0) :, x : x + bay], window)
     ground[-3:] = BASE
     return ground
 
 
 WALLS = {
-    "town": ((186, 170, 148), (205, 196, 178), (150, 92, 74), (128, 74, 60), (172, 158, 140), (214, 202, 168), (196, 150, 120), (140, 138, 134),
-             (222, 218, 210), (168, 176, 180), (120, 112, 104), (200, 180, 130), (176, 120, 96), (108, 96, 88)),
-    "city": ((206, 178, 136), (226, 214, 190), (160, 166, 172), (96, 104, 116), (182, 140, 110), (120, 126, 128), (236, 230, 220), (150, 168, 178),
-             (216, 170, 150), (88, 84, 82), (170, 190, 170), (70, 82, 100)),
+    "town": (
+        (186, 170, 148),
+        (205, 196, 178),
+        (150, 92, 74),
+        (128, 74, 60),
+        (172, 158, 140),
+        (214, 202, 168),
+        (196, 150, 120),
+        (140, 138, 134),
+        (222, 218, 210),
+        (168, 176, 180),
+        (120, 112, 104),
+        (200, 180, 130),
+        (176, 120, 96),
+        (108, 96, 88),
+    ),
+    "city": (
+        (206, 178, 136),
+        (226, 214, 190),
+        (160, 166, 172),
+        (96, 104, 116),
+        (182, 140, 110),
+        (120, 126, 128),
+        (236, 230, 220),
+        (150, 168, 178),
+        (216, 170, 150),
+        (88, 84, 82),
+        (170, 190, 170),
+        (70, 82, 100),
+    ),
 }
 
 
@@ -169,25 +194,25 @@ class Building:
         plane = canvas.camera.inverse_depth(normal, float(normal @ near))
         number = canvas.number(BUILDING, plane=plane)
         tone = canvas.light.on(normal)
+        if blank:
+            canvas.fill(corners, colours[WALL, :3] * self.tint * tone, number)
+            return
         lit = canvas.number(BUILDING, plane=plane, shine=1.0) if colours[:, 3].any() else number
-        texture = self._materials(float(np.linalg.norm(along)), blank)
+        texture = self._materials(float(np.linalg.norm(along)))
         skip = [max(1, int(n / (1.6 * (np.ptp(corners[:, k]) + 2)))) for n, k in zip(texture.shape, (1, 0), strict=True)]
-        texture = texture[::skip[0], ::skip[1]]
+        texture = texture[:: skip[0], :: skip[1]]
         gain = np.where(colours[:, 3:] > 0, 1.0, np.append(tone * self.tint, 1.0))
         lut = np.minimum(colours * gain, 255).astype(np.uint8)
         painted = lut.view(np.uint32)[:, 0][texture].view(np.uint8).reshape(*texture.shape, 4)
         canvas.texture(corners, painted, number, lit)
 
-    def _materials(self, length: float, blank: bool) -> np.ndarray:
+    def _materials(self, length: float) -> np.ndarray:
         """The material map of a wall of some length in metres, whole bays and floors only."""
         upper, ground, bay, floor = material_map(self.world, self.entry)
         bays = int(np.clip(round(length * 10 / bay), 1, BAYS))
         floors = int(np.clip(round((self.height * 10 - ground.shape[0]) / floor), 0, FLOORS))
         cornice = np.full((4, bays * bay), TRIM, np.uint8)
-        whole = np.concatenate([cornice, upper[:floors * floor, :bays * bay], ground[:, :bays * bay]])
-        if blank:
-            whole = _BLANK[whole]
-        return whole
+        return np.concatenate([cornice, upper[: floors * floor, : bays * bay], ground[:, : bays * bay]])
 
     def _pitched(self, canvas: Canvas, colours, roof) -> None:
         """Roof with the ridge parallel to the street, and the gable on the near end."""
@@ -198,7 +223,7 @@ class Building:
         number = canvas.number(BUILDING, float(np.clip(near[2], 1, 300)) + 2)
         wall, sky = colours[0, :3].astype(float), np.array([0, 1.0, 0])
         slope = canvas.light.on((sky - self.away) / np.sqrt(2))
-        gable = np.array([near + up, near + ridge + middle, near + up + back])
+        gable = np.array([near + up + overhang, near + ridge + middle, near + up + back])
         canvas.polygon(gable, wall * canvas.light.on(near - far), number)
         eaves = near + up + overhang, far + up + overhang
         canvas.polygon(np.array([*eaves, far + up, near + up]), roof * slope * 0.45, number)

@@ -55,7 +55,7 @@ class Ground:
         """One or many (any of the four may be arrays of one length) rectangles in street coordinates."""
         u0, s0, u1, s1 = np.broadcast_arrays(u0, s0, u1, s1)
         corners = self.scene.points(np.stack([u0, u1, u1, u0], -1), np.stack([s0, s0, s1, s1], -1)).reshape(-1, 4, 3)
-        self.canvas.quads(corners, np.broadcast_to(np.asarray(colour) * self.tone, (len(corners), 3)), number)
+        self.canvas.polygons(corners, np.broadcast_to(np.asarray(colour) * self.tone, (len(corners), 3)), number)
 
     def _junction(self) -> None:
         scene, look = self.scene, self.scene.colours
@@ -65,7 +65,9 @@ class Ground:
             self._quad(edge, s0 - 3, out, s1 + 3, look["paving"], self.walk)
             self._quad(edge, s0, out, s1, look["road"] * 0.98, self.road)
             for near, s in ((-3.0, s0), (3.0, s1)):
-                corner = scene.points(np.array([edge - side * 0.2, edge + side * 3.5, edge - side * 0.2]), np.array([s + near, s, s]))
+                corner = scene.points(
+                    np.array([edge - side * 0.2, edge + side * 3.5, edge - side * 0.2]), np.array([s + near, s, s])
+                )
                 self.canvas.polygon(corner, look["road"] * self.tone, self.road)
                 self._quad(edge + side * 3.5, s - 0.1, out, s + 0.1, look["kerb"], self.walk)
             self._quad(edge + side * 6, (s0 + s1) / 2 - 0.07, side * 90, (s0 + s1) / 2 + 0.07, look["paint"], self.road)
@@ -76,7 +78,11 @@ class Ground:
             self._quad(u, s, u + wide, s + long, scene.colours["road"] * tone, self.road)
         for u, s in scene.manholes:
             angle = np.linspace(0, 2 * np.pi, 11)[:-1]
-            self.canvas.polygon(scene.points(u + 0.33 * np.cos(angle), s + 0.33 * np.sin(angle)), scene.colours["road"] * 0.7 * self.tone, self.road)
+            self.canvas.polygon(
+                scene.points(u + 0.33 * np.cos(angle), s + 0.33 * np.sin(angle)),
+                scene.colours["road"] * 0.7 * self.tone,
+                self.road,
+            )
 
     def _markings(self) -> None:
         scene, paint = self.scene, self.scene.colours["paint"]
@@ -111,5 +117,12 @@ class Ground:
         if light.sun_power < 0.15:
             return
         for building in buildings:
-            base = np.stack([building.start, building.end, building.end + building.depth * building.away, building.start + building.depth * building.away])
+            base = np.stack(
+                [
+                    building.start,
+                    building.end,
+                    building.end + building.depth * building.away,
+                    building.start + building.depth * building.away,
+                ]
+            )
             self.canvas.shadow(hull_shadow(base, light.cast * building.height), int(165 * light.sun_power))

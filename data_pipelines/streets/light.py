@@ -57,8 +57,8 @@ class Light:
             zenith = np.array([10, 12, 22]) + 10 * rng.random(3)
             return zenith, zenith + np.array([34, 26, 22]) * glow, zenith + np.array([26, 21, 20]) * glow
         if self.cloudy:
-            grey = rng.uniform(170, 240)
-            tint = rng.normal(0, 3, 3) + [-3, 0, 4]
+            grey = rng.uniform(195, 262)
+            tint = rng.normal(0, 2, 3) + [-3, 0, 4]
             return grey * 0.92 + tint, grey + 8 + tint, grey * rng.uniform(0.88, 1.08) + tint
         red = rng.uniform(60, 125)
         blue = np.array([red, red + rng.uniform(32, 58), rng.uniform(185, 230)])

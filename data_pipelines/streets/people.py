@@ -11,8 +11,26 @@ from data_pipelines.streets.draws import pick
 from data_pipelines.streets.solids import Frame, disc
 
 PERSON, RIDER, MOTORCYCLE, BICYCLE = 11, 12, 17, 18
-CLOTHES = np.array([(30, 32, 38), (52, 56, 66), (92, 94, 100), (150, 150, 152), (220, 220, 216), (40, 52, 92), (70, 96, 140), (140, 30, 34), (110, 84, 60),
-                    (170, 140, 100), (60, 80, 58), (196, 170, 60), (180, 90, 120), (90, 60, 90), (210, 110, 50)], float)
+CLOTHES = np.array(
+    [
+        (30, 32, 38),
+        (52, 56, 66),
+        (92, 94, 100),
+        (150, 150, 152),
+        (220, 220, 216),
+        (40, 52, 92),
+        (70, 96, 140),
+        (140, 30, 34),
+        (110, 84, 60),
+        (170, 140, 100),
+        (60, 80, 58),
+        (196, 170, 60),
+        (180, 90, 120),
+        (90, 60, 90),
+        (210, 110, 50),
+    ],
+    float,
+)
 CLOTHES_ODDS = np.array([14, 12, 8, 6, 7, 9, 8, 5, 5, 4, 4, 2, 3, 2, 2.0])
 CLOTHES_ODDS = np.cumsum(CLOTHES_ODDS) / CLOTHES_ODDS.sum()
 SKINS = np.array([(224, 182, 152), (196, 148, 116), (152, 104, 76), (98, 66, 48)], float)
@@ -36,8 +54,8 @@ class Billboard:
         self.foot, self.depth = canvas.place(frame.origin)
         self.scale = canvas.camera.focal * canvas.scale / max(self.depth, 0.4) * size
 
-    def __call__(self, points: np.ndarray) -> np.ndarray:
-        return self.foot + points * [self.scale, -self.scale]
+    def draw(self, canvas: Canvas, shapes: list[np.ndarray], colours, number: int) -> None:
+        canvas.fills(shapes, colours, number, self.foot, (self.scale, -self.scale))
 
 
 def clothing(rng: np.random.Generator, count: int) -> np.ndarray:
@@ -60,13 +78,25 @@ def person(canvas: Canvas, rng: np.random.Generator, frame: Frame, walking: bool
     tone = canvas.light.on((0, 0.2, -1.0))
     long_coat, skirt, bag, hood = rng.random(4) < [0.22, 0.12, 0.3, 0.15]
     hem = 0.5 if long_coat else 0.86
-    shapes = [limb((stride * 0.9, 0.04), (0.05, 0.88), 0.13, 0.19), limb((-stride, 0.04), (-0.05, 0.88), 0.13, 0.19),
-              limb((stride * 0.9 - 0.03, 0.03), (stride * 0.9 + 0.12, 0.03), 0.08), limb((-stride - 0.03, 0.03), (-stride + 0.12, 0.03), 0.08)]
+    shapes = [
+        limb((stride * 0.9, 0.04), (0.05, 0.88), 0.13, 0.19),
+        limb((-stride, 0.04), (-0.05, 0.88), 0.13, 0.19),
+        limb((stride * 0.9 - 0.03, 0.03), (stride * 0.9 + 0.12, 0.03), 0.08),
+        limb((-stride - 0.03, 0.03), (-stride + 0.12, 0.03), 0.08),
+    ]
     leg_tone = skin if skirt else legs
     colours = [leg_tone * 0.85, leg_tone, np.array([35, 30, 30.0]), np.array([35, 30, 30.0])]
-    arm = [limb((shoulder / 2 - 0.02, 1.42), (shoulder / 2 + 0.05 + swing * 0.5, 1.12), 0.12, 0.11), limb((shoulder / 2 + 0.05 + swing * 0.5, 1.14), (shoulder / 2 + swing, 0.86), 0.1, 0.08)]
-    other = [limb((-shoulder / 2 + 0.02, 1.42), (-shoulder / 2 - 0.05 - swing * 0.5, 1.12), 0.12, 0.11), limb((-shoulder / 2 - 0.05 - swing * 0.5, 1.14), (-shoulder / 2 - swing, 0.86), 0.1, 0.08)]
-    torso = np.array([[-shoulder / 2, 1.44], [-0.07, 1.5], [0.07, 1.5], [shoulder / 2, 1.44], [shoulder * 0.42, hem], [-shoulder * 0.42, hem]])
+    arm = [
+        limb((shoulder / 2 - 0.02, 1.42), (shoulder / 2 + 0.05 + swing * 0.5, 1.12), 0.12, 0.11),
+        limb((shoulder / 2 + 0.05 + swing * 0.5, 1.14), (shoulder / 2 + swing, 0.86), 0.1, 0.08),
+    ]
+    other = [
+        limb((-shoulder / 2 + 0.02, 1.42), (-shoulder / 2 - 0.05 - swing * 0.5, 1.12), 0.12, 0.11),
+        limb((-shoulder / 2 - 0.05 - swing * 0.5, 1.14), (-shoulder / 2 - swing, 0.86), 0.1, 0.08),
+    ]
+    torso = np.array(
+        [[-shoulder / 2, 1.44], [-0.07, 1.5], [0.07, 1.5], [shoulder / 2, 1.44], [shoulder * 0.42, hem], [-shoulder * 0.42, hem]]
+    )
     shapes += other + [torso] + arm
     colours += [top * 0.8, top * 0.8, top, top * 0.9, top * 0.9]
     if skirt:
@@ -74,11 +104,16 @@ def person(canvas: Canvas, rng: np.random.Generator, frame: Frame, walking: bool
         colours.append(legs)
     if bag:
         side = pick(rng, (-1, 1))
-        shapes.append(np.array([[0, 0.8], [side * 0.24, 0.8], [side * 0.26, 1.15 + 0.2 * rng.random()], [0.02, 1.2]]) + [side * 0.12, 0])
+        shapes.append(
+            np.array([[0, 0.8], [side * 0.24, 0.8], [side * 0.26, 1.15 + 0.2 * rng.random()], [0.02, 1.2]]) + [side * 0.12, 0]
+        )
         colours.append(coat)
-    shapes += [disc((0, 1.63), 0.115, 9), np.array([[-0.12, 1.62], [-0.115, 1.72], [0, 1.77], [0.115, 1.72], [0.12, 1.62], [0, 1.68]])]
+    shapes += [
+        disc((0, 1.63), 0.115, 9),
+        np.array([[-0.12, 1.62], [-0.115, 1.72], [0, 1.77], [0.115, 1.72], [0.12, 1.62], [0, 1.68]]),
+    ]
     colours += [skin, top if hood else hair]
-    canvas.fills([board(s) for s in shapes], np.array(colours) * tone, number)
+    board.draw(canvas, shapes, np.array(colours) * tone, number)
     _shadow(canvas, frame, 0.25, tall)
 
 
@@ -95,11 +130,26 @@ def bicycle(canvas: Canvas, rng: np.random.Generator, frame: Frame, ridden: bool
     """A bicycle standing, or under a rider."""
     number = canvas.number(BICYCLE, _depth(canvas, frame))
     paint = clothing(rng, 1)[0] * 1.1
-    points = {"rear": (-0.52, 0.34), "front": (0.52, 0.34), "crank": (-0.08, 0.3), "seat": (-0.2, 0.88), "head": (0.34, 0.86), "bar": (0.36, 1.02)}
+    points = {
+        "rear": (-0.52, 0.34),
+        "front": (0.52, 0.34),
+        "crank": (-0.08, 0.3),
+        "seat": (-0.2, 0.88),
+        "head": (0.34, 0.86),
+        "bar": (0.36, 1.02),
+    }
     plane = lambda p: _side(canvas, frame, np.asarray(p, float))
     for name in ("rear", "front"):
         _wheel(canvas, frame, points[name], 0.34, number, 0.25)
-    pairs = (("rear", "crank"), ("rear", "seat"), ("crank", "seat"), ("crank", "head"), ("seat", "head"), ("head", "front"), ("head", "bar"))
+    pairs = (
+        ("rear", "crank"),
+        ("rear", "seat"),
+        ("crank", "seat"),
+        ("crank", "head"),
+        ("seat", "head"),
+        ("head", "front"),
+        ("head", "bar"),
+    )
     lines = [plane([points[a], points[b]]) for a, b in pairs]
     metre = canvas.camera.focal * canvas.scale / _depth(canvas, frame)
     canvas.strokes(lines, paint * canvas.light.on((0, 0, -1)), number, 0.05 * metre)
@@ -123,9 +173,15 @@ def motorcycle(canvas: Canvas, rng: np.random.Generator, frame: Frame, ridden: b
         _wheel(canvas, frame, centre, 0.31, number, 0.75)
     across = np.array([[-0.3, 0.45, 0], [0.3, 0.45, 0], [0.26, 0.95, 0], [-0.26, 0.95, 0]])
     if rng.random() < 0.5:
-        body = [[(-0.75, 0.5), (-0.7, 0.85), (0.0, 0.8), (0.05, 0.35), (-0.3, 0.3)], [(0.0, 0.3), (0.05, 0.42), (0.5, 0.45), (0.55, 1.05), (0.68, 0.95), (0.62, 0.35)]]
+        body = [
+            [(-0.75, 0.5), (-0.7, 0.85), (0.0, 0.8), (0.05, 0.35), (-0.3, 0.3)],
+            [(0.0, 0.3), (0.05, 0.42), (0.5, 0.45), (0.55, 1.05), (0.68, 0.95), (0.62, 0.35)],
+        ]
     else:
-        body = [[(-0.9, 0.72), (-0.8, 0.88), (0.0, 0.78), (0.05, 0.98), (0.4, 0.98), (0.52, 0.7), (0.1, 0.3), (-0.4, 0.28)], [(0.5, 0.7), (0.42, 1.12), (0.56, 1.1), (0.66, 0.5)]]
+        body = [
+            [(-0.9, 0.72), (-0.8, 0.88), (0.0, 0.78), (0.05, 0.98), (0.4, 0.98), (0.52, 0.7), (0.1, 0.3), (-0.4, 0.28)],
+            [(0.5, 0.7), (0.42, 1.12), (0.56, 1.1), (0.66, 0.5)],
+        ]
     canvas.polygon(frame.world(across * [0.75, 1, 1]), paint * tone * 0.7, number)
     for k, shape in enumerate(body):
         canvas.fill(plane(shape), paint * tone * (1 - 0.25 * k), number)
@@ -156,13 +212,21 @@ def _rider(canvas, rng, frame: Frame, pose, helmet: bool) -> None:
     shapes, colours = [], []
     for x in (0.16, -0.16) if frame.local_eye(canvas)[0] < 0 else (-0.16, 0.16):
         lift = np.array([0, 0.14 if x > 0 else -0.02])
-        shapes += [limb(at(hip, x * 0.7), at(knee + lift, x), 0.2 * metre, 0.15 * metre), limb(at(knee + lift, x), at(foot + lift, x * 0.8), 0.14 * metre, 0.1 * metre),
-                   limb(at(shoulder - [0, 0.05], x * 1.2), at(hand, x * 1.5), 0.12 * metre, 0.09 * metre)]
+        shapes += [
+            limb(at(hip, x * 0.7), at(knee + lift, x), 0.2 * metre, 0.15 * metre),
+            limb(at(knee + lift, x), at(foot + lift, x * 0.8), 0.14 * metre, 0.1 * metre),
+            limb(at(shoulder - [0, 0.05], x * 1.2), at(hand, x * 1.5), 0.12 * metre, 0.09 * metre),
+        ]
         colours += [legs, legs * 0.9, top * 0.85]
     chest = np.array([at(shoulder, 0.22), at(shoulder, -0.22), at(hip, -0.17), at(hip, 0.17)])
     core = limb(at(shoulder, 0), at(hip, 0), 0.34 * metre, 0.3 * metre)
     head = at(shoulder + [0.06, 0.2], 0)
-    shapes += [core, chest, disc(head, 0.125 * metre, 9), disc(head - [0, 0.05 * metre], 0.14 * metre if helmet else 0.12 * metre, 9)]
+    shapes += [
+        core,
+        chest,
+        disc(head, 0.125 * metre, 9),
+        disc(head - [0, 0.05 * metre], 0.14 * metre if helmet else 0.12 * metre, 9),
+    ]
     cover = rng.uniform(20, 230) + rng.normal(0, 15, 3) if helmet else hair
     colours += [top, top, skin, cover]
     if rng.random() < 0.25:
@@ -181,7 +245,11 @@ def _side(canvas: Canvas, frame: Frame, points: np.ndarray, x: float = 0.0) -> n
 
 def _wheel(canvas: Canvas, frame: Frame, centre, radius: float, number: int, cover: float) -> None:
     ring = _side(canvas, frame, disc(centre, radius, 14))
-    thick = frame.world(np.array([[-0.035, 0.02, centre[0]], [0.035, 0.02, centre[0]], [0.035, 2 * radius, centre[0]], [-0.035, 2 * radius, centre[0]]]))
+    thick = frame.world(
+        np.array(
+            [[-0.035, 0.02, centre[0]], [0.035, 0.02, centre[0]], [0.035, 2 * radius, centre[0]], [-0.035, 2 * radius, centre[0]]]
+        )
+    )
     canvas.veil(ring, (60, 60, 62), cover, number)
     metre = canvas.camera.focal * canvas.scale / _depth(canvas, frame)
     canvas.polygon(thick, (26, 26, 28), number)

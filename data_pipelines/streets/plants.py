@@ -11,7 +11,9 @@ from data_pipelines.streets.solids import Frame
 from data_pipelines.streets.textures import bare_crowns, canopies
 
 VEGETATION = 8
-GREENS = np.array([(78, 104, 48), (62, 88, 44), (96, 116, 58), (54, 76, 46), (110, 120, 60), (86, 96, 60), (128, 112, 54), (140, 92, 44)], float)
+GREENS = np.array(
+    [(78, 104, 48), (62, 88, 44), (96, 116, 58), (54, 76, 46), (110, 120, 60), (86, 96, 60), (128, 112, 54), (140, 92, 44)], float
+)
 GREEN_ODDS = np.array([5, 5, 4, 4, 3, 3, 1, 0.6])
 GREEN_ODDS = np.cumsum(GREEN_ODDS) / GREEN_ODDS.sum()
 _STEPS = np.linspace(0, 2, 256)[:, None] ** 1.25
@@ -21,7 +23,15 @@ _GLINT = np.array([14, 14, 4]) * (_STEPS > 1.3)
 
 def tree(canvas: Canvas, rng: np.random.Generator, frame: Frame, size: float, kind: str) -> None:
     """A tree of a total height in metres: `tree`, `conifer`, `palm` or `bare`."""
-    width = size * {"tree": rng.uniform(0.6, 1.0), "conifer": rng.uniform(0.35, 0.5), "palm": rng.uniform(0.45, 0.6), "bare": rng.uniform(0.6, 0.9)}[kind]
+    width = (
+        size
+        * {
+            "tree": rng.uniform(0.6, 1.0),
+            "conifer": rng.uniform(0.35, 0.5),
+            "palm": rng.uniform(0.45, 0.6),
+            "bare": rng.uniform(0.6, 0.9),
+        }[kind]
+    )
     low = size * {"tree": rng.uniform(0.15, 0.35), "conifer": 0.04, "palm": 0.62, "bare": 0.12}[kind]
     bark = np.array([92, 78, 64]) * rng.uniform(0.55, 1.15)
     number = canvas.number(VEGETATION, float(canvas.camera.view(frame.origin)[2]))
@@ -38,7 +48,9 @@ def tree(canvas: Canvas, rng: np.random.Generator, frame: Frame, size: float, ki
         crown(canvas, frame, width, low, size, *crowns[rng.integers(len(crowns))], tint, number, rng.random() < 0.5)
 
 
-def crown(canvas: Canvas, frame: Frame, width: float, low: float, high: float, shade, mask, tint, number: int, mirrored: bool = False) -> None:
+def crown(
+    canvas: Canvas, frame: Frame, width: float, low: float, high: float, shade, mask, tint, number: int, mirrored: bool = False
+) -> None:
     """Paste a crown that spans `low` to `high` metres above the ground."""
     top, depth = canvas.place(frame.world([0, high, 0]))
     metre = canvas.camera.focal * canvas.scale / max(depth, 0.5)
@@ -82,23 +94,34 @@ def bush(canvas: Canvas, rng: np.random.Generator, frame: Frame, size: float, ki
     number = canvas.number(VEGETATION, float(canvas.camera.view(frame.origin)[2]))
     bushes = canopies("bush")
     tint = GREENS[np.searchsorted(GREEN_ODDS, rng.random())] * rng.uniform(0.7, 1.1)
-    crown(canvas, frame, size * rng.uniform(1.2, 2.2), -0.25 * size, size, *bushes[rng.integers(len(bushes))], tint, number, rng.random() < 0.5)
+    crown(
+        canvas,
+        frame,
+        size * rng.uniform(1.2, 2.2),
+        -0.25 * size,
+        size,
+        *bushes[rng.integers(len(bushes))],
+        tint,
+        number,
+        rng.random() < 0.5,
+    )
 
 
-def hedge(canvas: Canvas, rng: np.random.Generator, points: np.ndarray, height: float) -> None:
-    """A cut hedge along ground points [n, 3], far to near."""
+def hedge(canvas: Canvas, rng: np.random.Generator, far: np.ndarray, near: np.ndarray, height: float) -> None:
+    """A cut hedge between two ground points."""
     tint = GREENS[np.searchsorted(GREEN_ODDS, rng.random())] * rng.uniform(0.6, 1.0)
-    for far, near in zip(points[:-1], points[1:], strict=True):
-        along = near - far
-        normal = np.array([along[2], 0, -along[0]]) / (np.hypot(along[0], along[2]) + 1e-9)
-        normal = normal if normal @ (canvas.camera.position - near) > 0 else -normal
-        number = canvas.number(VEGETATION, plane=canvas.camera.inverse_depth(normal, float(normal @ near)))
-        count = 7
-        share = np.linspace(0, 1, count)
-        ridge = far + along * share[::-1, None] + np.stack([np.zeros(count), height * rng.uniform(0.9, 1.08, count), np.zeros(count)], axis=1)
-        canvas.polygon(np.concatenate([[far, near], ridge]), tint * canvas.light.on(normal), number)
-        band = np.concatenate([[far + [0, height * 0.75, 0], near + [0, height * 0.75, 0]], ridge])
-        canvas.polygon(band, tint * 1.25 * canvas.light.on(normal), number)
+    ragged = height * rng.uniform(0.92, 1.06, 24)
+    along = near - far
+    normal = np.array([along[2], 0, -along[0]]) / (np.hypot(along[0], along[2]) + 1e-9)
+    normal = normal if normal @ (canvas.camera.position - near) > 0 else -normal
+    number = canvas.number(VEGETATION, plane=canvas.camera.inverse_depth(normal, float(normal @ near)))
+    ridge = near - along * np.linspace(0, 1, len(ragged))[:, None]
+    ridge[:, 1] = ragged
+    tone = canvas.light.on(normal)
+    canvas.polygon(np.concatenate([[far, near], ridge]), tint * tone, number)
+    canvas.polygon(
+        np.concatenate([[far + [0, height * 0.75, 0], near + [0, height * 0.75, 0]], ridge]), tint * 1.25 * tone, number
+    )
 
 
 def woods(canvas: Canvas, rng: np.random.Generator, distance: float, height: float) -> None:

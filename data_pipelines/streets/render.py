@@ -46,8 +46,8 @@ def _sky(canvas: Canvas, look: np.random.Generator) -> None:
     sky = np.zeros((low, wide, 4), np.uint8)
     sky[..., :3] = np.clip(canvas.light.sky_picture(noise, (horizon - 2.0 * np.arange(low)) / h, look), 0, 255)
     rows *= canvas.scale
-    canvas.pixels[:rows] = cv2.resize(sky, (w * canvas.scale, rows), interpolation=cv2.INTER_LINEAR)
-    canvas.pixels[rows:] = sky[-1, wide // 2]
+    cv2.resize(sky, (w * canvas.scale, rows), dst=canvas.pixels[:rows], interpolation=cv2.INTER_LINEAR)
+    canvas.pixels.view(np.uint32)[rows:] = sky.view(np.uint32)[-1, wide // 2]
 
 
 def _bonnet(canvas: Canvas, share: float, paint: np.random.Generator) -> None:
@@ -62,13 +62,13 @@ def _bonnet(canvas: Canvas, share: float, paint: np.random.Generator) -> None:
 def _resolve(canvas: Canvas, style: str, scene: Scene) -> tuple[View, np.ndarray]:
     """Average the canvas down to the image and look up what every pixel is."""
     h, w = canvas.size
-    numbers = np.ascontiguousarray(canvas.pixels[::canvas.scale, ::canvas.scale, 3])
+    numbers = np.ascontiguousarray(canvas.pixels[:: canvas.scale, :: canvas.scale, 3])
     small = canvas.pixels if canvas.scale == 1 else cv2.resize(canvas.pixels, (w, h), interpolation=cv2.INTER_AREA)
     rgb = cv2.cvtColor(small, cv2.COLOR_BGRA2BGR).astype(np.float32)  # drops the fourth channel
     labels = np.full(256, VOID, np.uint8)
-    labels[:len(canvas.classes)] = canvas.classes
+    labels[: len(canvas.classes)] = canvas.classes
     planes = np.zeros((256, 3), np.float32)
-    planes[:len(canvas.planes)] = canvas.planes
+    planes[: len(canvas.planes)] = canvas.planes
     nearness, b, c = (cv2.LUT(numbers, np.ascontiguousarray(planes[:, k])) for k in range(3))
     nearness *= np.arange(w, dtype=np.float32)
     b *= np.arange(h, dtype=np.float32)[:, None]

@@ -11,8 +11,10 @@ from data_pipelines.streets.textures import crop, grain
 def expose(rgb: np.ndarray, style: str, look: np.random.Generator) -> np.ndarray:
     """Float picture [H, W, 3] (0..255) to uint8 as a camera would write it."""
     h, w = rgb.shape[:2]
-    gain = np.exp(look.normal(0, 0.14)) * np.exp(look.normal(0, 0.022, 3))
-    gamma, saturation = np.exp(look.normal(0, 0.13)), np.clip(look.normal(0.92, 0.2), 0.4, 1.4)
+    target = look.uniform(82, 138)
+    metered = 1.0 if style == "night" else np.clip((target / max(rgb[::8, ::8].mean(), 1.0)) ** 0.75, 0.6, 1.55)
+    gain = metered * np.exp(look.normal(0, 0.1)) * np.exp(look.normal(0, 0.022, 3))
+    gamma, saturation = np.exp(look.normal(0, 0.13)), np.clip(look.normal(0.9, 0.18), 0.4, 1.25)
     noise = look.gamma(2.0, 0.035) * (2.6 if style == "night" else 1.0)
     vignette = look.uniform(0, 0.28)
     blur = look.random(2)

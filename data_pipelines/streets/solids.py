@@ -33,60 +33,86 @@ class Frame:
         return self.axes @ (canvas.camera.position - self.origin)
 
 
-def prism(canvas: Canvas, frame: Frame, profile: np.ndarray, width, colours, number: int) -> None:
-    """Extrude a side profile across the width and draw the faces seen.
+class Sketch:
+    """Convex faces of one object in its local frame, gathered and then projected and drawn in one go."""
 
-    profile: [n, 2] (ahead, up), clockwise seen with the front to the right; width: one number or [n], the half width at each corner;
-    colours: [n + 1, 3], the strip from corner k to k + 1, then the sides.
+    def __init__(self, canvas: Canvas, frame: Frame, number: int):
+        self.canvas, self.frame, self.number, self.light = canvas, frame, number, canvas.light
+        self.eye = frame.local_eye(canvas)  # the camera's position in local axes
+        self.depth = float(canvas.camera.view(frame.origin)[2])
+        self.side = 1.0 if self.eye[0] > 0 else -1.0
+        self.end = 1.0 if self.eye[2] > 0 else -1.0
+        self.faces: list[np.ndarray] = []
+        self.colours: list[np.ndarray] = []
+
+    def add(self, face: np.ndarray, colour, tone=1.0) -> None:
+        """One face [n, 3] of local points with its colour times a tone."""
+        self.faces.append(face)
+        self.colours.append(colour * tone)
+
+    def on_side(self, half: float, points, colour, tone=1.0) -> None:
+        """One face of (ahead, up) points [n, 2] on the side wall that the camera sees, `half` metres from the middle."""
+        points = np.asarray(points, float)
+        face = np.empty((len(points), 3))
+        face[:, 0], face[:, 1], face[:, 2] = half * self.side, points[:, 1], points[:, 0]
+        self.add(face, colour, tone)
+
+    def on_end(self, z: float, points: np.ndarray, colour, tone=1.0) -> None:
+        """One face of (right, up) points [n, 2] across the object at `z` metres ahead of its middle."""
+        face = np.empty((len(points), 3))
+        face[:, :2], face[:, 2] = points, z
+        self.add(face, colour, tone)
+
+    def side_tone(self) -> np.ndarray:
+        return self.light.on(self.frame.axes[0] * self.side)
+
+    def end_tone(self) -> np.ndarray:
+        return self.light.on(self.frame.axes[2] * self.end)
+
+    def draw(self) -> None:
+        if self.faces:
+            points = self.frame.world(np.concatenate(self.faces))
+            bounds = np.cumsum([len(face) for face in self.faces])[:-1]
+            self.canvas.polygons(np.split(points, bounds), np.array(self.colours), self.number)
+            self.faces, self.colours = [], []
+
+
+def prism(sketch: Sketch, profile: np.ndarray, width, colours) -> None:
+    """Extrude a convex side profile across the width and add the faces seen.
+
+    profile: [n, 2] (ahead, up), clockwise seen with the front to the right; width: one number or [n], the half width at each
+    corner; colours: [n + 1, 3], the strip from corner k to k + 1, then the sides.
     """
-    n = len(profile)
+    n, eye = len(profile), sketch.eye
     right = np.empty((n, 3))
     right[:, 0], right[:, 1:] = width, profile[:, ::-1]
-    eye = frame.local_eye(canvas)
     after = np.concatenate([profile[1:], profile[:1]])
     normals = np.zeros((n, 3))
     normals[:, 1], normals[:, 2] = after[:, 0] - profile[:, 0], profile[:, 1] - after[:, 1]
     seen = np.flatnonzero(((eye - right) * normals).sum(1) > 0)
-    colours = np.asarray(colours)
     if len(seen):
         normals = normals[seen] / np.sqrt((normals[seen] ** 2).sum(1, keepdims=True) + 1e-12)
         strips = np.empty((len(seen), 4, 3))
         strips[:, 1], strips[:, 2] = right[seen], right[(seen + 1) % n]
         strips[:, 0], strips[:, 3] = strips[:, 1] * _MIRROR, strips[:, 2] * _MIRROR
-        order = np.argsort(-((0.5 * (strips[:, 1] + strips[:, 2]) - eye)[:, 1:] ** 2).sum(1))
-        canvas.quads(frame.world(strips[order]), (colours[seen] * canvas.light.on_all(frame.turned(normals)))[order], number)
+        tones = sketch.light.on_all(sketch.frame.turned(normals))
+        for k in np.argsort(-((0.5 * (strips[:, 1] + strips[:, 2]) - eye)[:, 1:] ** 2).sum(1)):
+            sketch.add(strips[k], colours[seen[k]], tones[k])
     if abs(eye[0]) > right[:, 0].max():
-        tone = canvas.light.on(frame.turned([np.sign(eye[0]), 0, 0]))
-        canvas.polygon(frame.world(right if eye[0] > 0 else right * _MIRROR), colours[n] * tone, number)
+        sketch.add(right if eye[0] > 0 else right * _MIRROR, colours[n], sketch.side_tone())
 
 
-def box(canvas: Canvas, frame: Frame, low, high, colour, number: int) -> None:
+def box(sketch: Sketch, low, high, colour) -> None:
     """An upright box between two local corners (right, up, ahead), at most its three visible faces."""
     (x0, y0, z0), (x1, y1, z1) = low, high
-    eye = frame.local_eye(canvas)
-    faces, tones = [], []
+    eye = sketch.eye
     if eye[2] < z0 or eye[2] > z1:
-        z = z0 if eye[2] < z0 else z1
-        faces.append([[x0, y0, z], [x1, y0, z], [x1, y1, z], [x0, y1, z]])
-        tones.append(canvas.light.on(frame.turned([0, 0, np.sign(eye[2])])))
+        sketch.on_end(z0 if eye[2] < z0 else z1, rectangle(x0, y0, x1, y1), colour, sketch.end_tone())
     if eye[0] < x0 or eye[0] > x1:
         x = x0 if eye[0] < x0 else x1
-        faces.append([[x, y0, z0], [x, y0, z1], [x, y1, z1], [x, y1, z0]])
-        tones.append(canvas.light.on(frame.turned([np.sign(eye[0]), 0, 0])))
+        sketch.add(np.array([[x, y0, z0], [x, y0, z1], [x, y1, z1], [x, y1, z0]]), colour, sketch.side_tone())
     if eye[1] > y1:
-        faces.append([[x0, y1, z0], [x1, y1, z0], [x1, y1, z1], [x0, y1, z1]])
-        tones.append(canvas.light.on((0, 1, 0)))
-    if faces:
-        canvas.quads(frame.world(np.array(faces, float)), np.asarray(colour) * np.array(tones), number)
-
-
-def on_side(frame: Frame, canvas: Canvas, half: float, points) -> np.ndarray:
-    """World points of (ahead, up) positions [..., 2] on the side wall that faces the camera."""
-    points = np.asarray(points, float)
-    local = np.empty((*points.shape[:-1], 3))
-    local[..., 0] = half if frame.local_eye(canvas)[0] > 0 else -half
-    local[..., 1], local[..., 2] = points[..., 1], points[..., 0]
-    return frame.world(local)
+        sketch.add(np.array([[x0, y1, z0], [x1, y1, z0], [x1, y1, z1], [x0, y1, z1]]), colour, sketch.light.on((0, 1, 0)))
 
 
 @cache

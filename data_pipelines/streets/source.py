@@ -11,7 +11,7 @@ import numpy as np
 from data_pipelines.errors import DataError
 from data_pipelines.labels import CITYSCAPES
 from data_pipelines.streets.render import render
-from data_pipelines.streets.stage import set_stage
+from data_pipelines.streets.scenery import set_stage
 from data_pipelines.streets.world import sample_scene
 
 STYLES = ("clear", "night", "fog", "rain", "snow", "city")
@@ -21,12 +21,29 @@ VERSION = 1  # raised with every change of the pictures, so that caches and resu
 
 
 class Streets:
-    """Street scenes with exact labels of the 19 Cityscapes classes (255 = void)."""
+    """Street scenes seen from a car, with exact labels of the 19 Cityscapes classes (255 = void).
+
+    style: `clear`, `night`, `fog`, `rain`, `snow` show the same scenes in other light and weather (element i has the same label
+        map in all five); `city` is another place: other facades, materials, trees, lens, height and tilt of the camera.
+    split: `train`, `val`, `test` never share a scene; length: by default 2000, 200, 200 (element i does not depend on it).
+    size: (height, width) in pixels; the horizontal field of view stays the same.
+    seed: another seed is another set of scenes.
+
+    Reading is thread-safe and depends on nothing but (seed, split, style, size, index). Raises DataError for options that do
+    not exist. The world and its parameters are described in `data_pipelines.streets`.
+    """
 
     name = "streets"
     classes = CITYSCAPES
 
-    def __init__(self, style: str = "clear", split: str = "train", length: int | None = None, size: tuple[int, int] = (256, 512), seed: int = 0):
+    def __init__(
+        self,
+        style: str = "clear",
+        split: str = "train",
+        length: int | None = None,
+        size: tuple[int, int] = (256, 512),
+        seed: int = 0,
+    ):
         _check("style", style, STYLES)
         _check("split", split, SPLITS)
         length = LENGTHS[split] if length is None else length

@@ -78,13 +78,15 @@ def canopies(kind: str) -> tuple[tuple[np.ndarray, np.ndarray], ...]:
 
 def _canopy(rng: np.random.Generator, kind: str) -> tuple[np.ndarray, np.ndarray]:
     size = 160
-    y, x = np.mgrid[-1:1:size * 1j, -1:1:size * 1j].astype(np.float32)
+    y, x = np.mgrid[-1 : 1 : size * 1j, -1 : 1 : size * 1j].astype(np.float32)
     if kind == "conifer":
         field = 0.9 * (0.1 + (y + 1) / 2) - np.abs(x) * 1.15 + 0.12 * np.sin((y + 1) * rng.uniform(9, 16))
         field = np.minimum(field, (0.97 - y) * 4)
     elif kind == "palm":
         angle, radius = np.arctan2(y + 0.1, x), np.hypot(x, y + 0.1)
-        field = 0.55 * (0.55 + 0.45 * np.cos(angle * rng.integers(7, 11) + radius * 2.5)) + 0.25 - radius * 0.75 - 0.15 * (y > 0.4)
+        field = (
+            0.55 * (0.55 + 0.45 * np.cos(angle * rng.integers(7, 11) + radius * 2.5)) + 0.25 - radius * 0.75 - 0.15 * (y > 0.4)
+        )
     else:
         field = np.full((size, size), -1.0, np.float32)
         for _ in range(rng.integers(7, 16)):
@@ -155,4 +157,4 @@ def crop(texture: np.ndarray, rng: np.random.Generator, size: tuple[int, int]) -
         texture = np.tile(texture, repeats)
     y = int(rng.integers(0, texture.shape[0] - size[0] + 1))
     x = int(rng.integers(0, texture.shape[1] - size[1] + 1))
-    return texture[y:y + size[0], x:x + size[1]]
+    return texture[y : y + size[0], x : x + size[1]]

@@ -37,7 +37,10 @@ class View:
         """World coordinate along a direction of what every pixel shows, relative to the camera."""
         h, w = self.label.shape
         a, b, c = self.camera.ray_component(direction)
-        ray = np.float32(a) * np.arange(0, w, step, dtype=np.float32) + (np.float32(b) * np.arange(top, h, step, dtype=np.float32) + np.float32(c))[:, None]
+        ray = (
+            np.float32(a) * np.arange(0, w, step, dtype=np.float32)
+            + (np.float32(b) * np.arange(top, h, step, dtype=np.float32) + np.float32(c))[:, None]
+        )
         return ray * self.depth[top::step, ::step]
 
     def ground_position(self, top: int) -> tuple[np.ndarray, np.ndarray]:
@@ -46,7 +49,9 @@ class View:
 
 def apply(view: View, style: str, canvas: Canvas, look: np.random.Generator) -> np.ndarray:
     """The picture in its style, float32 [H, W, 3], 0..255."""
-    return {"clear": _clear, "city": _clear, "night": _night, "fog": _fog, "rain": _rain, "snow": _snow}[style](view, canvas, look)
+    return {"clear": _clear, "city": _clear, "night": _night, "fog": _fog, "rain": _rain, "snow": _snow}[style](
+        view, canvas, look
+    )
 
 
 def _haze(view: View, density: float, colour) -> None:
@@ -66,7 +71,7 @@ def _clear(view: View, canvas: Canvas, look: np.random.Generator) -> np.ndarray:
 
 
 def _fog(view: View, canvas: Canvas, look: np.random.Generator) -> np.ndarray:
-    grey = look.uniform(150, 225)
+    grey = look.uniform(160, 235)
     view.rgb *= look.uniform(0.7, 0.95)
     _haze(view, np.exp(look.uniform(np.log(0.012), np.log(0.055))), grey + look.normal(0, 3, 3) + [-2, 0, 3])
     return view.rgb
@@ -112,7 +117,7 @@ def _droplets(rgb: np.ndarray, look: np.random.Generator) -> np.ndarray:
         x, y = int(look.uniform(radius, w - radius)), int(look.uniform(radius, h - radius))
         if min(x, y, w - x, h - y) <= radius:
             continue
-        piece = rgb[y - radius:y + radius, x - radius:x + radius]
+        piece = rgb[y - radius : y + radius, x - radius : x + radius]
         drop = cv2.GaussianBlur(np.ascontiguousarray(piece[::-1]), (0, 0), radius * 0.35) * 1.08
         grid = np.linspace(-1, 1, 2 * radius, dtype=np.float32)
         inside = np.clip((1 - np.hypot(grid, grid[:, None])) * 3, 0, 0.85)[..., None]
@@ -126,7 +131,9 @@ def _snow(view: View, canvas: Canvas, look: np.random.Generator) -> np.ndarray:
     top = view.first_ground_row
     x, z = view.ground_position(top)
     patches = cv2.remap(broad_noise(), x * 7, z * 2, cv2.INTER_LINEAR, borderMode=cv2.BORDER_WRAP)
-    cover = np.array([0, look.uniform(-0.6, 0.9), look.uniform(0.5, 1.6), look.uniform(1.0, 2.2)] + [0] * 252, np.float32)[view.numbers[top:]]
+    cover = np.array([0, look.uniform(-0.6, 0.9), look.uniform(0.5, 1.6), look.uniform(1.0, 2.2)] + [0] * 252, np.float32)[
+        view.numbers[top:]
+    ]
     lane = np.cos((x - canvas.camera.position[0]) * (2 * np.pi / 1.55)) * 0.35
     amount = np.clip((cover + 0.55 * patches - np.where(view.numbers[top:] == 1, lane, 0)) * 1.1, 0, 0.94)
     shade = np.clip(view.rgb[top:].mean(2, keepdims=True) / 130, 0.8, 1.06)
@@ -158,7 +165,7 @@ def _snow_on_things(view: View, white: np.ndarray, look: np.random.Generator) ->
 def _night(view: View, canvas: Canvas, look: np.random.Generator) -> np.ndarray:
     h, w = view.label.shape
     shining = np.zeros(256, np.float32)
-    shining[:len(canvas.shining)] = canvas.shining
+    shining[: len(canvas.shining)] = canvas.shining
     own = shining[view.numbers]
     ambient = np.array([0.75, 0.85, 1.05]) * np.exp(look.uniform(np.log(0.08), np.log(0.28)))
     light = cv2.resize(_lamp_light(view, canvas, look), (w, h), interpolation=cv2.INTER_LINEAR) + ambient.astype(np.float32)
@@ -181,8 +188,13 @@ def _lamp_light(view: View, canvas: Canvas, look: np.random.Generator, step: int
     for point, colour, _, _ in lamps:
         dx, dy, dz = (np.float32(v) for v in point - position)
         share = power / (1.0 + ((x - dx) ** 2 + (z - dz) ** 2 + 0.35 * (y - dy) ** 2) / 38.0)
-        total += (share ** 1.3)[..., None] * (np.asarray(colour, np.float32) / 255)
-    beam = look.uniform(0.5, 1.1) * np.exp(-z / look.uniform(14, 30)) * np.exp(-((x / (2.2 + 0.16 * z)) ** 2)) * np.clip(1.1 - (y + position[1]) * 0.3, 0.15, 1)
+        total += (share**1.3)[..., None] * (np.asarray(colour, np.float32) / 255)
+    beam = (
+        look.uniform(0.5, 1.1)
+        * np.exp(-z / look.uniform(14, 30))
+        * np.exp(-((x / (2.2 + 0.16 * z)) ** 2))
+        * np.clip(1.1 - (y + position[1]) * 0.3, 0.15, 1)
+    )
     total += beam[..., None] * np.array([1.0, 0.97, 0.88], np.float32)
     return total
 

@@ -82,7 +82,10 @@ def sample_scene(rng: np.random.Generator, world: str, size: tuple[int, int]) ->
     zone = {side: str(rng.choice(ZONES[world][0], p=ZONES[world][1])) for side in (-1, 1)}
     if rng.random() < 0.6:
         zone[-1] = zone[1]
-    parking = {side: float((rng.random() < {"downtown": 0.62, "residential": 0.62}.get(zone[side], 0.2)) * rng.uniform(2.0, 2.4)) for side in (-1, 1)}
+    parking = {
+        side: float((rng.random() < {"downtown": 0.62, "residential": 0.62}.get(zone[side], 0.2)) * rng.uniform(2.0, 2.4))
+        for side in (-1, 1)
+    }
     total = (forward + backward) * lane + parking[-1] + parking[1]
     left, right = -total / 2, total / 2
     start = left + parking[-1]
@@ -99,8 +102,25 @@ def sample_scene(rng: np.random.Generator, world: str, size: tuple[int, int]) ->
     s0 = rng.uniform(9, 48)
     junction = (s0, s0 + rng.uniform(6, 13)) if has_junction else None
     arms = ((-1, 1), (-1,), (1,))[rng.choice(3, p=[0.5, 0.25, 0.25])] if has_junction else ()
-    scene = Scene(sample_camera(rng, world, ego, size), world, bool(rng.random() < 0.3), float(rng.normal(0, 0.0016)), left, right, ego, lanes, parking,
-                  walk, verge, paved, zone, junction, arms, _colours(rng, world), float(rng.uniform(0.03, 0.12)) if rng.random() < 0.12 else 0.0)
+    scene = Scene(
+        sample_camera(rng, world, ego, size),
+        world,
+        bool(rng.random() < 0.3),
+        float(rng.normal(0, 0.0016)),
+        left,
+        right,
+        ego,
+        lanes,
+        parking,
+        walk,
+        verge,
+        paved,
+        zone,
+        junction,
+        arms,
+        _colours(rng, world),
+        float(rng.uniform(0.03, 0.12)) if rng.random() < 0.12 else 0.0,
+    )
     _mark(rng, scene, lane, backward, start)
     _wear(rng, scene)
     return scene
@@ -108,12 +128,28 @@ def sample_scene(rng: np.random.Generator, world: str, size: tuple[int, int]) ->
 
 def _colours(rng: np.random.Generator, world: str) -> dict[str, np.ndarray]:
     tint = rng.normal(0, 4, 3)
-    asphalt = np.full(3, rng.uniform(112, 160) if world == "city" else rng.uniform(80, 138)) + tint + (np.array([8, 3, -6]) if world == "city" else 0)
-    paving = np.array([(168, 164, 158), (150, 144, 138), (176, 150, 128), (138, 140, 142), (190, 182, 168)][rng.integers(5)]) * rng.uniform(0.75, 1.08)
-    soil = np.array([(104, 122, 62), (92, 108, 56), (124, 128, 74), (140, 124, 88), (112, 98, 72)][rng.choice(5, p=[0.35, 0.3, 0.15, 0.12, 0.08])]) * rng.uniform(0.75, 1.1)
+    asphalt = (
+        np.full(3, rng.uniform(112, 160) if world == "city" else rng.uniform(80, 138))
+        + tint
+        + (np.array([8, 3, -6]) if world == "city" else 0)
+    )
+    paving = np.array(
+        [(168, 164, 158), (150, 144, 138), (176, 150, 128), (138, 140, 142), (190, 182, 168)][rng.integers(5)]
+    ) * rng.uniform(0.75, 1.08)
+    soil = np.array(
+        [(104, 122, 62), (92, 108, 56), (124, 128, 74), (140, 124, 88), (112, 98, 72)][
+            rng.choice(5, p=[0.35, 0.3, 0.15, 0.12, 0.08])
+        ]
+    ) * rng.uniform(0.75, 1.1)
     if world == "city" and rng.random() < 0.5:
         soil = np.array([176, 150, 112]) * rng.uniform(0.8, 1.1)
-    return {"road": asphalt, "paving": paving + tint, "soil": soil, "kerb": paving * 0.5 + rng.uniform(70, 105), "paint": np.full(3, rng.uniform(165, 240)) + [2, 1, -4]}
+    return {
+        "road": asphalt,
+        "paving": paving + tint,
+        "soil": soil,
+        "kerb": paving * 0.5 + rng.uniform(70, 105),
+        "paint": np.full(3, rng.uniform(165, 240)) + [2, 1, -4],
+    }
 
 
 def _mark(rng: np.random.Generator, scene: Scene, lane: float, backward: int, start: float) -> None:
@@ -127,10 +163,18 @@ def _mark(rng: np.random.Generator, scene: Scene, lane: float, backward: int, st
     middle = str(rng.choice(["dash", "solid", "double"]))
     for k in range(1, len(scene.lanes)):
         if marked:
-            scene.lines.append((start + k * lane, middle if k == backward else "dash", yellow if k == backward else scene.colours["paint"]))
+            scene.lines.append(
+                (start + k * lane, middle if k == backward else "dash", yellow if k == backward else scene.colours["paint"])
+            )
     for side in (-1, 1):
         if marked and rng.random() < (0.3 if scene.walk[side] else 0.95):
-            scene.lines.append((scene.edge(side) - side * (scene.parking[side] + 0.2), "solid", yellow if side < 0 and rng.random() < 0.3 else scene.colours["paint"]))
+            scene.lines.append(
+                (
+                    scene.edge(side) - side * (scene.parking[side] + 0.2),
+                    "solid",
+                    yellow if side < 0 and rng.random() < 0.3 else scene.colours["paint"],
+                )
+            )
     if scene.junction and rng.random() < 0.65:
         scene.crossings.append((scene.junction[0] - 4.2, 2.8))
         scene.stops += [(u, scene.junction[0] - 5.6) for u, way in scene.lanes if way > 0]
@@ -145,8 +189,14 @@ def _mark(rng: np.random.Generator, scene: Scene, lane: float, backward: int, st
 
 def _wear(rng: np.random.Generator, scene: Scene) -> None:
     count = int(rng.integers(0, 7))
-    for u, s, wide, long, tone in zip(rng.uniform(scene.left, scene.right - 1, count), rng.uniform(2, 35, count), rng.uniform(0.4, 2.5, count),
-                                      rng.uniform(1, 9, count), rng.uniform(0.78, 1.15, count), strict=True):
+    for u, s, wide, long, tone in zip(
+        rng.uniform(scene.left, scene.right - 1, count),
+        rng.uniform(2, 35, count),
+        rng.uniform(0.4, 2.5, count),
+        rng.uniform(1, 9, count),
+        rng.uniform(0.78, 1.15, count),
+        strict=True,
+    ):
         scene.patches.append((u, s, min(wide, scene.right - u), long, tone))
     for _ in range(int(rng.integers(0, 4))):
         scene.manholes.append((rng.uniform(scene.left + 0.6, scene.right - 0.6), rng.uniform(4, 25)))
