@@ -1,7 +1,8 @@
 """`rein bench loader`: training images a second and core from 2048x1024 files, and where the time goes.
 
 Files are made in a temporary folder: Cityscapes' layout with PNG, BDD100K's with JPEG. The same files then go through a
-PyTorch DataLoader in a process of its own (`benchmarks/loader_torch.py`), turn by turn with ours. Rates a core count CPU time
+PyTorch DataLoader in a process of its own (`benchmarks/loader_torch.py`), turn by turn with ours, and through ours from a
+decoded cache. Rates a core count CPU time
 of all threads and processes, so that a busy machine does not blur the comparison; wall-clock rates stand beside them.
 """
 
@@ -59,7 +60,7 @@ def _parse(argv: list[str]) -> argparse.Namespace:
 
 def machine() -> dict[str, Any]:
     """What the numbers were taken on."""
-    names = ("numpy", "opencv-python-headless", "grain", "torch")
+    names = ("numpy", "opencv-python-headless", "grain", "isal", "torch")
     cpu = next((line.split(":")[1].strip() for line in _cpuinfo() if line.startswith("model name")), platform.processor())
     return {
         "cpu": cpu,
@@ -87,7 +88,7 @@ def make_files(folder: Path, kind: str, count: int) -> dict[str, float]:
         paths = _paths(folder, kind, f"frame_{i:06d}")
         for (what, path), pixels in zip(paths.items(), (_picture(rng), _label(rng)), strict=True):
             path.parent.mkdir(parents=True, exist_ok=True)
-            cv2.imwrite(str(path), pixels, [cv2.IMWRITE_JPEG_QUALITY, 90])
+            cv2.imwrite(str(path), pixels, [cv2.IMWRITE_JPEG_QUALITY, 90] if path.suffix == ".jpg" else [])
             sizes[what].append(path.stat().st_size)
     return {what: round(statistics.mean(values) / 1e6, 3) for what, values in sizes.items()}
 
@@ -126,12 +127,15 @@ def _label(rng: np.random.Generator) -> np.ndarray:
 def measure(kind: str, folder: Path, args: argparse.Namespace) -> dict[str, Any]:
     """Rates of our loader and of the PyTorch one on files of one kind, and the stages of one image."""
     from data_pipelines import open_source
+    from data_pipelines.cache import Cached
 
     sizes = make_files(folder, kind, args.files)
     source = open_source({"png": "cityscapes", "jpeg": "bdd100k"}[kind], split="train", source=folder)
-    runs: dict[str, list[dict[str, float]]] = {"rein_jax": []}
+    runs: dict[str, list[dict[str, float]]] = {"rein_jax": [], "rein_jax_cached": []}
+    cached = Cached(source, folder / "cache", threads=args.threads)
     for _ in range(args.rounds):
         runs["rein_jax"].append(ours(source, args))
+        runs["rein_jax_cached"].append(ours(cached, args))
         for name, style in () if args.no_torch else (("torch", "usual"), ("torch_with_our_transforms", "ours")):
             run = twin(folder, style, args)
             if run:
