@@ -1,11 +1,10 @@
 """TFDS builders that keep image and label files byte for byte in ArrayRecord; written without tensorflow.
 
 `rein prepare` runs one builder a part (a slice of one split), in as many processes as asked for. Very large sets can be written
-on many machines through TFDS' own Beam option, one config for the whole data set (needs `pip install apache-beam`):
+on many machines through TFDS' own Beam option; the source must then be visible from every machine (needs `pip install
+apache-beam`):
 
-    tfds build data_pipelines/builders.py --datasets=rein_mapillary --config=beam --file_format=array_record \\
-        --manual_dir=/data/mapillary --data_dir=/data/records --beam_pipeline_options="runner=DirectRunner,direct_num_workers=8"
-    rein prepare mapillary --source /data/mapillary --out /data/records --adopt     # adds manifest and checksums
+    rein prepare mapillary --source /data/mapillary --out /data/records --beam="--runner=DirectRunner --direct_num_workers=8"
 
 An example is {"image": encoded file, "label": encoded file (b"" without label), "name"}. The label is kept as bytes and not as
 a TFDS image on purpose: palette and 16-bit labels would come back as other values through TFDS' decoder.
@@ -32,12 +31,18 @@ BASIC = ("train", "val", "test")  # splits of a data set that does not say which
 
 @dataclasses.dataclass(eq=False, kw_only=True)
 class PartConfig(tfds.core.BuilderConfig):
-    """What a builder writes: `indices` of an open `source` as `split`; without a source, every split of `manual_dir`."""
+    """What a builder writes: `indices` of an open `source` as `split`, or every one of `splits` found at `place`.
+
+    Without a place it is TFDS' `manual_dir`. `options` are those of the data set, `beam` hands the reading to Beam's workers.
+    """
 
     source: Source | None = None
     split: str = ""
     indices: range = range(0)
     fingerprint: str = ""
+    place: str | None = None
+    splits: tuple[str, ...] = ()
+    options: dict[str, Any] = dataclasses.field(default_factory=dict)
     beam: bool = False
 
 
@@ -49,10 +54,7 @@ class PairBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     code_path = None
     VERSION = tfds.core.Version(VERSION)
     MANUAL_DOWNLOAD_INSTRUCTIONS = "Download the data set by hand and give its folder or .zip as --manual_dir."
-    BUILDER_CONFIGS = [
-        PartConfig(name="whole", description="Every split, one process."),
-        PartConfig(name="beam", description="Every split, through Beam.", beam=True),
-    ]
+    BUILDER_CONFIGS = [PartConfig(name="whole", description="Every split, one process.")]
 
     def _info(self) -> tfds.core.DatasetInfo:
         features = {
@@ -71,7 +73,7 @@ class PairBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         config = self.builder_config
         if config.source is not None:
             return {tfds_split(config.split): self._generate_examples(config.source, config.indices)}
-        sources = open_splits(self.data_set, dl_manager.manual_dir)
+        sources = open_splits(self.data_set, config.place or dl_manager.manual_dir, config.splits, **config.options)
         return {tfds_split(split): self._generate_examples(source, range(len(source))) for split, source in sources.items()}
 
     def _generate_examples(self, source: Source, indices: range) -> Any:

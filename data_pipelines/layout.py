@@ -135,6 +135,7 @@ class FileDataset:
         return {key: options.get(key, values[0]) for key, values in self.choices.items()}
 
     def found_source(self, files: Files, names: list[str], split: str, subset, labels, reading, options) -> FileSource:
+        """The source made of the first layout that is there; `names` are the files\' names."""
         policy = reading.get("policy", "raise")
         for layout in self.layouts(split, **options):
             images, wholes = match(names, layout.images)

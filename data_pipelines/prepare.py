@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from data_pipelines.errors import DataError
+from data_pipelines.files import locate
 from data_pipelines.records import FORMAT, MANIFEST, facts_to_json, file_digest, is_prepared, read_manifest, tfds_split
 from data_pipelines.source import FileSource, Source
 
@@ -147,12 +148,8 @@ def _slice(source: FileSource, part: Part) -> FileSource:
 
 def write_part(out: str, name: str, source: FileSource, part: Part) -> Part:
     """Writes one part with its TFDS builder, then its checksums."""
-    import tensorflow_datasets as tfds
-
     from data_pipelines.builders import BUILDERS, PartConfig
 
-    logging.getLogger("absl").setLevel(logging.ERROR)
-    tfds.disable_progress_bar()
     config = PartConfig(
         name=Path(part.folder).parent.name,
         source=source,
@@ -160,7 +157,7 @@ def write_part(out: str, name: str, source: FileSource, part: Part) -> Part:
         indices=range(len(source)),
         fingerprint=part.fingerprint,
     )
-    with contextlib.redirect_stdout(None):  # TFDS announces each part on stdout
+    with _quiet():
         builder = BUILDERS[name](data_dir=out, config=config, file_format="array_record")
         builder.download_and_prepare(download_dir=str(Path(out) / f"rein_{name}"), file_format="array_record")
     folder = Path(out) / part.folder
@@ -181,33 +178,64 @@ def _replace(path: Path, content: Any) -> None:
     os.replace(scrap, path)
 
 
-def adopt(
-    name: str, source: str | os.PathLike | None, out: str | os.PathLike, *, splits: tuple[str, ...] = (), **options: Any
+def prepare_with_beam(
+    name: str,
+    source: str | os.PathLike | None,
+    out: str | os.PathLike,
+    flags: str,
+    *,
+    splits: tuple[str, ...] = (),
+    **options: Any,
 ) -> dict[str, Any]:
-    """Adds manifest and checksums to what `tfds build` wrote below `out` (config "beam" or "whole"); returns the manifest."""
+    """Writes a data set through Apache Beam as `flags` (of Beam) say, then the manifest, which is returned.
+
+    TFDS does not take up a half-finished Beam run again: it starts over.
+    """
+    try:
+        from apache_beam.options.pipeline_options import PipelineOptions
+    except ImportError:
+        raise DataError("--beam needs Apache Beam: pip install apache-beam.") from None
     import tensorflow_datasets as tfds
 
-    from data_pipelines.builders import VERSION, open_splits
+    from data_pipelines.builders import BUILDERS, VERSION, PartConfig, open_splits
 
     out = Path(out)
-    for unused in ("jobs", "part_bytes"):
-        options.pop(unused, None)
-    folders = [f"rein_{name}/{config}/{VERSION}" for config in ("beam", "whole")]
-    folder = next((folder for folder in folders if (out / folder).is_dir()), None)
-    if folder is None:
-        raise DataError(f"{out} holds neither {' nor '.join(folders)}; write one with `tfds build` first.")
-    counts = {split: info.num_examples for split, info in tfds.builder_from_directory(str(out / folder)).info.splits.items()}
-    counts = {"all" if split == tfds_split("all") else split: count for split, count in counts.items()}
-    kept = {}
-    for split, made in open_splits(name, source, splits or tuple(counts), **options).items():
-        count = counts.get(split, 0)
-        if count != len(made):
-            raise DataError(f"{out / folder} holds {count} pairs of {split}, the source {len(made)}; build it again.")
-        part = {"folder": folder, **_describe(out / folder, count)}
-        kept[split] = {"elements": count, **facts_to_json(made.facts), "parts": [part]}
-    manifest = {"format": FORMAT, "dataset": name, "splits": kept}
-    _replace(out / MANIFEST, manifest)
+    out.mkdir(parents=True, exist_ok=True)
+    with _alone(out):
+        _sweep(out, name)
+        place = str(locate(name, source))
+        config = PartConfig(name="beam", beam=True, place=place, splits=splits, options=options)
+        with _quiet():
+            builder = BUILDERS[name](data_dir=str(out), config=config, file_format="array_record")
+            builder.download_and_prepare(
+                download_dir=str(out / f"rein_{name}"),
+                download_config=tfds.download.DownloadConfig(beam_options=PipelineOptions(flags.split())),
+                file_format="array_record",
+            )
+        folder, kept = f"rein_{name}/beam/{VERSION}", {}
+        for split, made in open_splits(name, place, splits, **options).items():
+            count = builder.info.splits[tfds_split(split)].num_examples
+            part = {"folder": folder, **_describe(out / folder, count)}
+            kept[split] = {"elements": count, **facts_to_json(made.facts), "parts": [part]}
+        manifest = {"format": FORMAT, "dataset": name, "splits": kept}
+        _replace(out / MANIFEST, manifest)
     return manifest
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Without TFDS' announcements on stdout and in the log; `say` tells what is going on."""
+    import tensorflow_datasets as tfds
+
+    logger = logging.getLogger("absl")
+    level = logger.level
+    tfds.disable_progress_bar()
+    logger.setLevel(logging.ERROR)
+    try:
+        with contextlib.redirect_stdout(None):
+            yield
+    finally:
+        logger.setLevel(level)
 
 
 def _write_manifest(out: Path, name: str, opened: dict[str, Source], plans: dict[str, list[Part]]) -> dict[str, Any]:

@@ -14,8 +14,10 @@ EPILOG = """examples:
   rein train --config configs/rein_gta.py --workdir runs/a     # with source /data/records/gtav: recognised as prepared
   rein prepare gtav --out /data/records/gtav --verify          # compare every file with its checksum
 
-A finished part is kept, so an interrupted run goes on where it was; a finished one takes seconds. For very large sets on many
-machines see the top of data_pipelines/builders.py (TFDS with Beam), then run this command with --adopt."""
+  rein prepare mapillary --source /data/mapillary --out /data/records/mapillary --beam="--runner=DirectRunner"
+
+A finished part is kept, so an interrupted run goes on where it was; a finished one takes seconds. --beam writes very large sets
+on many machines through Apache Beam instead (pip install apache-beam); it starts over when interrupted."""
 
 
 def parser() -> argparse.ArgumentParser:
@@ -31,9 +33,7 @@ def parser() -> argparse.ArgumentParser:
     parse.add_argument("--out", required=True, type=Path, metavar="DIR", help="folder to write, used as source= afterwards")
     parse.add_argument("--part-size", type=int, default=1024, metavar="MIB", help="size of a part in MiB (default 1024)")
     parse.add_argument("--verify", action="store_true", help="write nothing; compare every file with its checksum")
-    parse.add_argument(
-        "--adopt", action="store_true", help="write nothing but the manifest of what `tfds build` wrote into --out"
-    )
+    parse.add_argument("--beam", metavar="FLAGS", help="write through Apache Beam with these flags of its own")
     return parse
 
 
@@ -48,17 +48,15 @@ def main(argv: list[str]) -> int:
         verify(arguments.out)
         print(f"{arguments.out}: every file has its checksum.")
         return 0
-    from data_pipelines.prepare import adopt, prepare
+    from data_pipelines.prepare import prepare, prepare_with_beam
 
-    manifest = (adopt if arguments.adopt else prepare)(
-        arguments.name,
-        arguments.source,
-        arguments.out,
-        splits=tuple(arguments.split),
-        jobs=arguments.jobs or os.cpu_count() or 1,
-        part_bytes=arguments.part_size << 20,
-        **options_of(arguments.option),
-    )
+    what = (arguments.name, arguments.source, arguments.out)
+    options = {"splits": tuple(arguments.split), **options_of(arguments.option)}
+    if arguments.beam is not None:
+        manifest = prepare_with_beam(*what, arguments.beam, **options)
+    else:
+        jobs = arguments.jobs or os.cpu_count() or 1
+        manifest = prepare(*what, jobs=jobs, part_bytes=arguments.part_size << 20, **options)
     counts = ", ".join(f"{split} {kept['elements']}" for split, kept in manifest["splits"].items())
     print(f"{arguments.out} holds {counts}; use it as the source of data set {arguments.name!r}.")
     return 0

@@ -12,7 +12,7 @@ import pytest
 from data_pipelines import open_source
 from data_pipelines import prepare as writing
 from data_pipelines.errors import DataError
-from data_pipelines.prepare import adopt, prepare
+from data_pipelines.prepare import prepare, prepare_with_beam
 from data_pipelines.records import verify
 from rein_jax.cli import prepare as command
 from tests.data.miniatures import build, wide_png
@@ -146,8 +146,6 @@ def test_wrong_uses_are_one_sentence(tmp_path):
         quiet("gtav", build("gtav", tmp_path / "g").root, out)
     with pytest.raises(DataError, match="nothing to prepare"):
         quiet("streets", None, out / "s")
-    with pytest.raises(DataError, match="write one with `tfds build` first"):
-        adopt("acdc", made.root, tmp_path / "raw")
 
 
 def test_tensorflow_is_never_imported_and_plain_tfds_reads_it(tmp_path):
@@ -162,18 +160,33 @@ def test_tensorflow_is_never_imported_and_plain_tfds_reads_it(tmp_path):
     assert "tensorflow" not in sys.modules
 
 
-def test_builder_with_beam_config_writes_what_adopt_accepts(tmp_path, monkeypatch):
+def test_builder_alone_writes_every_split(tmp_path):
+    import tensorflow_datasets as tfds
+
     from data_pipelines import builders
 
     made, out = build("camvid", tmp_path / "raw"), tmp_path / "records"
-    import tensorflow_datasets as tfds
-
     builder = builders.BUILDERS["camvid"](data_dir=str(out), config="whole", file_format="array_record")
     where = tfds.download.DownloadConfig(manual_dir=str(made.root))
     builder.download_and_prepare(download_config=where, file_format="array_record", download_dir=str(tmp_path))
-    manifest = adopt("camvid", made.root, out)
+    assert {split: info.num_examples for split, info in builder.info.splits.items()} == {"train": 6, "val": 2, "test": 4}
+
+
+def test_beam(tmp_path):
+    made, out = build("camvid", tmp_path / "raw"), tmp_path / "records"
+    try:
+        import apache_beam  # noqa: F401
+    except ImportError:
+        with pytest.raises(DataError, match="pip install apache-beam"):
+            prepare_with_beam("camvid", made.root, out, "")
+        return
+    manifest = prepare_with_beam("camvid", made.root, out, "--runner=DirectRunner")
     assert {split: kept["elements"] for split, kept in manifest["splits"].items()} == {"train": 6, "val": 2, "test": 4}
-    same(open_source("camvid", split="test", source=out), open_source("camvid", split="test", source=made.root))
+    raw, packed = (open_source("camvid", split="test", source=source) for source in (made.root, out))
+    truth = {element["name"]: element["label"] for element in raw}
+    assert {element["name"] for element in packed} == set(truth)  # Beam has its own order
+    for element in packed:
+        np.testing.assert_array_equal(element["label"], truth[element["name"]])
 
 
 def test_command(tmp_path, capsys):
