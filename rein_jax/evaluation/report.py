@@ -87,7 +87,7 @@ def _json(path: Path) -> dict[str, Any]:
 
 def page(runs: Sequence[Run], images: int = 0) -> str:
     """The whole document."""
-    parts = [*(_comparison(runs) if len(runs) > 1 else ()), *(part for run in runs for part in _run(run, len(runs) > 1, images))]
+    parts = [*(_comparison(runs) if len(runs) > 1 else ()), *(part for slug, run in enumerate(runs) for part in _run(run, slug, len(runs) > 1, images))]
     shown = parts if len(runs) == 1 else [part for part in parts if part[1].startswith(("comparison", "results-"))]
     links = "".join(tag("a", text(title.removesuffix(": Results")), href=f"#{anchor}") for title, anchor, _ in shown)
     title = " and ".join(run.name for run in runs[:3]) + (" and others" if len(runs) > 3 else "")
@@ -129,16 +129,16 @@ def warnings(run: Run, several: bool = False) -> list[str]:
     return out
 
 
-def _run(run: Run, several: bool, images: int) -> list[tuple[str, str, str]]:
+def _run(run: Run, slug: int, several: bool, images: int) -> list[tuple[str, str, str]]:
     """(link title, anchor, markup) of the parts about one run."""
     data = run.found.data
-    slug, prefix = results.safe(run.name), f"{run.name}: " if several else ""
+    prefix = f"{run.name}: " if several else ""
     parts = [
         ("Results", "results", numbers.class_table(data) + note(tables.caption(data)) + numbers.copies(data)),
         ("Classes", "classes", _bars(data)),
         ("Training", "training", curves.training(run.metrics)),
         ("Images", "images", _images(run, slug, images)),
-        ("Confusion", "confusion", tabs({n: _matrix(d, data["classes"]) for n, d in data["domains"].items()}, f"confusion-{slug}")),
+        ("Confusion", "confusion", tabs({n: _matrix(d, data["classes"]) for n, d in data["domains"].items()}, f"tabs-confusion-{slug}")),
         ("Calibration", "calibration", curves.calibration(data)),
         ("Robustness", "robustness", curves.corruptions(data)),
         ("Run", "run", _about(run)),
@@ -157,7 +157,7 @@ def _matrix(found: Mapping[str, Any], names: Sequence[str]) -> str:
     return tag("div", charts.heat_map(found["confusion"], names), class_="scroll")
 
 
-def _images(run: Run, slug: str, images: int) -> str:
+def _images(run: Run, slug: int, images: int) -> str:
     data, folder = run.found.data, run.found.folder
     if folder is None:
         return ""

@@ -56,21 +56,18 @@ def subject(model: Any, facts: Mapping[str, Any] | None = None, precision: str |
     return Subject(skeleton, params, model.classes, int(patch), known)
 
 
-def open_model(path: str | Path) -> tuple[nnx.Module, dict[str, Any]]:
-    """(model, facts) of a run folder or model file; a UserError says what is missing."""
+def open_model(path: str | Path) -> tuple[tuple[Any, Mapping[str, Any]], dict[str, Any]]:
+    """((skeleton, params), facts) of a run folder or model file; a UserError says what is missing."""
     from rein_jax import build
     from rein_jax.weights.modelfile import read_meta
 
-    path = Path(path)
-    if not path.exists():
-        raise UserError(f"{path} does not exist; name a run folder or a model.safetensors.")
-    model = build.load(path)
-    file = path / "model.safetensors" if path.is_dir() else path
-    meta = read_meta(file) if file.is_file() and file.suffix == ".safetensors" else {}
+    file = build.model_file(path)
+    meta = read_meta(file)
+    skeleton, params = build.load_parts(file)
     weights = meta.get("weights") or {}
-    facts = {"name": (path if path.is_dir() else path.parent).resolve().name, "path": str(path), "weights": weights,
-             "random_weights": weights.get("source") == "random", "identity": identity(trees.flatten(model))}
-    return model, {**facts, **{key: meta[key] for key in ("step", "config") if key in meta}}
+    facts = {"name": file.parent.resolve().name, "path": str(path), "weights": weights, "identity": identity(params),
+             "random_weights": weights.get("source") == "random"}
+    return (skeleton, params), {**facts, **{key: meta[key] for key in ("step", "config") if key in meta}}
 
 
 def identity(params: Mapping[str, Any]) -> str:

@@ -66,10 +66,13 @@ class FakeSource:
         label = (image.astype(int).sum(-1) * len(NAMES) // 766).astype(np.uint8)
         label[random.random((height, width)) < 0.05] = 255
         weather = ("fog", "night")[i % 2]
-        return {"image": image, "label": label, "name": f"{weather}/{i:03d}.png", "condition": weather}
+        return {"image": image, "label": label, "name": self.entry_name(i), "condition": weather}
 
     def read(self, i):
         return self[i]
+
+    def entry_name(self, i):
+        return f"{('fog', 'night')[i % 2]}/{i:03d}.png"
 
     def fingerprint(self):
         return f"fake-{self.images}-{self.size}-{self.seed}"

@@ -1,5 +1,6 @@
 """Confusion matrices and the numbers read off them, against scikit-learn and hand-made cases."""
 
+import cv2
 import numpy as np
 import pytest
 from sklearn.metrics import confusion_matrix, jaccard_score
@@ -7,6 +8,7 @@ from sklearn.metrics import confusion_matrix, jaccard_score
 from rein_jax.errors import UserError
 from rein_jax.evaluation import boundary, calibration, confusion
 from rein_jax.evaluation.bootstrap import interval, mean_ious
+from rein_jax.evaluation.predictions import score_files
 
 K = 7
 
@@ -43,9 +45,15 @@ def test_matrices_are_exact_for_images_beyond_float32_counts():
     assert matrix.tolist() == [[1, label.size - 1], [0, 0]]
 
 
-def test_a_bdd100k_example_of_the_tools_own_tests():
+def test_a_bdd100k_example_of_the_tools_own_tests(tmp_path):
     """bdd100k/bdd100k, tests/eval: the pixel counts of its example give mIoU 61.73469387755102 and pixel accuracy 95.0."""
-    found = confusion.scores(np.array([[93, 1], [4, 2]]))
+    label, prediction = np.zeros((2, 10, 10), np.uint8)
+    label[0, :6], prediction[0, :2], prediction[9, 9] = 1, 1, 1
+    for name, labels in (("label", label), ("prediction", prediction)):
+        cv2.imwrite(str(tmp_path / f"{name}.png"), labels)
+    matrix = score_files([(tmp_path / "label.png", tmp_path / "prediction.png")], 2)
+    assert matrix.tolist() == [[93, 1], [4, 2]]
+    found = confusion.scores(matrix)
     assert 100 * found.mean_iou == pytest.approx(61.73469387755102, abs=1e-12)
     assert 100 * found.pixel_accuracy == pytest.approx(95.0, abs=1e-12)
     assert 100 * np.mean(found.precision) == pytest.approx(81.27147766323024, abs=1e-12)  # that tool calls precision "Acc"
@@ -78,8 +86,6 @@ def test_maps_that_do_not_fit_are_refused(label, prediction, sentence):
 
 def paper_boundary(mask, d):
     """The boundary of one mask as its paper defines it: the mask minus its erosion by d steps of a 3x3 square."""
-    import cv2
-
     padded = cv2.copyMakeBorder(mask.astype(np.uint8), 1, 1, 1, 1, cv2.BORDER_CONSTANT, value=0)
     eroded = cv2.erode(padded, np.ones((3, 3), np.uint8), iterations=d)[1:-1, 1:-1]
     return mask & (eroded == 0)

@@ -1,0 +1,135 @@
+"""report.html: complete, self-contained, safe, and alive in a browser."""
+
+import json
+import re
+import shutil
+import subprocess
+
+import numpy as np
+import pytest
+from fakes import FakeModel, FakeSource
+
+from rein_jax.cli.report import main
+from rein_jax.errors import UserError
+from rein_jax.evaluation import write_report
+from rein_jax.evaluation.evaluator import evaluate
+from rein_jax.evaluation.page import charts
+from rein_jax.evaluation.results import FORMAT, load_results
+
+HOW = {"crop": 32, "stride": 21, "batch": 2, "progress": False}
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    """Two run folders as training leaves them: config.json, metrics.jsonl, evaluation/."""
+    folders = []
+    for seed, name in enumerate(("rein <b>", "freeze")):
+        folder = tmp_path_factory.mktemp(f"run{seed}")
+        sources = {"town & <i>co</i>": FakeSource(6), "city": FakeSource(4, seed=1, broken=[2])}
+        facts = {"name": name, "path": str(folder), "random_weights": seed == 1, "weights": {"name": "vit", "source": "random"}}
+        more = {"corruptions": "contrast", "severities": [1, 3]} if seed == 0 else {}
+        evaluate(FakeModel(seed), sources, out=folder / "evaluation", facts=facts, boundary=True, panels=2, **more, **HOW)
+        (folder / "config.json").write_text(json.dumps({"adapter": {"name": "rein"}, "head": {"name": "semantic_fpn"}}))
+        rows = [{"step": s, "kind": "train", "loss": 3 / s, "lr": 1e-4 / s} for s in range(1, 100)]
+        rows += [{"step": s, "kind": "eval", "city/mIoU": s / 2} for s in (50, 99)]
+        (folder / "metrics.jsonl").write_text("\n".join(map(json.dumps, rows)) + '\n{"step": 10')
+        folders.append(folder)
+    return folders
+
+
+def words(page):
+    """What a reader sees, without style, script and tags."""
+    page = re.sub(r"<(style|script)\b.*?</\1>", " ", page, flags=re.S)
+    return re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", page))
+
+
+def test_one_file_holds_everything_and_asks_for_nothing(runs):
+    path = write_report(runs[0])
+    assert path == runs[0] / "report.html"
+    page = path.read_text()
+    assert not re.search(r"https?://|src=[\"'](?!data:)|<link|@import|url\(", page)
+    for title in ("Results", "Classes", "Training", "Images", "Confusion", "Calibration", "Robustness", "Run"):
+        assert f"<h2>{title}</h2>" in page
+    seen = words(page)
+    assert "slide 32 stride 21" in seen and "3 of 4 images" in seen and "adapter rein" in seen and "Worst" in seen and "Best" in seen
+    assert page.count("<svg") == page.count("</svg>") >= 10
+    assert "prefers-color-scheme: dark" in page and "width=device-width" in page
+
+
+def test_names_cannot_break_the_page(runs):
+    page = write_report(runs[0]).read_text()
+    assert "<b>rein" not in page and "rein &lt;b&gt;" in page and "town &amp; &lt;i&gt;co" in page and "<i>co</i>" not in page
+    stores = re.findall(r'<script type="application/json" id="([^"]+)">(.*?)</script>', page, re.S)
+    assert len(stores) == 2
+    for anchor, body in stores:
+        data = json.loads(body)
+        assert all(set(item) == {"image", "truth", "prediction", "error"} for item in data)
+        assert len(re.findall(f'data-shot="{re.escape(anchor)}#', page)) == len(data) > 0
+
+
+def test_numbers_of_the_table_are_those_of_results_json(runs):
+    page, found = write_report(runs[0]).read_text(), load_results(runs[0])
+    for entry in found.domains.values():
+        assert f"<td class=\"best\">{entry['mIoU']:.2f}</td>" in page
+        assert all(f'title="{value:.2f}"' in page for value in entry["IoU"].values() if value is not None)
+
+
+def test_random_weights_are_said_first(runs):
+    seen = words(write_report(runs[1]).read_text())
+    assert seen.index("random backbone weights") < seen.index("Results")
+
+
+def test_runs_are_compared_with_intervals(runs, tmp_path, capsys):
+    assert main([*map(str, runs), "--out", str(tmp_path / "both.html"), "--table", "markdown"]) == 0
+    assert "| domain | images |" in capsys.readouterr().out
+    page = (tmp_path / "both.html").read_text()
+    seen = words(page)
+    assert "2 runs compared" in seen and "Paired bootstrap" in seen and "freeze minus rein" in seen
+    assert "must not be compared" not in seen and page.count('class="whisker"') == 2
+    ids = re.findall(r' id="([^"]+)"', page)
+    assert len(ids) == len(set(ids))
+
+
+def test_runs_measured_differently_are_marked_and_twins_get_numbers(runs, tmp_path):
+    evaluate(FakeModel(), {"city": FakeSource(3)}, out=tmp_path / "whole", mode="whole", progress=False, facts={"name": "freeze"})
+    seen = words(write_report([runs[1], tmp_path / "whole"], tmp_path / "x.html").read_text())
+    assert "must not be compared" in seen and "freeze (2)" in seen
+
+
+def test_what_is_no_run_is_refused(tmp_path):
+    with pytest.raises(UserError, match="holds no results.json"):
+        write_report(tmp_path)
+    (tmp_path / "results.json").write_text("{")
+    with pytest.raises(UserError, match="not valid JSON"):
+        write_report(tmp_path)
+    (tmp_path / "results.json").write_text(json.dumps({"format": "other"}))
+    with pytest.raises(UserError, match=re.escape(FORMAT)):
+        write_report(tmp_path)
+    with pytest.raises(UserError, match="no run"):
+        write_report([])
+
+
+def test_ticks_are_round_and_labels_short():
+    assert charts.ticks(0, 100) == [0, 20, 40, 60, 80, 100] and charts.ticks(0.13, 0.87, 4) == [0.2, 0.4, 0.6, 0.8]
+    assert charts.ticks(3, 3) == [3]
+    assert [charts.label(v) for v in (0, 2.5e-05, 1e-4, 40000, 0.25, 2e7)] == ["0", "2.5e-5", "1e-4", "40k", "0.25", "2e7"]
+    assert charts.lines([charts.Line([], "red")], x="a", y="b") == ""
+    single = charts.lines([charts.Line([(1, 5.0)], "red")], x="a", y="b")
+    assert "nan" not in single and "<circle" in single
+
+
+@pytest.mark.browser
+def test_the_page_runs_in_a_browser(runs, tmp_path):
+    browser = shutil.which("chromium") or shutil.which("google-chrome")
+    if browser is None:
+        pytest.skip("no Chromium on this machine")
+    page = write_report(runs[0])
+    flags = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+             "--disable-component-update", "--disable-sync", f"--user-data-dir={tmp_path}", "--virtual-time-budget=4000",
+             "--window-size=390,9000"]
+    done = subprocess.run([browser, *flags, "--dump-dom", f"file://{page}"], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0 and 'class="live"' in done.stdout
+    shown = re.findall(r'<div class="shot".*?</div></div>', done.stdout, re.S)
+    assert any(shot.count("<figure>") == 4 for shot in shown)
+    assert len(re.findall(r'aria-selected="true"', done.stdout)) >= 2
+    assert np.all([shot.count("<img") in (0, 7) for shot in shown])
