@@ -44,20 +44,28 @@ class Canvas:
 
     def polygon(self, points: np.ndarray, colour, number: int) -> None:
         """Fill one polygon of world points [n, 3]; it need not be convex."""
-        viewed = clip_near(self.camera.view(points))
-        if len(viewed) >= 3:
-            self.fill(self.camera.pixels(viewed, self.scale), colour, number)
+        self._clipped(self.camera.view(points), colour, number)
 
-    def polygons(self, polygons: list[np.ndarray], colours, number: int) -> None:
-        """Fill convex polygons of world points, each [n, 3], in order, with colours [k, 3]: one projection for all."""
+    def polygons(self, polygons, colours, number: int, to_world=None) -> None:
+        """Fill convex polygons of points, each [n, 3], in order, with colours [k, 3]: one projection for all.
+
+        `to_world` maps points [m, 3] to world axes; without it they are world points.
+        """
         if not len(polygons):
             return
-        viewed = self.camera.view(np.concatenate(polygons))
+        points = np.concatenate(polygons)
+        viewed = self.camera.view(points if to_world is None else to_world(points))
         if viewed[:, 2].min() < NEAR:
-            for corners, colour in zip(polygons, colours, strict=True):
-                self.polygon(corners, colour, number)
+            bounds = np.cumsum([len(polygon) for polygon in polygons])[:-1]
+            for corners, colour in zip(np.split(viewed, bounds), colours, strict=True):
+                self._clipped(corners, colour, number)
         else:
             self._fill_all(self.camera.pixels(viewed, self.scale), polygons, colours, number)
+
+    def _clipped(self, viewed: np.ndarray, colour, number: int) -> None:
+        viewed = clip_near(viewed)
+        if len(viewed) >= 3:
+            self.fill(self.camera.pixels(viewed, self.scale), colour, number)
 
     def fill(self, pixels: np.ndarray, colour, number: int) -> None:
         """Fill one polygon of canvas positions [n, 2]."""

@@ -224,7 +224,7 @@ class Building:
         wall, sky = colours[0, :3].astype(float), np.array([0, 1.0, 0])
         slope = canvas.light.on((sky - self.away) / np.sqrt(2))
         gable = np.array([near + up + overhang, near + ridge + middle, near + up + back])
-        canvas.polygon(gable, wall * canvas.light.on(near - far), number)
+        canvas.polygon(gable, wall * canvas.light.on((near - far) / np.linalg.norm(near - far)), number)
         eaves = near + up + overhang, far + up + overhang
         canvas.polygon(np.array([*eaves, far + up, near + up]), roof * slope * 0.45, number)
         canvas.polygon(np.array([*eaves, far + ridge + middle, near + ridge + middle]), roof * slope, number)

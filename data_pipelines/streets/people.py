@@ -64,57 +64,55 @@ def clothing(rng: np.random.Generator, count: int) -> np.ndarray:
     return np.clip(picks * rng.uniform(0.75, 1.2, (count, 1)) + rng.normal(0, 7, (count, 3)), 8, 245)
 
 
+SHOES = np.array([35.0, 30, 30])
+HAIR_LINE = np.array([[-0.12, 1.62], [-0.115, 1.72], [0, 1.77], [0.115, 1.72], [0.12, 1.62], [0, 1.68]])
+SKIRT = np.array([[-0.17, 0.95], [0.17, 0.95], [0.27, 0.5], [-0.27, 0.5]])
+
+
 def person(canvas: Canvas, rng: np.random.Generator, frame: Frame, walking: bool) -> None:
     """A pedestrian; the heading decides how wide the stride and the shoulders look."""
     tall = rng.uniform(1.55, 1.92) if rng.random() < 0.9 else rng.uniform(1.05, 1.4)
     board = Billboard(canvas, frame, tall / 1.75)
     top, legs, coat = clothing(rng, 3)
     skin, hair = SKINS[rng.integers(4)] * rng.uniform(0.85, 1.08), HAIRS[rng.integers(5)]
-    across = abs(frame.axes[2, 0])
-    stride = (0.1 + 0.3 * rng.random()) * (across if walking else 0.15) + 0.06
-    shoulder = 0.46 - 0.14 * across + rng.uniform(-0.03, 0.05)
-    swing = rng.uniform(-1, 1) * 0.25 * across
-    number = canvas.number(PERSON, board.depth)
-    tone = canvas.light.on((0, 0.2, -1.0))
+    across, pose = abs(frame.axes[2, 0]), rng.random(4)
+    stride = (0.1 + 0.3 * pose[0]) * (across if walking else 0.15) + 0.06
+    shoulder, swing = 0.43 - 0.14 * across + 0.08 * pose[1], (pose[2] - 0.5) * 0.5 * across
     long_coat, skirt, bag, hood = rng.random(4) < [0.22, 0.12, 0.3, 0.15]
-    hem = 0.5 if long_coat else 0.86
-    shapes = [
-        limb((stride * 0.9, 0.04), (0.05, 0.88), 0.13, 0.19),
-        limb((-stride, 0.04), (-0.05, 0.88), 0.13, 0.19),
-        limb((stride * 0.9 - 0.03, 0.03), (stride * 0.9 + 0.12, 0.03), 0.08),
-        limb((-stride - 0.03, 0.03), (-stride + 0.12, 0.03), 0.08),
-    ]
-    leg_tone = skin if skirt else legs
-    colours = [leg_tone * 0.85, leg_tone, np.array([35, 30, 30.0]), np.array([35, 30, 30.0])]
-    arm = [
-        limb((shoulder / 2 - 0.02, 1.42), (shoulder / 2 + 0.05 + swing * 0.5, 1.12), 0.12, 0.11),
-        limb((shoulder / 2 + 0.05 + swing * 0.5, 1.14), (shoulder / 2 + swing, 0.86), 0.1, 0.08),
-    ]
-    other = [
-        limb((-shoulder / 2 + 0.02, 1.42), (-shoulder / 2 - 0.05 - swing * 0.5, 1.12), 0.12, 0.11),
-        limb((-shoulder / 2 - 0.05 - swing * 0.5, 1.14), (-shoulder / 2 - swing, 0.86), 0.1, 0.08),
-    ]
-    torso = np.array(
-        [[-shoulder / 2, 1.44], [-0.07, 1.5], [0.07, 1.5], [shoulder / 2, 1.44], [shoulder * 0.42, hem], [-shoulder * 0.42, hem]]
-    )
-    shapes += other + [torso] + arm
-    colours += [top * 0.8, top * 0.8, top, top * 0.9, top * 0.9]
+    shapes = _legs(stride) + _trunk(shoulder, swing, 0.5 if long_coat else 0.86)
+    bare = skin if skirt else legs
+    colours = [bare * 0.85, bare, SHOES, SHOES, top * 0.8, top * 0.8, top, top * 0.9, top * 0.9]
     if skirt:
-        shapes.append(np.array([[-0.17, 0.95], [0.17, 0.95], [0.27, 0.5], [-0.27, 0.5]]))
+        shapes.append(SKIRT)
         colours.append(legs)
     if bag:
-        side = pick(rng, (-1, 1))
-        shapes.append(
-            np.array([[0, 0.8], [side * 0.24, 0.8], [side * 0.26, 1.15 + 0.2 * rng.random()], [0.02, 1.2]]) + [side * 0.12, 0]
-        )
+        side, high = pick(rng, (-1, 1)), 1.15 + 0.2 * pose[3]
+        shapes.append(np.array([[side * 0.12, 0.8], [side * 0.36, 0.8], [side * 0.38, high], [side * 0.12 + 0.02, 1.2]]))
         colours.append(coat)
-    shapes += [
-        disc((0, 1.63), 0.115, 9),
-        np.array([[-0.12, 1.62], [-0.115, 1.72], [0, 1.77], [0.115, 1.72], [0.12, 1.62], [0, 1.68]]),
-    ]
+    shapes += [disc((0, 1.63), 0.115, 9), HAIR_LINE]
     colours += [skin, top if hood else hair]
-    board.draw(canvas, shapes, np.array(colours) * tone, number)
+    board.draw(canvas, shapes, np.array(colours) * canvas.light.on((0, 0.2, -1.0)), canvas.number(PERSON, board.depth))
     _shadow(canvas, frame, 0.25, tall)
+
+
+def _legs(stride: float) -> list[np.ndarray]:
+    """Two legs and two shoes."""
+    right, left = stride * 0.9, -stride
+    return [
+        limb((right, 0.04), (0.05, 0.88), 0.13, 0.19),
+        limb((left, 0.04), (-0.05, 0.88), 0.13, 0.19),
+        limb((right - 0.03, 0.03), (right + 0.12, 0.03), 0.08),
+        limb((left - 0.03, 0.03), (left + 0.12, 0.03), 0.08),
+    ]
+
+
+def _trunk(shoulder: float, swing: float, hem: float) -> list[np.ndarray]:
+    """The far arm, the trunk, and the near arm; arms have two parts each."""
+    half, elbow = shoulder / 2, shoulder / 2 + 0.05 + swing * 0.5
+    upper, fore = limb((half - 0.02, 1.42), (elbow, 1.12), 0.12, 0.11), limb((elbow, 1.14), (half + swing, 0.86), 0.1, 0.08)
+    waist = shoulder * 0.42
+    trunk = np.array([[-half, 1.44], [-0.07, 1.5], [0.07, 1.5], [half, 1.44], [waist, hem], [-waist, hem]])
+    return [upper * [-1, 1], fore * [-1, 1], trunk, upper, fore]
 
 
 def _shadow(canvas: Canvas, frame: Frame, half: float, tall: float) -> None:

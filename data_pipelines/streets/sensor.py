@@ -11,7 +11,7 @@ from data_pipelines.streets.textures import crop, grain
 def expose(rgb: np.ndarray, style: str, look: np.random.Generator) -> np.ndarray:
     """Float picture [H, W, 3] (0..255) to uint8 as a camera would write it."""
     h, w = rgb.shape[:2]
-    target = look.uniform(82, 138)
+    target = look.uniform(88, 144) + (26 if style == "snow" else 0)
     metered = 1.0 if style == "night" else np.clip((target / max(rgb[::8, ::8].mean(), 1.0)) ** 0.75, 0.6, 1.55)
     gain = metered * np.exp(look.normal(0, 0.1)) * np.exp(look.normal(0, 0.022, 3))
     gamma, saturation = np.exp(look.normal(0, 0.13)), np.clip(look.normal(0.9, 0.18), 0.4, 1.25)

@@ -71,9 +71,7 @@ class Sketch:
 
     def draw(self) -> None:
         if self.faces:
-            points = self.frame.world(np.concatenate(self.faces))
-            bounds = np.cumsum([len(face) for face in self.faces])[:-1]
-            self.canvas.polygons(np.split(points, bounds), np.array(self.colours), self.number)
+            self.canvas.polygons(self.faces, np.array(self.colours), self.number, self.frame.world)
             self.faces, self.colours = [], []
 
 

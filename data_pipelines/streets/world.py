@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from data_pipelines.streets.camera import Camera
+from data_pipelines.streets.draws import pick
 
 
 @dataclass
@@ -59,8 +60,8 @@ class Scene:
 
 
 ZONES = {
-    "town": (("downtown", "residential", "park", "works", "open"), (0.42, 0.27, 0.12, 0.1, 0.09)),
-    "city": (("downtown", "residential", "park", "works", "open"), (0.62, 0.08, 0.12, 0.1, 0.08)),
+    "town": {"downtown": 0.42, "residential": 0.27, "park": 0.12, "works": 0.1, "open": 0.09},
+    "city": {"downtown": 0.62, "residential": 0.08, "park": 0.12, "works": 0.1, "open": 0.08},
 }
 
 
@@ -75,115 +76,103 @@ def sample_camera(rng: np.random.Generator, world: str, ego: float, size: tuple[
     return Camera(ego, height, rng.normal(0, 0.035), pitch, rng.normal(0, 0.008), focal, (w / 2 - 0.5, h / 2 - 0.5))
 
 
+PARKING = {"downtown": 0.62, "residential": 0.62}  # probability of a parking lane; 0.2 elsewhere
+
+
 def sample_scene(rng: np.random.Generator, world: str, size: tuple[int, int]) -> Scene:
     """The street itself: lanes, sides, markings and colours."""
-    forward, backward = int(rng.choice([1, 2, 3], p=[0.6, 0.3, 0.1])), int(rng.choice([0, 1, 2], p=[0.15, 0.65, 0.2]))
-    lane = rng.uniform(2.8, 3.7)
-    zone = {side: str(rng.choice(ZONES[world][0], p=ZONES[world][1])) for side in (-1, 1)}
+    forward, backward = pick(rng, {1: 0.6, 2: 0.3, 3: 0.1}), pick(rng, {0: 0.15, 1: 0.65, 2: 0.2})
+    lane, zone = rng.uniform(2.8, 3.7), {side: pick(rng, ZONES[world]) for side in (-1, 1)}
     if rng.random() < 0.6:
         zone[-1] = zone[1]
-    parking = {
-        side: float((rng.random() < {"downtown": 0.62, "residential": 0.62}.get(zone[side], 0.2)) * rng.uniform(2.0, 2.4))
-        for side in (-1, 1)
-    }
+    parking = {side: float((rng.random() < PARKING.get(zone[side], 0.2)) * rng.uniform(2.0, 2.4)) for side in (-1, 1)}
     total = (forward + backward) * lane + parking[-1] + parking[1]
-    left, right = -total / 2, total / 2
-    start = left + parking[-1]
+    start = parking[-1] - total / 2
     lanes = [(start + (k + 0.5) * lane, -1 if k < backward else 1) for k in range(forward + backward)]
     ego = lanes[int(rng.integers(backward, backward + forward))][0] + rng.normal(0, 0.15)
-    walk, verge, paved = {}, {}, {}
-    for side in (-1, 1):
-        bare = zone[side] == "open" and rng.random() < 0.6
-        walk[side] = 0.0 if bare else float(rng.uniform(1.8, 5.5) if zone[side] == "downtown" else rng.uniform(1.5, 3.2))
-        verge[side] = float(rng.uniform(1.0, 2.2)) if walk[side] > 2.8 and rng.random() < 0.25 else 0.0
-        paved[side] = zone[side] == "downtown" or (zone[side] == "works" and rng.random() < 0.5)
-        walk[side] += verge[side]
-    has_junction = rng.random() < 0.5
-    s0 = rng.uniform(9, 48)
-    junction = (s0, s0 + rng.uniform(6, 13)) if has_junction else None
-    arms = ((-1, 1), (-1,), (1,))[rng.choice(3, p=[0.5, 0.25, 0.25])] if has_junction else ()
+    walk, verge, paved = _sides(rng, zone)
+    s0, junction, arms = rng.uniform(9, 48), None, ()
+    if rng.random() < 0.5:
+        junction, arms = (s0, s0 + rng.uniform(6, 13)), pick(rng, {(-1, 1): 0.5, (-1,): 0.25, (1,): 0.25})
     scene = Scene(
-        sample_camera(rng, world, ego, size),
-        world,
-        bool(rng.random() < 0.3),
-        float(rng.normal(0, 0.0016)),
-        left,
-        right,
-        ego,
-        lanes,
-        parking,
-        walk,
-        verge,
-        paved,
-        zone,
-        junction,
-        arms,
-        _colours(rng, world),
-        float(rng.uniform(0.03, 0.12)) if rng.random() < 0.12 else 0.0,
+        camera=sample_camera(rng, world, ego, size),
+        world=world,
+        mirrored=bool(rng.random() < 0.3),
+        bend=float(rng.normal(0, 0.0016)),
+        left=-total / 2,
+        right=total / 2,
+        ego=ego,
+        lanes=lanes,
+        parking=parking,
+        walk=walk,
+        verge=verge,
+        paved=paved,
+        zone=zone,
+        junction=junction,
+        arms=arms,
+        colours=_colours(rng, world),
+        bonnet=float((rng.random() < 0.12) * rng.uniform(0.03, 0.12)),
     )
     _mark(rng, scene, lane, backward, start)
     _wear(rng, scene)
     return scene
 
 
+def _sides(rng: np.random.Generator, zone: dict[int, str]) -> tuple[dict, dict, dict]:
+    """Per side: width of the pavement (verge included), width of the verge in it, and whether the ground beyond is paved."""
+    walk, verge, paved = {}, {}, {}
+    for side in (-1, 1):
+        bare = zone[side] == "open" and rng.random() < 0.6
+        width = 0.0 if bare else float(rng.uniform(1.8, 5.5) if zone[side] == "downtown" else rng.uniform(1.5, 3.2))
+        verge[side] = float(rng.uniform(1.0, 2.2)) if width > 2.8 and rng.random() < 0.25 else 0.0
+        paved[side] = zone[side] == "downtown" or (zone[side] == "works" and rng.random() < 0.5)
+        walk[side] = width + verge[side]
+    return walk, verge, paved
+
+
+PAVING = ((168, 164, 158), (150, 144, 138), (176, 150, 128), (138, 140, 142), (190, 182, 168))
+SOIL = {(104, 122, 62): 0.35, (92, 108, 56): 0.3, (124, 128, 74): 0.15, (140, 124, 88): 0.12, (112, 98, 72): 0.08}
+YELLOW, SAND, WARM = np.array([206.0, 168, 60]), np.array([176.0, 150, 112]), np.array([8.0, 3, -6])
+DASHES = ((3.0, 9.0), (1.5, 4.5), (4.0, 12.0), (2.0, 6.0))  # metres: painted, period
+
+
 def _colours(rng: np.random.Generator, world: str) -> dict[str, np.ndarray]:
+    """Colours of the ground before light."""
     tint = rng.normal(0, 4, 3)
-    asphalt = (
-        np.full(3, rng.uniform(112, 160) if world == "city" else rng.uniform(80, 138))
-        + tint
-        + (np.array([8, 3, -6]) if world == "city" else 0)
-    )
-    paving = np.array(
-        [(168, 164, 158), (150, 144, 138), (176, 150, 128), (138, 140, 142), (190, 182, 168)][rng.integers(5)]
-    ) * rng.uniform(0.75, 1.08)
-    soil = np.array(
-        [(104, 122, 62), (92, 108, 56), (124, 128, 74), (140, 124, 88), (112, 98, 72)][
-            rng.choice(5, p=[0.35, 0.3, 0.15, 0.12, 0.08])
-        ]
-    ) * rng.uniform(0.75, 1.1)
-    if world == "city" and rng.random() < 0.5:
-        soil = np.array([176, 150, 112]) * rng.uniform(0.8, 1.1)
+    asphalt = rng.uniform(112, 160) + WARM if world == "city" else np.full(3, rng.uniform(80, 138))
+    paving = np.array(pick(rng, PAVING)) * rng.uniform(0.75, 1.08)
+    soil = SAND if world == "city" and rng.random() < 0.5 else np.array(pick(rng, SOIL), float)
     return {
-        "road": asphalt,
+        "road": asphalt + tint,
         "paving": paving + tint,
-        "soil": soil,
+        "soil": soil * rng.uniform(0.75, 1.1),
         "kerb": paving * 0.5 + rng.uniform(70, 105),
-        "paint": np.full(3, rng.uniform(165, 240)) + [2, 1, -4],
+        "paint": rng.uniform(165, 240) + np.array([2.0, 1, -4]),
     }
 
 
 def _mark(rng: np.random.Generator, scene: Scene, lane: float, backward: int, start: float) -> None:
     """Lines, crossings, stop lines, arrows and tram rails."""
-    if rng.random() < 0.18 and len(scene.lanes) <= 2:
-        marked = False
-    else:
-        marked = True
-    yellow = np.array([206, 168, 60]) if rng.random() < (0.75 if scene.world == "city" else 0.15) else scene.colours["paint"]
-    scene.dash, scene.phase = ((3.0, 9.0), (1.5, 4.5), (4.0, 12.0), (2.0, 6.0))[rng.integers(4)], float(rng.uniform(-6, 3))
-    middle = str(rng.choice(["dash", "solid", "double"]))
-    for k in range(1, len(scene.lanes)):
-        if marked:
-            scene.lines.append(
-                (start + k * lane, middle if k == backward else "dash", yellow if k == backward else scene.colours["paint"])
-            )
+    white, marked = scene.colours["paint"], rng.random() > 0.18 or len(scene.lanes) > 2
+    yellow = YELLOW if rng.random() < (0.75 if scene.world == "city" else 0.15) else white
+    scene.dash, scene.phase = pick(rng, DASHES), float(rng.uniform(-6, 3))
+    middle = pick(rng, ("dash", "solid", "double"))
+    for k in range(1, len(scene.lanes) if marked else 1):
+        scene.lines.append((start + k * lane, *((middle, yellow) if k == backward else ("dash", white))))
     for side in (-1, 1):
-        if marked and rng.random() < (0.3 if scene.walk[side] else 0.95):
-            scene.lines.append(
-                (
-                    scene.edge(side) - side * (scene.parking[side] + 0.2),
-                    "solid",
-                    yellow if side < 0 and rng.random() < 0.3 else scene.colours["paint"],
-                )
-            )
+        colour = yellow if side < 0 and rng.random() < 0.3 else white
+        if rng.random() < (0.3 if scene.walk[side] else 0.95) and marked:
+            scene.lines.append((scene.edge(side) - side * (scene.parking[side] + 0.2), "solid", colour))
+    ahead = [u for u, way in scene.lanes if way > 0]
     if scene.junction and rng.random() < 0.65:
         scene.crossings.append((scene.junction[0] - 4.2, 2.8))
-        scene.stops += [(u, scene.junction[0] - 5.6) for u, way in scene.lanes if way > 0]
+        scene.stops += [(u, scene.junction[0] - 5.6) for u in ahead]
     elif not scene.junction and rng.random() < 0.22:
         scene.crossings.append((float(rng.uniform(6, 30)), 3.2))
     if marked and rng.random() < 0.3:
-        scene.arrows = [(u, float(rng.uniform(5, 20)), int(rng.integers(-1, 2))) for u, way in scene.lanes if way > 0]
+        scene.arrows = [(u, float(rng.uniform(5, 20)), int(rng.integers(-1, 2))) for u in ahead]
     if rng.random() < 0.16:
-        track = scene.lanes[int(rng.integers(len(scene.lanes)))][0]
+        track = pick(rng, scene.lanes)[0]
         scene.rails = [track - 0.72, track + 0.72]
 
 
