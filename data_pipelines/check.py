@@ -67,11 +67,18 @@ class _Recorder:
         self.decode, self.values, self._lock = decode, Counter(), threading.Lock()
 
     def __call__(self, data: bytes, file: str) -> np.ndarray:
-        if hasattr(self.decode, "raw"):
-            values, counts = np.unique(self.decode.raw(data, file), return_counts=True)
-            with self._lock:
-                self.values.update(dict(zip(values.tolist(), counts.tolist(), strict=True)))
-        return self.decode(data, file)
+        if not hasattr(self.decode, "raw"):  # colours are no values
+            return self.decode(data, file)
+        raw = self.decode.raw(data, file)
+        if raw.dtype == np.uint8:
+            counts = np.bincount(raw.ravel(), minlength=256)
+            values = np.flatnonzero(counts)
+            counts = counts[values]
+        else:
+            values, counts = np.unique(raw, return_counts=True)
+        with self._lock:
+            self.values.update(dict(zip(values.tolist(), counts.tolist(), strict=True)))
+        return self.decode.ids(raw, file)
 
 
 def check(

@@ -2,7 +2,8 @@
 
 Images become uint8 [H, W, 3] RGB:
   * a palette, 1-bit or grey picture is expanded, the alpha channel is dropped, 16 bits keep the high byte (as OpenCV does);
-  * an EXIF-turned photo is turned upright, as OpenCV and so mmseg does; `exif="ignore"` leaves it as stored;
+  * an EXIF-turned photo is turned upright, as OpenCV and so mmseg does; `exif="ignore"` leaves it as stored
+    (only differing sizes show that a label was drawn on the other version, so `rein data check` lists every such photo);
   * CMYK, truncated, empty, undecodable files and sides below 8 pixels raise a DataError that names the file;
   * damage in the middle of a JPEG that libjpeg patches over cannot be seen here; the checksums of prepared data guard against
 it. Labels become integer [H, W], values untouched: palette indices, grey values of 1 to 16 bits (not stretched to 0..255), or

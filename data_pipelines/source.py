@@ -1,4 +1,15 @@
-"""A source: the elements of one data set at one split, decoded on demand, with a policy for files that do not fit."""
+"""A source: the elements of one data set at one split, decoded on demand, with a policy for files that do not fit.
+
+What happens to a file that does not fit, with policy "raise" / "skip" (listed in `problems` and replaced by the next readable
+element):
+  * empty, truncated, undecodable, CMYK, vanished, smaller than 8 pixels, label value or colour outside the map: raises /
+    skipped;
+  * label of another size than its image: raises / skipped; GTAV, known for it: label resized to the image (nearest), listed;
+  * image without label, two files of one name: raises when the source is opened / left out and listed;
+  * label that is void everywhere: kept (losses and metrics leave void out; the original does the same), `rein data check` lists
+    it;
+  * name that is not UTF-8: read, shown with \\xNN. Odd pixel formats: see `images.py`.
+"""
 
 from __future__ import annotations
 
