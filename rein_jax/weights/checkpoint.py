@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import mmap
 import os
+import struct
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -82,7 +83,13 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
     Nothing is read but names, shapes and offsets; no code stored in the file is run. Raises UserError, one sentence that
     names the file, for everything that is not such a file or that is damaged or hostile.
     """
-    path = Path(path)
+    try:
+        return _open(Path(path))
+    except UserError as error:  # a damaged file may put line breaks into its names
+        raise UserError(" ".join(str(error).split())) from None
+
+
+def _open(path: Path) -> Checkpoint:
     head = _head(path)
     if head.startswith(b"PK"):
         return _zip(path)
@@ -139,7 +146,12 @@ def _zip(path: Path) -> Checkpoint:
         names = archive.namelist()
         if any(name.endswith(".npy") for name in names) and not any(name.endswith("data.pkl") for name in names):
             return _npz(path, names)
-        return read_torch(path, archive)
+        try:
+            return read_torch(path, archive)
+        except (OSError, ValueError, OverflowError, struct.error) as error:
+            if isinstance(error, UserError):
+                raise
+            raise UserError(f"{path} is a damaged zip file ({error}); download or copy it again.") from None
 
 
 def _npz(path: Path, names: list[str]) -> Checkpoint:
@@ -177,7 +189,7 @@ def _npy(path: Path, name: str) -> np.ndarray:
         with zipfile.ZipFile(path) as archive, archive.open(name) as member:
             return np.lib.format.read_array(member, allow_pickle=False)
     except (ValueError, OSError, EOFError, zipfile.BadZipFile, MemoryError) as error:
-        raise UserError(f"{path}: the array {name} is damaged ({error}).") from None
+        raise UserError(f"{path}: the array {name!r} is damaged ({' '.join(str(error).split())}).") from None
 
 
 def _not_a_checkpoint(path: Path, head: bytes) -> str:

@@ -27,8 +27,8 @@ _FAMILIES: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("ResNet", (r"layer4\.\d+\.conv1\.weight$",)),
     ("ResNet", (r"stages\.3\.layers\.\d+\.layer\.0\.convolution\.weight$",)),
     ("DINOv2", (r"(blocks\.\d+\.ls1\.gamma|layer_scale1\.lambda1)$",)),
-    ("MAE or ViT", (r"blocks\.\d+\.attn\.qkv\.weight$", r"(^|\.)cls_token$")),
-    ("MAE or ViT", (r"encoder\.layer\.\d+\.attention\.attention\.query\.weight$",)),
+    ("MAE (or another plain)", (r"blocks\.\d+\.attn\.qkv\.weight$", r"(^|\.)cls_token$")),
+    ("MAE (or another plain)", (r"encoder\.layer\.\d+\.attention\.attention\.query\.weight$",)),
 )
 _FILES = {"Rein": "an official Rein checkpoint (adapter and head, no backbone)"}
 

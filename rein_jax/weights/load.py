@@ -221,8 +221,18 @@ def _fill(values, p: Placement, array: np.ndarray, fit: Fit, summary: Summary, p
     if value.shape != target.shape:
         summary.resized.append(f"{p.source} {value.shape} -> {target.shape}")
         value = HOOKS[p.rule.resize](value, target.shape, fit)
-    target[...] = value
+    copy_tiles(target, value)
     summary.loaded.append(p.source)
+
+
+def copy_tiles(target: np.ndarray, value: np.ndarray, tile: int = 256) -> None:
+    """`target[...] = value`; a transposed matrix in tiles that fit the cache, which is several times faster."""
+    if target.ndim != 2 or value.flags.c_contiguous:
+        target[...] = value
+        return
+    for i in range(0, target.shape[0], tile):
+        for j in range(0, target.shape[1], tile):
+            target[i:i + tile, j:j + tile] = value[i:i + tile, j:j + tile]
 
 
 def _explain(checkpoint: Checkpoint, misfit: _Misfit, asked: str) -> str:

@@ -82,13 +82,13 @@ def find_tensors(top: Any, path: Path) -> tuple[dict[str, TensorRef], str]:
     """({name: tensor}, the wrappers opened, joined by '.'): a state dict wherever it hides in the object."""
     opened: list[str] = []
     while isinstance(top, Mapping) and not any(isinstance(value, TensorRef) for value in top.values()):
-        inner = next((key for key in WRAPPERS if isinstance(top.get(key), (Mapping, Inert)) and any(_walk(top[key]))), None)
-        if inner is None:
+        inner = next((key for key in WRAPPERS if isinstance(top.get(key), (Mapping, Inert)) and any(_walk(top[key], path))), None)
+        if inner is None or len(opened) == 8:
             break
         opened.append(inner)
         top = top[inner]
     tensors: dict[str, TensorRef] = {}
-    for name, ref in _walk(top):
+    for name, ref in _walk(top, path):
         if name in tensors:
             raise UserError(f"{path} holds the key {name!r} twice; it is refused.")
         tensors[name] = ref
@@ -97,7 +97,7 @@ def find_tensors(top: Any, path: Path) -> tuple[dict[str, TensorRef], str]:
     return tensors, ".".join(opened)
 
 
-def _walk(top: Any) -> Iterator[tuple[str, TensorRef]]:
+def _walk(top: Any, path: Path) -> Iterator[tuple[str, TensorRef]]:
     """(dotted name, tensor) of nested dictionaries, pickled modules and TorchScript objects; cycles are not followed."""
     seen: set[int] = set()
     stack: list[tuple[str, Any]] = [("", top)]
@@ -107,7 +107,7 @@ def _walk(top: Any) -> Iterator[tuple[str, TensorRef]]:
             yield prefix.removesuffix("."), value
             continue
         if len(prefix) > 4096:
-            raise UserError("The pickle nests dictionaries without end; the file is refused.")
+            raise UserError(f"{path} is refused: its pickle nests dictionaries without end.")
         children = _children(value, at_top=not prefix)
         if children is None or id(value) in seen:
             continue
