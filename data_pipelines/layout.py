@@ -11,7 +11,7 @@ from typing import Any
 from data_pipelines.errors import DataError
 from data_pipelines.files import Files, NothingThere, locate, open_files, shown
 from data_pipelines.labels import CITYSCAPES, Classes
-from data_pipelines.records import is_prepared, open_records
+from data_pipelines.records import open_records, recognise
 from data_pipelines.source import Facts, FileSource, Pair, Source, subset_step
 
 
@@ -108,7 +108,7 @@ class FileDataset:
         reading = {key: options.pop(key) for key in ("policy", "exif") if key in options}
         subset, labels = options.pop("subset", None), options.pop("labels", None)
         options = self._options(split, options)
-        if is_prepared(path):
+        if recognise(path):
             return open_records(path, self.name, split, options=options, subset=subset, **reading)
         names: tuple[Files, list[str]] | None = None
         problem: DataError | None = None

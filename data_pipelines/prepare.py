@@ -23,7 +23,7 @@ from typing import Any
 
 from data_pipelines.errors import DataError
 from data_pipelines.files import locate
-from data_pipelines.records import FORMAT, MANIFEST, facts_to_json, file_digest, is_prepared, read_manifest, tfds_split
+from data_pipelines.records import FORMAT, LOCK, MANIFEST, facts_to_json, file_digest, is_prepared, read_manifest, tfds_split
 from data_pipelines.source import FileSource, Source
 
 CHECKSUMS = "checksums.json"
@@ -93,7 +93,7 @@ def plan(name: str, source: FileSource, part_bytes: int) -> list[Part]:
 
 @contextlib.contextmanager
 def _alone(out: Path) -> Iterator[None]:
-    with open(out / ".prepare.lock", "w") as lock:
+    with open(out / LOCK, "w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:

@@ -16,12 +16,22 @@ from data_pipelines.labels import Classes
 from data_pipelines.source import Encoded, Facts, Source, subset_step
 
 MANIFEST = "manifest.json"
+LOCK = ".prepare.lock"
 FORMAT = "rein-records-1"
 
 
 def is_prepared(path: Path) -> bool:
     """Whether a folder was written by `rein prepare` (finished)."""
     return path.is_dir() and (path / MANIFEST).is_file() and FORMAT in (path / MANIFEST).read_text()[:200]
+
+
+def recognise(path: Path) -> bool:
+    """Whether a source is a prepared folder; raises DataError if `rein prepare` has begun there but not finished."""
+    if is_prepared(path):
+        return True
+    if path.is_dir() and (path / LOCK).exists():
+        raise DataError(f"`rein prepare` has not finished in {path}; run the same command again, it goes on where it was.")
+    return False
 
 
 def read_manifest(path: Path) -> dict[str, Any]:

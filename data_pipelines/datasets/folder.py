@@ -29,7 +29,7 @@ from data_pipelines.errors import DataError
 from data_pipelines.files import Files, NothingThere, locate, open_files, shown
 from data_pipelines.layout import FileDataset, Labels, Layout, match
 from data_pipelines.maskscan import Masks, Reading, read_masks
-from data_pipelines.records import is_prepared, open_records
+from data_pipelines.records import open_records, recognise
 from data_pipelines.source import Source
 
 IMAGE_FOLDERS = ("images", "image", "imgs", "img", "rgb", "photos", "JPEGImages")
@@ -103,7 +103,7 @@ def open_folder(
     if split not in SPLITS:
         raise DataError(f"folder has no split {split!r}; choose one of {', '.join(SPLITS)}.")
     path = locate("folder", source)
-    if is_prepared(path):
+    if recognise(path):
         return open_records(path, "folder", split, options={}, subset=subset, policy=policy, exif=exif)
     files = open_files(path)
     names = files.names()

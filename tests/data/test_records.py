@@ -101,7 +101,7 @@ def test_killed_in_the_middle(tmp_path):
         f"p.prepare('gtav', {str(made.root)!r}, {str(out)!r}, part_bytes=20_000)\n"
     )
     assert subprocess.run([sys.executable, "-c", code], cwd=os.getcwd(), capture_output=True).returncode == 9
-    with pytest.raises(DataError):
+    with pytest.raises(DataError, match="has not finished"):
         open_source("gtav", source=out)  # nothing half finished is taken for a data set
     quiet("gtav", made.root, out, part_bytes=20_000)
     same(open_source("gtav", source=out), open_source("gtav", source=made.root))
