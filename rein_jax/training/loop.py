@@ -15,7 +15,7 @@ import numpy as np
 from rein_jax import trees
 from rein_jax.precision import policy as precision_policy
 from rein_jax.sharding import make_mesh, place_batch
-from rein_jax.training import distributed, identity
+from rein_jax.training import distributed, identity, memory
 from rein_jax.training.checkpoint import Checkpoints
 from rein_jax.training.guards import CompileBudget, Preempted, StepGuard, StopRequest
 from rein_jax.training.metrics import Clock, MetricLog, Progress
@@ -24,7 +24,7 @@ from rein_jax.training.parts import Parts
 from rein_jax.training.profiling import Profiler
 from rein_jax.training.settings import Settings, settings
 from rein_jax.training.state import Placed, place_run
-from rein_jax.training.step import STOP, make_step
+from rein_jax.training.step import STOP, make_loss, make_step
 from rein_jax.training.workdir import open_workdir
 
 Evaluate = Callable[[Parts, Mapping[str, Any], Mapping[str, Any], Any, Path | None], dict]
@@ -102,12 +102,21 @@ class _Run:
         self.clock, self.compile_seconds = Clock(), 0.0
 
     def _compile(self, batch: Mapping[str, Any]) -> Any:
+        """The step for batches of this shape, after the memory plan was printed."""
+        data = {name: array for name, array in batch.items() if name != STOP}
+        loss, key = make_loss(self.parts.skeleton, self.policy), jax.random.key(0)
+        plan = memory.plan(self.placed.state, self.placed.frozen, data, lambda t, f, d: loss(t, f, d, key)[0],
+                           self.mesh.devices.size, self.chosen.accumulate)
+        limit = memory.limit_of(self.mesh.local_devices[0])
+        self._say(plan.text(limit))
+        for tip in memory.advice(plan, limit, self.config):
+            self._say(f"WARNING: {tip}")
         start = time.perf_counter()
         program = self.step.lower(self.placed.state, self.placed.frozen, batch).compile()
         self.compile_seconds += time.perf_counter() - start
-        memory = program.memory_analysis()
-        self._say(f"step compiled in {self.compile_seconds:.1f} s; per device {memory.argument_size_in_bytes / 2**20:.0f} MiB of "
-                  f"arguments, {memory.temp_size_in_bytes / 2**20:.0f} MiB of temporaries")
+        used = program.memory_analysis()
+        self._say(f"step compiled in {self.compile_seconds:.1f} s; per device {memory.size(used.argument_size_in_bytes)} of arguments "
+                  f"and {memory.size(used.temp_size_in_bytes)} of temporaries")
         return program
 
     def _restore(self) -> int:

@@ -12,11 +12,29 @@ from jax.sharding import PartitionSpec as P
 
 from rein_jax import trees
 from rein_jax.precision import Policy
-from rein_jax.sharding import AXES, replicated
+from rein_jax.sharding import AXES, batch_sharding, replicated
 from rein_jax.training.parts import Augment
 from rein_jax.training.state import TrainState
 
 STOP = "stop"  # int32 [b] in every batch: 1 if this process was told to stop; the step reports the maximum to all processes
+
+
+def make_loss(skeleton: trees.Skeleton, policy: Policy) -> Callable:
+    """loss(trainable, frozen, batch, key) -> (total, terms), computed and reported in the policy's dtypes."""
+    def loss(trainable: trees.Flat, frozen: trees.Flat, batch: Any, key: jax.Array):
+        model = trees.merge(skeleton, *policy.entry(trainable, frozen))
+        total, terms = model.loss(batch, key)
+        return total.astype(policy.loss), {name: value.astype(policy.loss) for name, value in terms.items()}
+
+    return loss
+
+
+def batch_structs(size: int, crop: tuple[int, int], mesh: Mesh) -> dict[str, jax.ShapeDtypeStruct]:
+    """An abstract training batch over all devices, as the loader gives it (ARCHITECTURE.md, data contract)."""
+    shapes = {"image": ((size, *crop, 3), jnp.uint8), "label": ((size, *crop), jnp.uint8), "size": ((size, 2), jnp.int32),
+              "index": ((size, 2), jnp.int32), STOP: ((size,), jnp.int32)}
+    where = batch_sharding(mesh)
+    return {name: jax.ShapeDtypeStruct(shape, dtype, sharding=where) for name, (shape, dtype) in shapes.items()}
 
 
 def make_step(skeleton: trees.Skeleton, tx: Any, policy: Policy, mesh: Mesh, shardings: TrainState, *, seed: int = 0,
@@ -28,16 +46,13 @@ def make_step(skeleton: trees.Skeleton, tx: Any, policy: Policy, mesh: Mesh, sha
     this is the mean of the micro-batches' losses, not the loss of the whole batch.
     metrics: fp32 scalars "loss", one per loss term, "grad_norm", "lr", and "finite", "row", "stop".
     """
-    def gradients(trainable, frozen, batch, key):
-        def loss_fn(leaves, data):
-            model = trees.merge(skeleton, *policy.entry(leaves, frozen))
-            total, terms = model.loss(data, loss_key)
-            return total.astype(policy.loss), {name: value.astype(policy.loss) for name, value in terms.items()}
+    loss_fn = make_loss(skeleton, policy)
 
+    def gradients(trainable, frozen, batch, key):
         augment_key, loss_key = jax.random.split(key)
         if augment is not None:
-            batch = augment(batch, augment_key, lambda data: loss_fn(trainable, data)[0])
-        return jax.value_and_grad(loss_fn, has_aux=True)(trainable, batch)
+            batch = augment(batch, augment_key, lambda data: loss_fn(trainable, frozen, data, loss_key)[0])
+        return jax.value_and_grad(loss_fn, has_aux=True)(trainable, frozen, batch, loss_key)
 
     def step(state: TrainState, frozen: trees.Flat, batch: dict[str, jax.Array]):
         batch = dict(batch)

@@ -1,0 +1,44 @@
+"""`rein bench scale`: what the devices send each other in one training step, read from the compiled program."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from typing import Any
+
+import jax
+
+from rein_jax import config_io
+from rein_jax.training import plan as planning
+from rein_jax.training.collectives import total_bytes
+from rein_jax.training.parts import Parts
+
+
+def main(argv: list[str], build: Callable[..., Parts] | None = None) -> dict[str, Any]:
+    """Compiles the step on virtual CPU devices (or --topology) and returns the result line."""
+    overrides, rest = config_io.split_overrides(argv)
+    options = _parser().parse_args(rest)
+    if options.topology.startswith("cpu:"):
+        jax.config.update("jax_num_cpu_devices", int(options.topology[4:]))
+    config = config_io.load(options.config, overrides)
+    return measure(config, options.topology, options.batch, build, "rein bench scale " + " ".join(argv))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parse = argparse.ArgumentParser("rein bench scale", description=__doc__, allow_abbrev=False)
+    parse.add_argument("--config", default="configs/quickstart.py", help="config file (default: the quick start)")
+    parse.add_argument("--topology", default="cpu:8", help="cpu:8 (default) or a TPU topology such as v5e:2x2")
+    parse.add_argument("--batch", type=int, default=1, help="images per device")
+    return parse
+
+
+def measure(config: Any, topology: str, batch: int = 1, build: Callable[..., Parts] | None = None, command: str = "") -> dict[str, Any]:
+    """Bytes by kind of collective, beside the bytes of the trainable and the frozen leaves (fp32)."""
+    found = planning.plan(config, topology, build=build, batch=batch, evaluate=False, say=lambda text: None)
+    sent = found["train"].get("collectives", {})
+    reduced = sent.get("all-reduce", {"bytes": 0})["bytes"]
+    return {"bench": "scale", "command": command, "topology": topology, "mesh": found["mesh"], "sharding": found["sharding"],
+            "images_per_device": batch, "collectives": sent, "total_bytes": total_bytes(sent),
+            "trainable": found["trainable"], "frozen": found["frozen"], "trainable_bytes": 4 * found["trainable"],
+            "all_reduce_over_trainable": reduced / max(1, 4 * found["trainable"]), "temporary_bytes": found["train"].get("temporary_bytes"),
+            "jax": jax.__version__}

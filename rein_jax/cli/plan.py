@@ -1,0 +1,76 @@
+"""`rein plan`: will this config run on that machine? Compiled ahead of time, without the machine."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from typing import Any
+
+from rein_jax import config_io
+
+DESCRIPTION = """Compile the real training and evaluation steps of a config for a TPU topology or for virtual CPU devices, and
+print per chip: arguments, temporaries, whether it fits, operations, bytes accessed and communication. No TPU is needed, only
+its compiler: pip install 'rein-jax[tpu]'."""
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command's own options."""
+    parse = argparse.ArgumentParser("rein plan", description=DESCRIPTION, allow_abbrev=False)
+    parse.add_argument("config", metavar="CONFIG", help="config file, packaged config or config.json")
+    parse.add_argument("--topology", action="append", required=True, metavar="NAME",
+                       help="v5e:16x16, v6e:2x4, v5p:2x2x1, cpu:8; may be repeated")
+    parse.add_argument("--batch", type=int, metavar="N", help="images per chip (default: train.batch over the chips)")
+    parse.add_argument("--largest", action="store_true", help="also find the largest batch per chip that fits")
+    parse.add_argument("--no-eval", action="store_true", help="the training step only")
+    parse.add_argument("--json", action="store_true", help="one JSON line per topology instead of the table")
+    return parse
+
+
+def main(argv: list[str]) -> int:
+    """Exit code: 0, also if something does not fit."""
+    overrides, rest = config_io.split_overrides(argv)
+    options = parser().parse_args(rest)
+    os.environ.setdefault("JAX_PLATFORMS", "cpu")  # the compiler for TPUs is reached without the TPU platform
+    virtual = max((int(name[4:]) for name in options.topology if name[:4] == "cpu:" and name[4:].isdigit()), default=1)
+    import jax
+
+    jax.config.update("jax_num_cpu_devices", virtual)
+    from rein_jax.training.plan import plan
+
+    config = config_io.load(options.config, overrides)
+    for topology in options.topology:
+        found = plan(config, topology, batch=options.batch, largest=options.largest, evaluate=not options.no_eval,
+                     say=lambda text: print(text, file=sys.stderr, flush=True))
+        print(json.dumps(found) if options.json else table(found), flush=True)
+    return 0
+
+
+def table(found: dict[str, Any]) -> str:
+    """The numbers of one topology for people."""
+    from rein_jax.training.memory import size
+
+    lines = [f"{found['topology']}: {found['chips']} chip(s), mesh {found['mesh']}, {found['sharding']}, {found['compute']}; "
+             f"{found['trainable']:,} trainable and {found['frozen']:,} frozen parameters"]
+    for what in ("train", "evaluate"):
+        if what in found:
+            lines += [f"  {what}: {line}" for line in _rows(found[what], found["hbm_bytes"], size)]
+    if "largest_batch_per_chip" in found:
+        lines.append(f"  largest batch that fits: {found['largest_batch_per_chip']} image(s) per chip")
+    return "\n".join(lines)
+
+
+def _rows(row: dict[str, Any], limit: int | None, size) -> list[str]:
+    from rein_jax.training.collectives import describe
+
+    images = f"{row['images_per_chip']} image(s) per chip"
+    if "peak_bytes" not in row:
+        return [f"{images}: does NOT fit ({row['needs']})"]
+    fits = "" if limit is None else f"; fits with {size(row['spare_bytes'])} to spare" if row["fits"] else "; does NOT fit"
+    once = row["bytes_accessed_once"]
+    return [f"{images}: {size(row['argument_bytes'])} arguments + {size(row['temporary_bytes'])} temporaries, "
+            f"peak {size(row['peak_bytes'])}{fits}",
+            f"{row['flops'] / 1e9:.1f} GFLOP" + (f", {size(once)} accessed (loop bodies counted once)" if once else "")
+            + f"; compiled in {row['compile_seconds']} s",
+            f"communication: {describe(row['collectives'])}"]
