@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 
 KINDS = ("nearest", "bilinear", "bicubic")
-_PHASES = 16  # largest number of output phases unrolled into strided slices
+_PHASES = 8  # largest number of output phases unrolled into strided slices
 _DENSE = 256  # longest input axis that is resized by a matrix product
 
 
