@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import io
 import struct
+import zlib
 
 import cv2
 import numpy as np
@@ -85,6 +86,7 @@ def decode_colours(data: bytes, file: str) -> np.ndarray:
     if data[:2] == b"\xff\xd8":
         raise DataError(f"{file} is a JPEG, which changes label colours; save labels as PNG.")
     check_whole(data, file)
+    _check_sums(data, file)
     with _open(data, file) as picture:
         return _load(lambda: np.asarray(picture.convert("RGB")), file)
 
@@ -149,6 +151,19 @@ def _jpeg_header(data: bytes, file: str) -> tuple[int, int]:
     raise _truncated(file)
 
 
+def _check_sums(data: bytes, file: str) -> None:
+    """Raises DataError if a part of a PNG does not have its checksum; Pillow does not look at those of the pixels."""
+    at = len(_PNG)
+    while data[:8] == _PNG and at < len(data):
+        length = int.from_bytes(data[at : at + 4], "big")
+        end = at + 8 + length
+        if zlib.crc32(data[at + 4 : end]) != int.from_bytes(data[end : end + 4], "big") or end + 4 > len(data):
+            raise DataError(f"{file} is damaged (wrong checksum); fetch it again or remove the pair.")
+        if data[at + 4 : at + 8] == b"IEND":
+            return
+        at = end + 4
+
+
 def _png_kind(data: bytes) -> tuple[int, int]:
     """Bit depth and colour type of a PNG (0 grey, 2 RGB, 3 palette, 4 grey+alpha, 6 RGBA); (8, 2) for other formats."""
     return (data[24], data[25]) if data[:8] == _PNG and len(data) > 25 else (8, 2)
@@ -164,7 +179,7 @@ def _unchanged(data: bytes, file: str) -> np.ndarray:
 def _open(data: bytes, file: str) -> Image.Image:
     try:
         return Image.open(io.BytesIO(data))
-    except (UnidentifiedImageError, OSError, ValueError, SyntaxError):
+    except (UnidentifiedImageError, Image.DecompressionBombError, OSError, ValueError, SyntaxError):
         raise DataError(f"{file} is not a picture that can be read; labels are expected as PNG.") from None
 
 
@@ -176,6 +191,7 @@ def _load(action, file: str) -> np.ndarray:
 
 
 def _pillow(data: bytes, file: str) -> np.ndarray:
+    _check_sums(data, file)
     with _open(data, file) as picture:
         raw = _load(lambda: np.array(picture), file)
     if raw.dtype == bool:

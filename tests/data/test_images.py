@@ -155,3 +155,27 @@ def test_synthia_takes_red_of_sixteen_bits():
     np.testing.assert_array_equal(images.decode_synthia(wide_png(wide), "x"), np.full(LABEL.shape, 7))
     with pytest.raises(DataError, match="16-bit three-channel"):
         images.decode_synthia(palette_png(LABEL % 19), "x")
+
+
+@pytest.mark.parametrize("kind", ["grey", "palette", "palette of 2 bits", "16 bits", "synthia"])
+def test_a_flipped_bit_never_gives_another_label(kind):
+    label = (LABEL % 4).astype(np.uint8)
+    few = Image.fromarray(label).copy()
+    few.putpalette(list(range(12)))
+    wide = np.zeros((*label.shape, 3), np.uint16)
+    wide[..., 0] = label
+    data, decode = {
+        "grey": (png(label), images.decode_label),
+        "palette": (palette_png(label), images.decode_label),
+        "palette of 2 bits": (saved(few, bits=2), images.decode_label),
+        "16 bits": (wide_png(label.astype(np.uint16)), images.decode_label),
+        "synthia": (wide_png(wide), images.decode_synthia),
+    }[kind]
+    rng = np.random.default_rng(0)
+    for _ in range(150):
+        spoilt = bytearray(data)
+        spoilt[rng.integers(len(data))] ^= 1 << rng.integers(8)
+        try:
+            np.testing.assert_array_equal(decode(bytes(spoilt), "x"), label)
+        except DataError:
+            pass
