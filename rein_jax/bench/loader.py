@@ -1,9 +1,9 @@
 """`rein bench loader`: training images a second and core from 2048x1024 files, and where the time goes.
 
-Files are made in a temporary folder: Cityscapes' layout with PNG, BDD100K's with JPEG. The same files then go through a
-PyTorch DataLoader in a process of its own (`benchmarks/loader_torch.py`), turn by turn with ours, and through ours from a
-decoded cache. Rates a core count CPU time
-of all threads and processes, so that a busy machine does not blur the comparison; wall-clock rates stand beside them.
+Files are made in a temporary folder: Cityscapes' layout with PNG, BDD100K's with JPEG. They go through our loader, through
+ours from a decoded cache, and through a PyTorch DataLoader in a process of its own (`benchmarks/loader_torch.py`), turn by
+turn. Rates a core count CPU time of all threads and processes, so that a busy machine does not blur the comparison;
+wall-clock rates stand beside them.
 """
 
 from __future__ import annotations
