@@ -67,7 +67,7 @@ class Scenes:
 
 def _scene(seed: int) -> tuple[np.ndarray, np.ndarray]:
     random = np.random.default_rng(seed)
-    label = np.kron(random.integers(0, len(CITYSCAPES), (8, 16)), np.ones((128, 128))).astype(np.uint8)
+    label = np.kron(random.integers(0, len(CITYSCAPES), (8, 16)), np.ones((SIZE[0] // 8, SIZE[1] // 16))).astype(np.uint8)
     image = np.array(CITYSCAPES.palette, np.int16)[label] + random.integers(-20, 21, (*SIZE, 3), dtype=np.int16)
     return image.clip(0, 255).astype(np.uint8), label
 
@@ -98,7 +98,8 @@ def main(argv: list[str]) -> dict[str, Any]:
     parse.add_argument("--boundary", action="store_true")
     given = parse.parse_args(argv)
     model = _model(given.config)
-    found: dict[str, Any] = {"bench": "evaluate", "model": given.config, "size": "2048x1024", "batch": given.batch, **versions()}
+    found: dict[str, Any] = {"bench": "evaluate", "model": given.config, "size": f"{SIZE[1]}x{SIZE[0]}", "batch": given.batch}
+    found.update(versions())
     for text in given.windows:
         crop, stride = (int(n) for n in text.split("/"))
         found[f"slide {text}"] = measure(model, crop, stride, given)

@@ -148,7 +148,7 @@ def open_domains(specs: Sequence[str], config: Any) -> dict[str, Any]:
         label = entry.pop("label", None)
         source = build.open_entry(entry, config.data.root if config is not None else "")
         name = label or source.domain
-        if name in domains:
+        if name in domains and not label:
             name = f"{name}-{source.split}"
         if name in domains:
             raise UserError(f"Two domains are called {name!r}; give one of them a name with label=NAME.")

@@ -87,7 +87,9 @@ def _json(path: Path) -> dict[str, Any]:
 
 def page(runs: Sequence[Run], images: int = 0) -> str:
     """The whole document."""
-    parts = [*(_comparison(runs) if len(runs) > 1 else ()), *(part for slug, run in enumerate(runs) for part in _run(run, slug, len(runs) > 1, images))]
+    parts = _comparison(runs) if len(runs) > 1 else []
+    for slug, run in enumerate(runs):
+        parts += _run(run, slug, len(runs) > 1, images)
     shown = parts if len(runs) == 1 else [part for part in parts if part[1].startswith(("comparison", "results-"))]
     links = "".join(tag("a", text(title.removesuffix(": Results")), href=f"#{anchor}") for title, anchor, _ in shown)
     title = " and ".join(run.name for run in runs[:3]) + (" and others" if len(runs) > 3 else "")

@@ -30,10 +30,11 @@ def read(path: Path) -> list[dict[str, Any]]:
 
 
 def points(rows: Sequence[Mapping[str, Any]], key: str, kind: str) -> list[tuple[float, float]]:
-    """(step, value) of a number: {"kind": "train", "loss": ...} or {"train/loss": ...}."""
+    """(step, value) of a number: {"kind": "train", "loss": ...} or {"train/loss": ...}; of a domain {"domains/fog/mIoU": ...} too."""
     found = []
     for row in rows:
-        value = row.get(f"{kind}/{key}", row.get(key) if row.get("kind", kind) == kind else None)
+        places = (f"{kind}/{key}", *((key, f"domains/{key}") if row.get("kind", kind) == kind else ()))
+        value = next((row[place] for place in places if place in row), None)
         if isinstance(value, (int, float)) and not isinstance(value, bool):
             found.append((float(row["step"]), float(value)))
     return found
@@ -67,16 +68,18 @@ def training(rows: Sequence[Mapping[str, Any]]) -> str:
     if rate:
         parts.append(("Learning rate", charts.lines([charts.Line(rate, series(1), "learning rate")], x="step", y="learning rate")))
     domains = evaluated(rows)
-    if domains:
-        lines = [charts.Line(points(rows, f"{d}/mIoU", "eval"), series(i), d, marks=True) for i, d in enumerate(domains)]
+    measured = [points(rows, f"{domain}/mIoU", "eval") for domain in domains]
+    if any(len(curve) > 1 for curve in measured):
+        lines = [charts.Line(curve, series(i), d, marks=True) for i, (d, curve) in enumerate(zip(domains, measured, strict=True))]
         parts.append(("mIoU by domain", charts.lines(lines, x="step", y="mIoU") + legend(domains)))
     return tag("div", *(tag("div", tag("h3", title), chart) for title, chart in parts if chart), class_="charts") if parts else ""
 
 
 def evaluated(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     """Domains with an mIoU in the log, in order of appearance."""
-    keys = dict.fromkeys(key for row in rows for key in row if key.endswith("/mIoU"))
-    return list(dict.fromkeys(key.removeprefix("eval/").removesuffix("/mIoU") for key in keys))
+    keys = dict.fromkeys(key for row in rows for key in row if key.endswith("/mIoU") and not key.endswith("/exact/mIoU"))
+    names = dict.fromkeys(key.removeprefix("eval/").removeprefix("domains/").removesuffix("/mIoU") for key in keys)
+    return [name for name in names if name != "mean" and "/conditions/" not in name]
 
 
 def calibration(data: Mapping[str, Any]) -> str:

@@ -16,7 +16,7 @@ from rein_jax.evaluation.page.markup import data_uri, json_script, tag, text
 from rein_jax.evaluation.tables import number
 from rein_jax.evaluation.tally import Tally
 
-WRONG, UNKNOWN = (235, 40, 50, 255), (0, 0, 0, 170)
+WRONG, UNKNOWN = (235, 40, 50, 185), (0, 0, 0, 170)
 
 
 def shots(folder: Path, tally: Tally, names: Sequence[str], anchor: str, limit: int = 0) -> str:
