@@ -13,7 +13,7 @@ from data_pipelines.streets.stage import FRONTAGE, YARD, Stage, frame_at, in_vie
 from data_pipelines.streets.world import Scene
 
 TOWN_TREES, CITY_TREES = {"tree": 0.78, "conifer": 0.16, "palm": 0.06}, {"tree": 0.5, "conifer": 0.15, "palm": 0.35}
-END = 150.0  # metres of street that carry buildings
+END = 130.0  # metres of street that carry buildings
 
 
 def frontage(rng: np.random.Generator, scene: Scene, stage: Stage, side: int) -> None:

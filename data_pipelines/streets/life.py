@@ -27,7 +27,7 @@ def parked(rng: np.random.Generator, scene: Scene, stage: Stage, side: int) -> N
     if not scene.parking[side]:
         return
     u, s, dense = scene.edge(side) - side * scene.parking[side] / 2, rng.uniform(3.5, 10), rng.uniform(0.3, 0.95)
-    while s < 75:
+    while s < 65:
         if rng.random() < dense and scene.free(s, 6):
             painter = vehicles.car if rng.random() < 0.95 else heavy.truck
             turn = (0.0 if side > 0 or rng.random() < 0.3 else np.pi) + rng.normal(0, 0.03)
@@ -42,7 +42,7 @@ def kerbside(rng: np.random.Generator, scene: Scene, stage: Stage, side: int) ->
     out = edge + side * 0.55
     far = edge + side * max(scene.walk[side] - 0.5, 0.9)
     lamp_gap, lamp_s = rng.uniform(18, 35), rng.uniform(4, 25)
-    for s in np.arange(lamp_s, 110, lamp_gap) if rng.random() < 0.75 else ():
+    for s in np.arange(lamp_s, 90, lamp_gap) if rng.random() < 0.75 else ():
         _put(stage, scene, furniture.lamp, out, s, 0.0, -side * rng.uniform(0.8, 2.5))
     for _ in range(rng.poisson(2.2)):
         _put(stage, scene, furniture.pole, out if rng.random() < 0.7 else far, rng.uniform(5, 60), 0.0, 0.0)
@@ -52,7 +52,7 @@ def kerbside(rng: np.random.Generator, scene: Scene, stage: Stage, side: int) ->
         _put(stage, scene, furniture.bins, far, rng.uniform(5, 40), 0.0, 0.0)
     if scene.walk[side] > 2.4 and rng.random() < (0.42 if scene.zone[side] != "open" else 0.2):
         gap, kind, size = rng.uniform(6, 14), pick(rng, STREET_TREES), rng.uniform(4.5, 11)
-        for s in np.arange(rng.uniform(5, 14), 110, gap):
+        for s in np.arange(rng.uniform(5, 14), 85, gap):
             if scene.free(s, 2):
                 where = s + rng.normal(0, 0.4)
                 _put(stage, scene, plants.tree, edge + side, where, 0.0, size * rng.uniform(0.85, 1.15), kind)
@@ -80,7 +80,7 @@ def traffic(rng: np.random.Generator, scene: Scene, stage: Stage) -> None:
     for u, way in scene.lanes:
         tram = bool(scene.rails) and abs(u - np.mean(scene.rails)) < 0.5
         s = rng.uniform(7, 22) if abs(u - scene.ego) < 1 else rng.uniform(5, 30)
-        while s < 110:
+        while s < 90:
             s += rng.exponential(26 / max(jam, 0.3))
             painter = pick(rng, TRAFFIC)
             if tram and rng.random() < 0.4:

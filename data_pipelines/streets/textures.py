@@ -55,9 +55,9 @@ def surface_noise() -> np.ndarray:
 
 @cache
 def grain() -> np.ndarray:
-    """Sensor noise [1024, 2048, 3] int8, deviation 24: mostly luminance, some colour, slightly correlated."""
+    """Sensor noise [640, 1024, 3] int8, deviation 24: mostly luminance, some colour, slightly correlated."""
     rng = fixed_rng(4)
-    noise = rng.standard_normal((1024, 2048, 1), np.float32) * 0.8 + rng.standard_normal((1024, 2048, 3), np.float32) * 0.5
+    noise = rng.standard_normal((640, 1024, 1), np.float32) * 0.8 + rng.standard_normal((640, 1024, 3), np.float32) * 0.5
     noise = 0.8 * noise + 0.5 * cv2.GaussianBlur(noise, (0, 0), 1.0)
     return frozen(np.clip(noise / noise.std() * 24, -127, 127).astype(np.int8))
 

@@ -183,7 +183,7 @@ def _lamp_light(view: View, canvas: Canvas, look: np.random.Generator, step: int
     x, y, z = (view.along(direction, 0, step) for direction in ((1, 0, 0), (0, 1, 0), (0, 0, 1)))
     position = canvas.camera.position
     total = np.zeros((*x.shape, 3), np.float32)
-    power = look.uniform(0.7, 1.6)
+    power = look.uniform(0.6, 1.3)
     lamps = sorted((lamp for lamp in canvas.lamps if lamp[3] == "lamp"), key=lambda lamp: lamp[0][2])[:12]
     for point, colour, _, _ in lamps:
         dx, dy, dz = (np.float32(v) for v in point - position)
