@@ -24,8 +24,6 @@ from rein_jax.training.settings import settings
 from rein_jax.training.state import place_run
 from rein_jax.training.step import STOP, make_step
 
-IGNORED = 255
-
 
 def main(argv: list[str], build: Callable[..., Parts] | None = None) -> dict[str, Any]:
     """Runs the benchmark and returns the result line."""
@@ -57,7 +55,10 @@ def measure(config: Any, *, steps: int = 20, warmup: int = 3, real: bool = False
     step = make_step(parts.skeleton, parts.tx, policy, mesh, placed.shardings, schedule=parts.schedule, augment=parts.augment,
                      accumulate=chosen.accumulate, ema=chosen.ema)
     compiled = CompileBudget(lambda batch: step.lower(placed.state, placed.frozen, batch).compile(), 0)
-    batches = parts.batches(0, jax.process_index(), jax.process_count()) if real else synthetic(chosen.batch, parts.crop, len(parts.classes.names))
+    if real:
+        batches = parts.batches(0, jax.process_index(), jax.process_count())
+    else:
+        batches = synthetic(chosen.batch, parts.crop, len(parts.classes.names))
     start = time.perf_counter()
     program = compiled.program(_placed(next(batches), mesh))
     compile_seconds = time.perf_counter() - start
@@ -66,7 +67,8 @@ def measure(config: Any, *, steps: int = 20, warmup: int = 3, real: bool = False
     return _line(config, plain, parts, placed, mesh, chosen, program, {
         "command": command, "compile_seconds": round(compile_seconds, 2), "compilations": compiled.count,
         "step_seconds": statistics.median(seconds), "images_per_second": chosen.batch / statistics.median(seconds),
-        "step_seconds_spread": [min(seconds), max(seconds)], "data_wait": sum(waits) / sum(seconds), "data": "real" if real else "synthetic",
+        "step_seconds_spread": [min(seconds), max(seconds)], "data_wait": sum(waits) / sum(seconds),
+        "data": "real" if real else "synthetic",
         "flops_per_step": flops, "compute": np.dtype(policy.compute).name})
 
 
@@ -123,6 +125,7 @@ def _line(config: Any, plain: dict, parts: Parts, placed: Any, mesh: Any, chosen
     return {"bench": "step", "config": plain.get("name", ""), "backbone": plain.get("backbone", {}).get("name", ""), **measured,
             "batch": chosen.batch, "crop": list(parts.crop), "devices": int(mesh.devices.size), "device": device.device_kind,
             "mfu": share, "argument_bytes": used.argument_size_in_bytes, "temporary_bytes": used.temp_size_in_bytes,
-            "peak_device_bytes": stats.get("peak_bytes_in_use"), "peak_host_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+            "peak_device_bytes": stats.get("peak_bytes_in_use"),
+            "peak_host_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
             "plan_bytes": memory.on_device(placed.state) + memory.on_device(placed.frozen),
             "trainable": trees.count(placed.state.trainable), "frozen": trees.count(placed.frozen), "jax": jax.__version__}

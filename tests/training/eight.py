@@ -11,6 +11,7 @@ import numpy as np
 from stand_in import make_parts
 
 from rein_jax import sharding
+from rein_jax.bench import scale
 from rein_jax.precision import policy
 from rein_jax.training.checkpoint import Checkpoints
 from rein_jax.training.state import place_run
@@ -79,6 +80,7 @@ def main(folder: Path) -> dict:
         "fsdp": [distance(split[0], one[0]), distance(split[1], one[1])],
         "accumulated": [distance(micro[0], frozen[0]), distance(micro[1], frozen[1])],
         "specs": specs,
+        "scale": scale.measure(CONFIG, "cpu:8", 2, build=lambda config, abstract: make_parts(config, width=16)),
         "moments_follow": _moments_follow(split[2].state),
         "checkpoints": checkpoints(folder, split[1], split[2]),
     }

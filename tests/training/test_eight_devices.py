@@ -27,6 +27,13 @@ def test_fsdp_splits_large_arrays_and_their_moments(found):
     assert found["moments_follow"]
 
 
+def test_with_frozen_weights_replicated_only_gradients_travel(found):
+    scale = found["scale"]
+    assert set(scale["collectives"]) == {"all-reduce"}
+    scalars = 4 * 8  # loss, terms, counts and the request to stop
+    assert scale["trainable_bytes"] <= scale["total_bytes"] <= scale["trainable_bytes"] + scalars
+
+
 @pytest.mark.parametrize("topology", ["1", "4x2", "8"])
 def test_checkpoint_of_8_devices_restores_anywhere(found, topology):
     assert found["checkpoints"][topology]

@@ -1,0 +1,85 @@
+"""Config files, overrides and their JSON form: what loads, and the sentence for what does not."""
+
+import json
+
+import pytest
+from ml_collections import ConfigDict
+
+from rein_jax import config_io
+from rein_jax.errors import UserError
+
+FILE = """
+from ml_collections import ConfigDict
+
+def get_config(arg=None):
+    return ConfigDict({"name": arg or "plain", "crop": (8, 8), "optim": {"lr": 0.1, "clip": None}, "on": True,
+                       "train": {"steps": 7}, "data": {"weights": ()}})
+"""
+
+
+@pytest.fixture
+def file(tmp_path):
+    path = tmp_path / "mine.py"
+    path.write_text(FILE)
+    return str(path)
+
+
+def test_loads_with_argument_defaults_and_overrides(file):
+    config = config_io.load(f"{file}:big", ["optim.lr=3e-4", "crop=(4, 6)", "on=false", "train.steps=9", "optim.clip=1.0"])
+    assert (config.name, config.optim.lr, config.crop, config.on, config.train.steps, config.optim.clip) == ("big", 3e-4, (4, 6), False, 9, 1.0)
+    assert config.train.keep == 3 and config.precision == "auto" and config.mesh.data == -1  # the trainer's defaults
+
+
+@pytest.mark.parametrize("override, words", [
+    ("optim.lrr=1", "Did you mean 'optim.lr'"), ("train.stepz=1", "Did you mean 'train.steps'"), ("zzz=1", "Known: crop, data"),
+    ("train.steps=2.5", "type int"), ("train.steps=many", "type int"), ("on=maybe", "true or false"), ("optim=3", "is a section"),
+    ("optim.lr.x=3", "is a value, not a section"), ("optim.lr", "KEY=VALUE"), ("optim.lr=fast", "type float"),
+])
+def test_override_mistakes_name_the_key(file, override, words):
+    with pytest.raises(UserError, match=words):
+        config_io.load(file, [override])
+
+
+def test_texts_lists_and_numbers_keep_their_type(file):
+    config = config_io.load(file, ["name=12", "data.weights=1,2", "optim.lr=1"])
+    assert config.name == "12" and config.data.weights == (1, 2) and isinstance(config.optim.lr, float)
+
+
+def test_splits_the_command_line():
+    assert config_io.split_overrides(["--config.a.b=1", "--workdir", "x", "--config.c", "2"]) == (["a.b=1", "c=2"], ["--workdir", "x"])
+    with pytest.raises(UserError, match="needs a value"):
+        config_io.split_overrides(["--config.a"])
+
+
+@pytest.mark.parametrize("text, words", [("def get_config(:", "not valid Python"), ("x = 1", "no function get_config"),
+                                         ("def get_config(): return 3", "not a ConfigDict")])
+def test_broken_files(tmp_path, text, words):
+    (tmp_path / "bad.py").write_text(text)
+    with pytest.raises(UserError, match=words):
+        config_io.load(str(tmp_path / "bad.py"))
+
+
+def test_argument_that_is_not_taken(tmp_path):
+    (tmp_path / "none.py").write_text("from ml_collections import ConfigDict\ndef get_config(): return ConfigDict()")
+    with pytest.raises(UserError, match="takes no argument"):
+        config_io.load(f"{tmp_path / 'none.py'}:x")
+
+
+def test_unknown_config_proposes_a_packaged_one():
+    with pytest.raises(UserError, match="Did you mean configs/quickstart.py"):
+        config_io.load("configs/quickstar.py")
+    assert config_io.load("quickstart").train.steps > 0
+
+
+def test_json_round_trip(file, tmp_path):
+    config = config_io.load(file)
+    path = tmp_path / "config.json"
+    path.write_text(config_io.to_json(config))
+    assert config_io.load(str(path)) == config
+    assert config_io.from_json(json.loads(config_io.to_json(config))).crop == (8, 8)
+    with pytest.raises(UserError, match="There is no config file"):
+        config_io.load(str(tmp_path / "no.json"))
+    path.write_text("{")
+    with pytest.raises(UserError, match="not valid JSON"):
+        config_io.load(str(path))
+    assert isinstance(config, ConfigDict)
