@@ -1,0 +1,23 @@
+"""Which pixels of a padded batch are real."""
+
+from __future__ import annotations
+
+import jax.numpy as jnp
+
+
+def real_pixels(batch) -> jnp.ndarray:
+    """[B, H, W, 1] float32: 1 where the crop holds image, 0 where it was padded (batch["size"] = height, width of the real part)."""
+    b, h, w = batch["image"].shape[:3]
+    if batch.get("size") is None:
+        return jnp.ones((b, h, w, 1), jnp.float32)
+    rows = jnp.arange(h)[None, :, None] < batch["size"][:, 0][:, None, None]
+    columns = jnp.arange(w)[None, None, :] < batch["size"][:, 1][:, None, None]
+    return (rows & columns).astype(jnp.float32)[..., None]
+
+
+def channel_statistics(x, mask):
+    """Mean and unbiased standard deviation of each image's channels over the real pixels, [B, 1, 1, C] each."""
+    n = jnp.maximum(mask.sum((1, 2), keepdims=True), 2.0)
+    mean = (x * mask).sum((1, 2), keepdims=True) / n
+    variance = (jnp.square(x - mean) * mask).sum((1, 2), keepdims=True) / (n - 1.0)
+    return mean, jnp.sqrt(variance)
