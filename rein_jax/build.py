@@ -90,11 +90,13 @@ def initial_values(config, classes, names: set[str]) -> trees.Flat:
 
 def load_backbone(config, shapes: trees.Flat) -> tuple[trees.Flat, dict[str, Any]]:
     """Pretrained values of backbone/... for the given shapes -> (flat dict, {"name", "source", "sha256", "summary"})."""
+    from rein_jax.backbones.vit import grid_of
     from rein_jax.weights import fetch, load
 
     name, weights = config.backbone.name, config.backbone.weights
     path = fetch.ensure(name) if weights == "auto" else Path(weights)
-    values, summary = load.load_backbone(path, name, shapes)
+    grid = grid_of(plain(config.backbone.image_size), config.backbone.options.get("patch", 16))
+    values, summary = load.load_backbone(path, name, shapes, fit=load.Fit(grid=grid))
     return values, {"name": name, "source": str(path), "sha256": fetch.file_hash(path), "summary": str(summary)}
 
 
@@ -280,7 +282,7 @@ def load_parts(path: str | Path) -> tuple[trees.Skeleton, trees.Flat]:
     shapes = {**trainable, **frozen}
     strangers = [n for n in arrays if n not in shapes or tuple(arrays[n].shape) != tuple(shapes[n].shape)]
     if strangers:
-        raise UserError(f"{file}: {strangers[0]} does not fit the model of the file's own config; the file was changed or is of another version.")
+        raise UserError(f"{file}: {strangers[0]} does not fit the model of the file's own config; it was changed or is of another version.")
     missing = set(shapes) - set(arrays)
     values: trees.Flat = {}
     if any(name.startswith("backbone/") for name in missing) and meta["weights"]["source"] != "random":

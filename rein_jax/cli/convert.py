@@ -66,7 +66,7 @@ def _options(argv: list[str]) -> tuple[argparse.Namespace, list[str]]:
 def import_model(source: Path, target: Path, config_name: str, overrides: list[str]):
     """An official Rein checkpoint as a model file of the given config; returns the loader's summary."""
     from data_pipelines.labels import CITYSCAPES
-    from rein_jax import build, config_io
+    from rein_jax import __version__, build, config_io
     from rein_jax.segmenter import Preprocessing
     from rein_jax.weights.fetch import file_hash
     from rein_jax.weights.modelfile import write_model
@@ -79,7 +79,7 @@ def import_model(source: Path, target: Path, config_name: str, overrides: list[s
     write_model(target, values, {
         "config": config.to_dict(), "classes": list(CITYSCAPES.names), "palette": [list(map(int, c)) for c in CITYSCAPES.palette],
         "preprocessing": {"mean": list(pixels.mean), "std": list(pixels.std)}, "weights": {"name": config.backbone.name},
-        "imported_from": {"file": source.name, "sha256": file_hash(source)},
+        "version": __version__, "imported_from": {"file": source.name, "sha256": file_hash(source)},
     })  # fmt: skip
     return summary
 

@@ -87,7 +87,7 @@ def describe(path: Path, checkpoint, meta: Mapping[str, Any]) -> str:
         ("backbone hash", frozen),
         ("classes", f"{len(meta.get('classes') or ())}: {', '.join(meta.get('classes') or ())}"),
         ("protocol", " ".join(f"{key} {_get(config, 'eval', key)}" for key in ("protocol", "mode", "crop", "stride"))),
-        ("trained on", ", ".join(_source(entry) for entry in _get(config, "data", "train") or ()) or "not recorded"),
+        ("trained on", _training(meta, config)),
         ("steps", meta.get("step", "not recorded")),
         ("numbers", "; ".join(f"{name} {value:.2f}" for name, value in numbers(meta).items()) or "none recorded"),
         ("licence", meta.get("licence", "")),
@@ -132,6 +132,13 @@ def _method(config: Mapping[str, Any]) -> str:
     adapter = _get(config, "adapter", "name")
     trained = ", ".join(_get(config, "trainable") or ())
     return f"{adapter if adapter not in ('', 'none') else 'no adapter'}; trained: {trained}" if config else ""
+
+
+def _training(meta: Mapping[str, Any], config: Mapping[str, Any]) -> str:
+    """The training sets; of an imported checkpoint they are not known."""
+    if meta.get("imported_from"):
+        return "not recorded in the imported checkpoint"
+    return ", ".join(_source(entry) for entry in _get(config, "data", "train") or ()) or "not recorded"
 
 
 def _source(entry: Mapping[str, Any]) -> str:

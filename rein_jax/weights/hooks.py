@@ -40,8 +40,10 @@ def pos_embed(array: np.ndarray, shape: Sequence[int], fit: Fit, kind: str = "bi
     if array.ndim == 4:
         return _grid(array, tuple(shape[1:3]), fit, kind)
     lead, tokens, width = array.shape[:-2], array.shape[-2], array.shape[-1]
-    prefix, old = _prefix(tokens)
     wanted = shape[-2]
+    if tokens == wanted and not _square(tokens):
+        return array  # already made for this oblong grid
+    prefix, old = _prefix(tokens)
     if fit.grid is not None:
         new, kept = fit.grid, wanted - fit.grid[0] * fit.grid[1]
     else:
@@ -80,10 +82,18 @@ def _grid(array: np.ndarray, size: tuple[int, int], fit: Fit, kind: str) -> np.n
     return resize_numpy(array, size, kind, axes=(1, 2), factors=offset_factors(old, size, fit.offset))
 
 
-def _prefix(tokens: int) -> tuple[int, tuple[int, int]]:
-    """(rows in front, square grid) of a position embedding with that many rows."""
+def _square(tokens: int) -> tuple[int, tuple[int, int]] | None:
+    """(rows in front, square grid) of a position embedding with that many rows, None if there is none."""
     for prefix in range(0, 9):
         side = math.isqrt(max(tokens - prefix, 0))
         if side and side * side == tokens - prefix:
             return prefix, (side, side)
-    raise UserError(f"A position embedding of {tokens} rows is not a square grid; give the grid (config.backbone.image_size).")
+    return None
+
+
+def _prefix(tokens: int) -> tuple[int, tuple[int, int]]:
+    """The same; UserError if there is none."""
+    found = _square(tokens)
+    if found is None:
+        raise UserError(f"A position embedding of {tokens} rows is not a square grid; give the grid (config.backbone.image_size).")
+    return found

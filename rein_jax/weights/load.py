@@ -218,7 +218,8 @@ def _fill(values, p: Placement, array: np.ndarray, fit: Fit, summary: Summary, p
     if array.dtype.kind not in "iub" and not np.isfinite(array).all():
         raise UserError(f"{path}: {p.source!r} holds values that are not finite (NaN or infinity); the file is damaged.")
     value = LAYOUTS[p.rule.layout][0](array)
-    if value.shape != target.shape:
+    oblong = fit.grid is not None and fit.grid[0] != fit.grid[1] and p.rule.resize in ("pos_embed", "pos_embed_bilinear")
+    if value.shape != target.shape or oblong:  # as many rows can be another grid
         summary.resized.append(f"{p.source} {value.shape} -> {target.shape}")
         value = HOOKS[p.rule.resize](value, target.shape, fit)
     copy_tiles(target, value)
@@ -242,6 +243,11 @@ def _explain(checkpoint: Checkpoint, misfit: _Misfit, asked: str) -> str:
     detail = f"it {misfit.what}: {shown}" if shown else f"it {misfit.what}"
     asks = f"; the config asks for {pretty(asked)}" if asked else ""
     looks = f"this looks like {found.text}" if found else "it looks like none of the models known here"
-    if found and asked and found.text == pretty(asked):
+    if found and asked and _alike(found.text) == _alike(pretty(asked)):
         return f"{checkpoint.path} does not fit: {looks}, as the config asks, but {detail}."
     return f"{checkpoint.path} does not fit: {looks}{asks} ({detail})."
+
+
+def _alike(text: str) -> str:
+    """The text without what a converted file or a config's name leaves open: the patch size, the kind of plain ViT, the stem."""
+    return re.sub(r"/[0-9]+| \(V1c\)| \(or another plain\)", "", text)

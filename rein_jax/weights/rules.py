@@ -113,8 +113,12 @@ def place(rules: Sequence[Rule], names: Iterable[str]) -> tuple[list[Placement],
 
 
 def unplace(rules: Sequence[Rule], arrays: Mapping[str, np.ndarray]) -> tuple[dict[str, np.ndarray], list[str]]:
-    """Our arrays under the file's names: (views in the file's layout, names of ours that no rule covers)."""
+    """Our arrays under the file's names: (views in the file's layout, names of ours that no rule covers).
+
+    Where a table knows several names for one place, the first one is written.
+    """
     out: dict[str, np.ndarray] = {}
+    written: set[tuple] = set()
     covered: set[str] = set()
     for rule in rules:
         if not rule.source:
@@ -124,19 +128,22 @@ def unplace(rules: Sequence[Rule], arrays: Mapping[str, np.ndarray]) -> tuple[di
             if not found:
                 continue
             covered.add(name)
-            for source, piece in _pieces(rule, found.groupdict(), np.asarray(array)):
-                out.setdefault(source, piece)
+            for source, index, piece in _pieces(rule, found.groupdict(), np.asarray(array)):
+                place_of_it = (name, index, rule.part)
+                if place_of_it not in written:
+                    written.add(place_of_it)
+                    out[source] = piece
     return out, [name for name in arrays if name not in covered]
 
 
 def _pieces(rule: Rule, values: dict[str, str], array: np.ndarray):
-    """(name in the file, array in the file's layout) of every array that the rule takes out of the target."""
+    """(name in the file, position on the leading axis, array in the file's layout) of what the rule takes out of the target."""
     if "{layer}" in rule.source:
-        layers = [(fill(rule.source, {**values, "layer": i}), array[i]) for i in range(array.shape[0])]
+        layers = [(fill(rule.source, {**values, "layer": i}), i, array[i]) for i in range(array.shape[0])]
     else:
-        layers = [(fill(rule.source, values), array if rule.index is None else array[rule.index])]
-    for source, piece in layers:
-        yield source, LAYOUTS[rule.layout][1](piece[part_of(rule.part, piece.shape)])
+        layers = [(fill(rule.source, values), rule.index, array if rule.index is None else array[rule.index])]
+    for source, index, piece in layers:
+        yield source, index, LAYOUTS[rule.layout][1](piece[part_of(rule.part, piece.shape)])
 
 
 def part_of(part: tuple[int, int] | None, shape: Sequence[int]) -> tuple:

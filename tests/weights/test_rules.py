@@ -48,6 +48,11 @@ def test_both_directions():
     assert placed["rel.3"] == ("backbone/rel", 0) and placed["convs.0.weight"] == ("backbone/convs/0/kernel", None)
 
 
+def test_the_first_of_several_spellings_is_written():
+    table = (Rule("q_bias", "b", part=(0, 2)), Rule("q.bias", "b", part=(0, 2)), Rule("k.bias", "b", part=(1, 2)))
+    assert set(unplace(table, {"b": np.arange(4)})[0]) == {"q_bias", "k.bias"}
+
+
 def test_uncovered_and_prefixed():
     table = prefixed(TABLE, source="model.")
     assert place(table, ["model.cls_token"])[0][0].target == "backbone/cls_token"
