@@ -23,8 +23,8 @@ RADIUS = 64  # of the blur kernels: four times the largest sigma
 
 class GTRLTR:
     """probability: share of images that get a new texture. keep: share of the pixels of such an image that stay original, in blobs, drawn
-    uniformly from this range for each batch ((0, 0): the texture is global everywhere, what the released code's defaults do). texture: a
-    folder of images, or "" for procedural ones. strength: how far the statistics move to the texture's. detail: how much of the texture's own
+    uniformly from this range for each batch ((0, 0): the texture is everywhere, as with the released code's defaults). texture: a folder
+    of images, or "" for procedural ones. strength: how far the statistics move to the texture's. detail: how much of the texture's own
     detail is added. count, side: how many images of the folder are held on the device, at which size."""
 
     def __init__(

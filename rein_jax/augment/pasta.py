@@ -26,8 +26,8 @@ def frequency_radius(height: int, width: int, grid: str = "fft") -> np.ndarray:
 
 
 class PASTA:
-    """x' = clip(Re IFFT(FFT(x) n), 0, 1) with n ~ Normal(1, sigma), sigma = (alpha r)^k + beta, r in [0, 1] the distance to DC; independent per
-    image, channel and bin. Defaults are the published ones for segmentation. The transform acts on the training crop (the
+    """x' = clip(Re IFFT(FFT(x) n), 0, 1) with n ~ Normal(1, sigma), sigma = (alpha r)^k + beta, r in [0, 1] the distance to DC; independent
+    for each image, channel and bin. Defaults are the published ones for segmentation. The transform acts on the training crop (the
     original acts on the whole image before cropping); results are cut to uint8 as the original's.
 
     shared: one n for the three channels with sigma = beta everywhere (the original's other mode). grid: see `frequency_radius`.
