@@ -4,7 +4,6 @@ import resource
 import shutil
 import signal
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import optax

@@ -56,7 +56,8 @@ def test_flops_of_products_convolutions_and_loops():
     looped = lambda x, y: jax.lax.scan(lambda c, _: (c + jnp.sum(x @ y), None), 0.0, length=3)[0]
     assert count_flops(jax.jit(looped), a, b) == 3 * 2 * 4 * 5 * 6 * 7
     image, kernel = jax.ShapeDtypeStruct((2, 8, 8, 4), jnp.float32), jax.ShapeDtypeStruct((3, 3, 2, 6), jnp.float32)
-    conv = lambda x, k: jax.lax.conv_general_dilated(x, k, (1, 1), "SAME", feature_group_count=2, dimension_numbers=("NHWC", "HWIO", "NHWC"))
+    layout = ("NHWC", "HWIO", "NHWC")
+    conv = lambda x, k: jax.lax.conv_general_dilated(x, k, (1, 1), "SAME", feature_group_count=2, dimension_numbers=layout)
     assert count_flops(conv, image, kernel) == 2 * (2 * 8 * 8 * 6) * 3 * 3 * 2
     assert peak("NVIDIA H100 80GB HBM3") == 989e12 and peak("cpu") is None
 
