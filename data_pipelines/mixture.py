@@ -163,9 +163,28 @@ def plan(sources: Sequence[Any], weights: Sequence[float] | None, seed: int) -> 
 
 
 def _shuffled(length: int, seed: int, stream: int) -> grain.MapDataset:
-    """0 ... length - 1 in a new order each epoch. Grain adds the epoch to the seed, so neighbouring seeds must lie far apart."""
-    spread = int(np.random.SeedSequence((seed, stream)).generate_state(1)[0])
-    return grain.MapDataset.range(length).shuffle(seed=spread).repeat()
+    """0 ... length - 1 in a new order each epoch, endlessly."""
+    return grain.MapDataset.range(ENDLESS).map(Shuffle(length, (seed, stream)))
+
+
+class Shuffle(grain.transforms.Map):
+    """Place in an endless run -> element there.
+
+    Not Grain's own shuffle: that takes milliseconds an index for sets of a few images, and it adds the epoch to the seed,
+    so that the second epoch of one seed is the first of the next.
+    """
+
+    def __init__(self, length: int, seed: tuple[int, ...]):
+        self.length, self.seed = length, seed
+        self._orders: dict[int, np.ndarray] = {}
+
+    def map(self, place: int) -> int:
+        epoch, place = divmod(int(place), self.length)
+        order = self._orders.get(epoch)
+        if order is None:
+            order = np.random.default_rng((*self.seed, epoch)).permutation(self.length)
+            self._orders = dict([*self._orders.items()][-1:] + [(epoch, order)])  # at the seam threads need two
+        return int(order[place])
 
 
 class Locate(grain.transforms.Map):
