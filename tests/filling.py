@@ -22,11 +22,12 @@ class Guests(nnx.Module):
         return self.backbone(images, tuple(self.adapters))
 
 
-def filled(module: nnx.Module, arrays: dict, rules, skip=(), fresh=()):
-    """(skeleton, flat parameters) of the module, all taken from the arrays by a backbone's own table of names; anything left over fails."""
-    skeleton, _, params = trees.split(module, ())
-    values, _ = load_into(params, arrays, rules, skip, fresh=fresh)
-    return skeleton, {name: jnp.asarray(value) for name, value in {**params, **values}.items()}
+def filled(make, arrays: dict, rules, skip=()):
+    """(skeleton, flat parameters) of the module that make() builds, all taken from the arrays by a backbone's own table of names;
+    anything left over fails. No initial values are computed."""
+    skeleton, _, shapes = trees.split(nnx.eval_shape(make), ())
+    values, _ = load_into(shapes, arrays, rules, skip)
+    return skeleton, {name: jnp.asarray(value) for name, value in values.items()}
 
 
 def torch_arrays(model, prefix: str = "") -> dict[str, np.ndarray]:

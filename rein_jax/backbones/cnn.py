@@ -7,16 +7,12 @@ from collections.abc import Sequence
 import jax
 
 from rein_jax.adapters.base import Adapter
-from rein_jax.errors import UserError
 from rein_jax.layers.stack import run_blocks
 
 
 def as_map(tokens, grid: tuple[int, int]):
-    """[B, h*w, C] -> [B, h, w, C]; extra tokens are a UserError."""
-    h, w = grid
-    if tokens.shape[1] != h * w:
-        raise UserError("Prompt tokens (config.adapter.name=vpt) have no place in a convolutional backbone; choose another adapter.")
-    return tokens.reshape(tokens.shape[0], h, w, tokens.shape[-1])
+    """[B, h*w, C] -> [B, h, w, C]."""
+    return tokens.reshape(tokens.shape[0], *grid, tokens.shape[-1])
 
 
 def as_tokens(x):

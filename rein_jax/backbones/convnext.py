@@ -91,7 +91,7 @@ class ConvNeXt(nnx.Module):
         plan = tuple(zip(sizes.depths, sizes.widths, strict=True))
         self.blocks = nnx.List([stacked(lambda r, w=width: ConvNeXtBlock(w, rngs=r), depth, rngs) for depth, width in plan])
         self.norms = nnx.List([layer_norm(width, EPS, rngs=rngs) for width in sizes.widths])
-        self.stages = tuple(Stage(depth, width, 0, ConvNeXtBlock.linears(width)) for depth, width in plan)
+        self.stages = tuple(Stage(depth, width, 0, ConvNeXtBlock.linears(width), places=("mlp",)) for depth, width in plan)
 
     def __call__(self, images, adapters: tuple[Adapter, ...] = (), key=None) -> tuple:
         """Four maps at strides 4, 8, 16, 32. images [B, H, W, 3], normalised, sides multiples of 32."""

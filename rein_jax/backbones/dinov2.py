@@ -5,6 +5,8 @@ The final norm is not part of the module: Rein reads the blocks' outputs as they
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from rein_jax.backbones.names import fused_qkv, linear, norm, patch_embed, timm_block
 from rein_jax.backbones.vit import Sizes, ViT, choose
 from rein_jax.weights.rules import Rule
@@ -70,11 +72,12 @@ HF_SKIP = (r"embeddings\.mask_token", r"layernorm\..*", r"classifier\..*")
 
 def _timm(gated: bool) -> tuple[Rule, ...]:
     """timm keeps the official names but for registers and the gated MLP of g."""
-    mlp = "backbone/blocks/mlp/"
-    renamed = [Rule("reg_token", "backbone/register_tokens")]
-    if gated:
-        renamed += [*linear("blocks.{layer}.mlp.fc1", f"{mlp}w12"), *linear("blocks.{layer}.mlp.fc2", f"{mlp}w3")]
-    return (*renamed, *RULES)
+
+    def name(source: str) -> str:
+        return source.replace("register_tokens", "reg_token").replace(".mlp.w12.", ".mlp.fc1.").replace(".mlp.w3.", ".mlp.fc2.")
+
+    unused = ".mlp.fc" if gated else ".mlp.w"
+    return tuple(replace(rule, source=name(rule.source)) for rule in RULES if unused not in rule.source)
 
 
 def formats(variant: str | Sizes) -> dict[str, tuple[tuple[Rule, ...], tuple[str, ...]]]:

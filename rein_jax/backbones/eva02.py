@@ -107,31 +107,34 @@ class EVA02(ViT):
         return Context(partial(rope.rotate, cos=cos, sin=sin))
 
 
-def _block(source: str, target: str, *, timm: bool) -> Rules:
-    """Both shapes of block; their names do not overlap."""
-    out = [rule for name in ("norm1", "norm2") for rule in norm(source + name, target + name)]
-    for name in "qkv":  # sub-LN shape
-        out += linear(f"{source}attn.{name}_proj", f"{target}attn/{name}")
-    out += [Rule(f"{source}attn.qkv.weight", f"{target}attn/qkv/kernel", "linear"), *linear(f"{source}attn.proj", f"{target}attn/proj")]
-    inner = (("fc1_g", "w1"), ("fc1_x", "w2"), ("fc2", "w3"), ("fc1", "w12")) if timm else tuple((w, w) for w in ("w1", "w2", "w3", "w12"))
-    for theirs, ours in inner:
-        out += linear(f"{source}mlp.{theirs}", f"{target}mlp/{ours}")
-    return (*out, *norm(f"{source}mlp.{'norm' if timm else 'ffn_ln'}", f"{target}mlp/ffn_ln"))
+def _attention(sizes: EvaSizes, source: str, target: str, timm: bool) -> Rules:
+    """q, k and v: fused or separate; their biases are parameters of their own, but for timm's separate linears."""
+    kernel = lambda theirs, ours: Rule(f"{source}{theirs}.weight", f"{target}{ours}/kernel", "linear")
+    if not sizes.sub_norm:
+        bias = f"{target}qkv/bias"
+        stored = tuple(Rule(f"{source}{name}_bias", bias, part=(k, 3)) for k, name in ((0, "q"), (2, "v")))
+        return (kernel("qkv", "qkv"), *stored, Rule("", bias, "zeros", part=(1, 3)))
+    bias_name = "{}_proj.bias" if timm else "{}_bias"
+    biases = tuple(Rule(source + bias_name.format(name), f"{target}{name}/bias") for name in "qv")
+    return (*(kernel(f"{name}_proj", name) for name in "qkv"), *biases)
 
 
 def _table(sizes: EvaSizes, *, timm: bool = False) -> Rules:
+    source, target = "blocks.{layer}.", "backbone/blocks/"
+    out = [rule for name in ("norm1", "norm2") for rule in norm(source + name, target + name)]
+    out += [*_attention(sizes, f"{source}attn.", f"{target}attn/", timm), *linear(f"{source}attn.proj", f"{target}attn/proj")]
     if sizes.sub_norm:
-        biases: Rules = tuple(Rule(f"blocks.{{layer}}.attn.{n}_bias", f"backbone/blocks/attn/{n}/bias") for n in "qv")
+        out += norm(f"{source}mlp.{'norm' if timm else 'ffn_ln'}", f"{target}mlp/ffn_ln")
+        inner = (("fc1_g", "w1"), ("fc1_x", "w2"), ("fc2", "w3")) if timm else (("w1", "w1"), ("w2", "w2"), ("w3", "w3"))
     else:
-        fused = "backbone/blocks/attn/qkv/bias"
-        biases = tuple(Rule(f"blocks.{{layer}}.attn.{n}_bias", fused, part=(k, 3)) for k, n in ((0, "q"), (2, "v")))
-        biases += (Rule("", fused, "zeros", part=(1, 3)),)
+        inner = (("fc1", "w12"), ("fc2", "w3")) if timm else (("w12", "w12"), ("w3", "w3"))
+    for theirs, ours in inner:
+        out += linear(f"{source}mlp.{theirs}", f"{target}mlp/{ours}")
     return (
         Rule("cls_token", "backbone/cls_token"),
         Rule("pos_embed", "backbone/pos_embed", resize="pos_embed"),
         *patch_embed("patch_embed.proj"),
-        *biases,
-        *_block("blocks.{layer}.", "backbone/blocks/", timm=timm),
+        *out,
     )
 
 

@@ -111,7 +111,7 @@ class ResNet(nnx.Module):
         inner = (sizes.stem, *sizes.widths[:-1])
         plan = zip(inner, sizes.widths, sizes.depths, strides, dilations, strict=True)
         self.layers = nnx.List([ResNetStage(*row, rngs=rngs) for row in plan])
-        self.stages = tuple(Stage(depth, width) for depth, width in zip(sizes.depths, sizes.widths, strict=True))
+        self.stages = tuple(Stage(depth, width, places=()) for depth, width in zip(sizes.depths, sizes.widths, strict=True))
 
     def __call__(self, images, adapters: tuple[Adapter, ...] = (), key=None) -> tuple:
         """Four maps (strides 4, 8, 8, 8 as published). images [B, H, W, 3], normalised."""
@@ -152,17 +152,21 @@ def _blocks(sizes: ResNetSizes, source, units) -> Rules:
 
 
 def formats(variant: str | ResNetSizes) -> dict[str, tuple[Rules, tuple[str, ...]]]:
-    """Tables of names by format: "official" is mmseg's ResNetV1c, and torchvision's and timm's names for a 7 x 7 stem ("conv1")."""
+    """Tables of names by format: mmseg's ResNetV1c, and those of models with a 7 x 7 stem, torchvision's (and timm's) and HF's."""
     sizes, stem = choose(variant), "backbone/stem/"
     units = [(f"conv{i}", f"bn{i}", (f"conv{i}", f"bn{i}")) for i in (1, 2, 3)]
     units.append(("downsample.0", "downsample.1", ("shortcut", "shortcut_bn")))
-    official = _blocks(sizes, lambda stage, block: f"layer{stage + 1}.{block}.", units)
+    body = _blocks(sizes, lambda stage, block: f"layer{stage + 1}.{block}.", units)
+    deep: list[Rule] = []
     for i, (convolution, norm) in enumerate((("stem.0", "stem.1"), ("stem.3", "stem.4"), ("stem.6", "stem.7"))):
-        official += _unit(convolution, norm, stem, (f"convs/{i}", f"norms/{i}"), None)
-    official += _unit("conv1", "bn1", stem, ("convs/0", "norms/0"), None)
+        deep += _unit(convolution, norm, stem, (f"convs/{i}", f"norms/{i}"), None)
+    single = lambda convolution, norm: _unit(convolution, norm, stem, ("convs/0", "norms/0"), None)
     units = [(f"layer.{i}.convolution", f"layer.{i}.normalization", (f"conv{i + 1}", f"bn{i + 1}")) for i in range(3)]
     units.append(("shortcut.convolution", "shortcut.normalization", ("shortcut", "shortcut_bn")))
     hf = _blocks(sizes, lambda stage, block: f"encoder.stages.{stage}.layers.{block}.", units)
-    hf += _unit("embedder.embedder.convolution", "embedder.embedder.normalization", stem, ("convs/0", "norms/0"), None)
-    counters = r".*num_batches_tracked"
-    return {"official": (official, (counters, r"fc\..*", r"head\..*")), "hf": (hf, (counters, r"classifier\..*"))}
+    skip = (r".*num_batches_tracked", r"fc\..*", r"head\..*", r"classifier\..*")
+    return {
+        "official": ((*body, *deep), skip),
+        "torchvision": ((*body, *single("conv1", "bn1")), skip),
+        "hf": ((*hf, *single("embedder.embedder.convolution", "embedder.embedder.normalization")), skip),
+    }

@@ -16,7 +16,6 @@ from rein_jax.adapters.base import Adapter, Stage
 from rein_jax.backbones.names import Rules, linear, norm, patch_embed
 from rein_jax.backbones.pyramid import pyramid, to_map
 from rein_jax.backbones.vit import Sizes, check_taps, choose, grid_of
-from rein_jax.errors import UserError
 from rein_jax.layers import window
 from rein_jax.layers.attention import Attention, split_heads
 from rein_jax.layers.mlp import Mlp
@@ -75,8 +74,6 @@ class SamBlock(nnx.Module):
 
     def __call__(self, x, hooks, context):
         h, w = context
-        if x.shape[1] != h * w:
-            raise UserError("Prompt tokens (config.adapter.name=vpt) do not fit into SAM's windows; choose another adapter.")
         y = self.norm1(x)
         if self.size:
             windows = window.cut(y.reshape(-1, h, w, y.shape[-1]), self.size)
@@ -117,7 +114,7 @@ class SAM(nnx.Module):
             for is_global, _, count in sizes.runs()
         ])  # fmt: skip
         linears = Attention.linears(d) + Mlp.linears(d, sizes.inner)
-        self.stages = (Stage(sizes.depth, d, 0, linears, patch),)
+        self.stages = (Stage(sizes.depth, d, 0, linears, patch, places=("mlp",)),)  # windows have no room for prompts
 
     def embed(self, images):
         """Images [B, H, W, 3] -> tokens [B, h*w, d] and the grid (h, w)."""

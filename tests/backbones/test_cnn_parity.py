@@ -21,10 +21,10 @@ def images_of(height: int, width: int) -> np.ndarray:
     return np.random.default_rng(0).normal(size=(2, height, width, 3)).astype(np.float32)
 
 
-def compare(recorded, model, modules, backbone, stem, arrays, table, images, fresh=()):
+def compare(recorded, model, modules, make, stem, arrays, table, images):
     """The stem and the four maps; `stem(backbone, images)` gives ours."""
     expected = recorded(modules, lambda: model(torch.from_numpy(images.transpose(0, 3, 1, 2))))
-    skeleton, params = filled(Guests(backbone), arrays, *table, fresh=fresh)
+    skeleton, params = filled(lambda: Guests(make()), arrays, *table)
 
     def run(params, images):
         mine = trees.merge(skeleton, params).backbone
@@ -36,23 +36,24 @@ def compare(recorded, model, modules, backbone, stem, arrays, table, images, fre
 
 @pytest.fixture
 def torch_resnet():
-    config = transformers.ResNetConfig(embedding_size=8, hidden_sizes=list(RESNET.widths), depths=list(RESNET.depths), layer_type="bottleneck")
-    return transformers.ResNetModel(config)
+    widths, depths = list(RESNET.widths), list(RESNET.depths)
+    return transformers.ResNetModel(transformers.ResNetConfig(embedding_size=8, hidden_sizes=widths, depths=depths, layer_type="bottleneck"))
 
 
 @pytest.mark.parametrize("size", [(64, 64), (64, 96)])
 def test_resnet_with_hf_names(recorded, torch_resnet, size):
     model = randomise(torch_resnet)
-    backbone = resnet.ResNet(RESNET, deep_stem=False, strides=(1, 2, 2, 2), dilations=(1, 1, 1, 1), rngs=nnx.Rngs(0))
-    assert backbone.patch == 32
+    make = lambda: resnet.ResNet(RESNET, deep_stem=False, strides=(1, 2, 2, 2), dilations=(1, 1, 1, 1), rngs=nnx.Rngs(0))
+    assert nnx.eval_shape(make).patch == 32
     modules = {"stem": model.embedder, **{f"stage {i}": stage for i, stage in enumerate(model.encoder.stages)}}
-    compare(recorded, model, modules, backbone, lambda b, x: b.stem(x), torch_arrays(model), resnet.formats(RESNET)["hf"], images_of(*size))
+    compare(recorded, model, modules, make, lambda b, x: b.stem(x), torch_arrays(model), resnet.formats(RESNET)["hf"], images_of(*size))
 
 
 def test_resnet_v1c_dilated_with_official_names(recorded, torch_resnet):
     """The torch model gets V1c's stem, strides (1, 2, 1, 1) and dilations (1, 1, 2, 4), the first block of a stage at half of them."""
     nn, model = torch.nn, torch_resnet
-    stem = [m for a, b, s in ((3, 4, 2), (4, 4, 1), (4, 8, 1)) for m in (nn.Conv2d(a, b, 3, s, 1, bias=False), nn.BatchNorm2d(b), nn.ReLU())]
+    plan = ((3, 4, 2), (4, 4, 1), (4, 8, 1))
+    stem = [m for a, b, s in plan for m in (nn.Conv2d(a, b, 3, s, 1, bias=False), nn.BatchNorm2d(b), nn.ReLU())]
     model.embedder.embedder = nn.Sequential(*stem)
     for stage, dilation in ((2, 2), (3, 4)):
         for number, block in enumerate(model.encoder.stages[stage].layers):
@@ -63,10 +64,10 @@ def test_resnet_v1c_dilated_with_official_names(recorded, torch_resnet):
                 block.shortcut.convolution.stride = (1, 1)
     randomise(model)
     arrays = {official_name(name): value.numpy() for name, value in model.state_dict().items()}
-    backbone = resnet.ResNet(RESNET, rngs=nnx.Rngs(0))
-    assert backbone.patch == 8
+    make = lambda: resnet.ResNet(RESNET, rngs=nnx.Rngs(0))
+    assert nnx.eval_shape(make).patch == 8
     modules = {"stem": model.embedder, **{f"stage {i}": stage for i, stage in enumerate(model.encoder.stages)}}
-    compare(recorded, model, modules, backbone, lambda b, x: b.stem(x), arrays, resnet.formats(RESNET)["official"], images_of(64, 40))
+    compare(recorded, model, modules, make, lambda b, x: b.stem(x), arrays, resnet.formats(RESNET)["official"], images_of(64, 40))
 
 
 def official_name(name: str) -> str:
@@ -82,7 +83,7 @@ def official_name(name: str) -> str:
 def test_convnext_with_hf_names(recorded, size):
     config = transformers.ConvNextConfig(hidden_sizes=list(CONVNEXT.widths), depths=list(CONVNEXT.depths))
     model = randomise(transformers.ConvNextModel(config))
-    backbone = convnext.ConvNeXt(CONVNEXT, rngs=nnx.Rngs(0))
+    make = lambda: convnext.ConvNeXt(CONVNEXT, rngs=nnx.Rngs(0))
     arrays = torch_arrays(model)
     for stage, width in enumerate(CONVNEXT.widths[:3]):  # the norms of the other stages: the identity would hide a mistake
         arrays[f"norm{stage}.weight"] = np.linspace(0.5, 1.5, width, dtype=np.float32)
@@ -114,4 +115,4 @@ def test_convnext_with_hf_names(recorded, size):
 
     whole = Whole()
     modules = {"stem": model.embeddings, **{f"stage {i}": norm for i, norm in enumerate(whole.norms)}}
-    compare(recorded, whole, modules, backbone, lambda b, x: b.downsample[0](x), arrays, table, images_of(*size))
+    compare(recorded, whole, modules, make, lambda b, x: b.downsample[0](x), arrays, table, images_of(*size))

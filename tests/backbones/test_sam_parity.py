@@ -1,4 +1,4 @@
-"""SAM's encoder against transformers on random weights: windows that need padding, tables that need stretching, maps that are not square."""
+"""SAM's encoder against transformers on random weights: padded windows, stretched tables, maps that are not square."""
 
 import jax
 import numpy as np
@@ -19,21 +19,22 @@ def theirs():
     from transformers.models.sam.modeling_sam import SamVisionModel
 
     config = transformers.SamVisionConfig(
-        hidden_size=32, num_hidden_layers=4, num_attention_heads=2, image_size=128, patch_size=16, window_size=3, global_attn_indexes=[1, 3],
-        output_channels=8, mlp_dim=128,
+        hidden_size=32, num_hidden_layers=4, num_attention_heads=2, image_size=128, patch_size=16, window_size=3,
+        global_attn_indexes=[1, 3], output_channels=8, mlp_dim=128,
     )  # fmt: skip
     return randomise(SamVisionModel(config))
 
 
 def ours(model, image_size):
-    backbone = SAM(SIZES, image_size=image_size, taps=(0, 1, 2, 3), rngs=nnx.Rngs(0))
-    return filled(Guests(backbone), torch_arrays(model, "vision_encoder."), *formats(SIZES)["hf"])
+    make = lambda: Guests(SAM(SIZES, image_size=image_size, taps=(0, 1, 2, 3), rngs=nnx.Rngs(0)))
+    return filled(make, torch_arrays(model, "vision_encoder."), *formats(SIZES)["hf"])
 
 
 def test_square_image_of_the_pretrained_size(theirs, recorded):
     images = np.random.default_rng(0).normal(size=(2, 128, 128, 3)).astype(np.float32)
     encoder = theirs.vision_encoder
-    expected = recorded({f"block {i}": layer for i, layer in enumerate(encoder.layers)}, lambda: theirs(torch.from_numpy(images.transpose(0, 3, 1, 2))))
+    blocks = {f"block {i}": layer for i, layer in enumerate(encoder.layers)}
+    expected = recorded(blocks, lambda: theirs(torch.from_numpy(images.transpose(0, 3, 1, 2))))
     skeleton, params = ours(theirs, 128)
     taps, grid = jax.jit(lambda p, x: trees.merge(skeleton, p).backbone.tokens(x))(params, images)
     assert_layers((name, tap.reshape(2, 8, 8, 32), value) for (name, value), tap in zip(expected.items(), taps, strict=True))

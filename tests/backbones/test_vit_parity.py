@@ -3,7 +3,6 @@
 import jax
 import numpy as np
 import pytest
-from tests.filling import Guests, assert_layers, filled, randomise, torch_arrays
 from flax import nnx
 
 from rein_jax import trees
@@ -13,15 +12,16 @@ from rein_jax.backbones.dinov2 import formats as dinov2_formats
 from rein_jax.backbones.mae import FORMATS as MAE_FORMATS
 from rein_jax.backbones.mae import MAE
 from rein_jax.backbones.vit import Sizes
+from tests.filling import Guests, assert_layers, filled, randomise, torch_arrays
 
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
 SIZE = dict(hidden_size=32, num_hidden_layers=4, num_attention_heads=2, patch_size=14)
 
 
-def layers_of_ours(backbone, arrays, table, skip, images):
+def layers_of_ours(make, arrays, table, skip, images):
     """[embedding, block 0, ..., block 3] of our model with the arrays of the other one."""
-    skeleton, params = filled(Guests(backbone), arrays, table, skip)
+    skeleton, params = filled(lambda: Guests(make()), arrays, table, skip)
 
     def run(params, images):
         model = trees.merge(skeleton, params).backbone
@@ -34,12 +34,12 @@ def images_of(height: int, width: int) -> np.ndarray:
     return np.random.default_rng(0).normal(size=(2, height, width, 3)).astype(np.float32)
 
 
-def compare(recorded, backbone, model, blocks, embedding, table, skip, images, prefix="", **forward):
+def compare(recorded, make, model, blocks, embedding, table, skip, images, prefix="", **forward):
     theirs = recorded(
         {"embedding": embedding, **{f"block {i}": block for i, block in enumerate(blocks)}},
         lambda: model(torch.from_numpy(images.transpose(0, 3, 1, 2)), **forward),
     )
-    ours = layers_of_ours(backbone, torch_arrays(model, prefix), table, skip, images)
+    ours = layers_of_ours(make, torch_arrays(model, prefix), table, skip, images)
     return assert_layers(zip(theirs, ours, theirs.values(), strict=True))
 
 
@@ -50,15 +50,15 @@ def test_dinov2(recorded, kind, size):
     extra = dict(use_swiglu_ffn=True) if kind == "gated" else {}
     model = randomise(getattr(transformers, f"{name}Model")(getattr(transformers, f"{name}Config")(**SIZE, image_size=56, **extra)))
     sizes = Sizes(32, 4, 2, registers=4 * (kind == "registers"), gated=kind == "gated", hidden=88 if kind == "gated" else None)
-    backbone = DINOv2(sizes, patch=14, image_size=56, taps=(0, 1, 2, 3), interpolate_offset=0.0, rngs=nnx.Rngs(0))
-    compare(recorded, backbone, model, model.encoder.layer, model.embeddings, *dinov2_formats(sizes)["hf"], images_of(*size))
+    make = lambda: DINOv2(sizes, patch=14, image_size=56, taps=(0, 1, 2, 3), interpolate_offset=0.0, rngs=nnx.Rngs(0))
+    compare(recorded, make, model, model.encoder.layer, model.embeddings, *dinov2_formats(sizes)["hf"], images_of(*size))
 
 
 def test_clip(recorded):
     config = transformers.CLIPVisionConfig(**SIZE, image_size=56, intermediate_size=128)
     model = randomise(transformers.CLIPVisionModel(config))
-    backbone = CLIP(Sizes(32, 4, 2), patch=14, image_size=56, taps=(0, 1, 2, 3), class_twice=False, rngs=nnx.Rngs(0))
-    compare(recorded, backbone, model, model.encoder.layers, model.pre_layrnorm, *FORMATS["hf"], images_of(56, 56))
+    make = lambda: CLIP(Sizes(32, 4, 2), patch=14, image_size=56, taps=(0, 1, 2, 3), class_twice=False, rngs=nnx.Rngs(0))
+    compare(recorded, make, model, model.encoder.layers, model.pre_layrnorm, *FORMATS["hf"], images_of(56, 56))
 
 
 def test_clip_as_rein_uses_it():
@@ -79,6 +79,6 @@ def test_clip_as_rein_uses_it():
 
 def test_mae(recorded):
     model = randomise(transformers.ViTMAEModel(transformers.ViTMAEConfig(**SIZE, image_size=56, intermediate_size=128, mask_ratio=0.0)))
-    backbone = MAE(Sizes(32, 4, 2), patch=14, image_size=56, taps=(0, 1, 2, 3), rngs=nnx.Rngs(0))
+    make = lambda: MAE(Sizes(32, 4, 2), patch=14, image_size=56, taps=(0, 1, 2, 3), rngs=nnx.Rngs(0))
     order = torch.arange(16, dtype=torch.float32)[None].repeat(2, 1)  # keeps the patches in their order
-    compare(recorded, backbone, model, model.layers, model.embeddings, *MAE_FORMATS["hf"], images_of(56, 56), noise=order)
+    compare(recorded, make, model, model.layers, model.embeddings, *MAE_FORMATS["hf"], images_of(56, 56), noise=order)

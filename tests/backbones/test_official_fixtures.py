@@ -1,0 +1,76 @@
+"""EVA-02 and DINOv2 with Rein against outputs of the official PyTorch code: every block, maps, queries and the gradients to Rein."""
+
+import jax
+import pytest
+from flax import nnx
+from safetensors.numpy import load_file
+
+from rein_jax import trees
+from rein_jax.adapters import rein
+from rein_jax.backbones import dinov2, eva02
+from rein_jax.backbones.vit import Sizes
+from rein_jax.layers.stack import run_blocks
+from rein_jax.weights.rules import LAYOUTS
+from tests.conftest import FIXTURES
+from tests.filling import Guests, assert_layers, filled, gradients
+
+CASES = {
+    "eva02_tiny": (eva02, eva02.EVA02, eva02.EvaSizes(96, 4, 3, hidden=256), (0, 1, 2, 3), dict(tokens=20, rank=8, query_dims=64)),
+    "dinov2_tiny_swiglu_d6": (
+        dinov2, dinov2.DINOv2, Sizes(48, 6, 3, gated=True, hidden=128), (1, 2, 3, 5), dict(tokens=10, rank=4, query_dims=32),
+    ),
+}  # fmt: skip
+ADAPTER_RULES = rein.rules("reins.", "adapters/0/")
+
+
+def channels_last(x):
+    return x.transpose(0, 2, 3, 1)
+
+
+@pytest.fixture(scope="module", params=CASES)
+def case(request, fixture_case):
+    """(skeleton, parameters, inputs, outputs)."""
+    module, cls, sizes, taps, options = CASES[request.param]
+    arrays = {name.removeprefix("buffer:"): value for name, value in load_file(FIXTURES / request.param / "weights.safetensors").items()}
+
+    def make():
+        backbone = cls(sizes, image_size=64, taps=taps, rngs=nnx.Rngs(0))
+        return Guests(backbone, [rein.Rein(backbone.stages[0], rngs=nnx.Rngs(0), **options)])
+
+    rules, skip = module.formats(sizes)["official"]
+    skeleton, params = filled(make, arrays, rules + ADAPTER_RULES, skip)
+    return skeleton, params, fixture_case(request.param, "inputs"), fixture_case(request.param, "outputs")
+
+
+def test_every_block_then_maps_then_queries(case):
+    skeleton, params, inputs, outputs = case
+
+    def run(params, images):
+        model = trees.merge(skeleton, params)
+        backbone, adapter = model.backbone, model.adapters[0]
+        x, grid = backbone.embed(images)
+        depth = backbone.sizes.depth
+        _, blocks = run_blocks(
+            backbone.blocks, x, adapter=adapter, prefix=1, taps=tuple(range(depth)), context=backbone.context(grid, x.dtype)
+        )
+        return blocks, model(images), adapter.queries()
+
+    blocks, maps, queries = jax.jit(run)(params, channels_last(inputs["x"]))
+    pairs = [(f"block {i} with Rein", block, outputs[f"block{i}_out_after_rein"]) for i, block in enumerate(blocks)]
+    pairs += [(f"map {i}", m, channels_last(outputs[f"feat{i}"])) for i, m in enumerate(maps) if f"feat{i}" in outputs]
+    assert_layers([*pairs, ("queries", queries, outputs["queries"])])
+
+
+def test_gradients_to_rein(case):
+    skeleton, params, inputs, outputs = case
+    names = [name for name in outputs if name.startswith("grad:reins.")]
+    if not names:
+        pytest.skip("this case has no gradients")
+    cotangents = [channels_last(inputs[f"cotangent_feat{i}"]) for i in range(4)]
+    mine = gradients(skeleton, params, channels_last(inputs["x"]), cotangents, inputs["cotangent_queries"])
+    pairs = [
+        (rule.source, mine[rule.target], LAYOUTS[rule.layout][0](outputs[f"grad:{rule.source}"]))
+        for rule in ADAPTER_RULES if f"grad:{rule.source}" in names
+    ]  # fmt: skip
+    assert len(pairs) == len(names) == len(mine)
+    assert_layers(pairs)
