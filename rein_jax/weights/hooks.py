@@ -15,6 +15,8 @@ import numpy as np
 from rein_jax.errors import UserError
 from rein_jax.layers.resize import offset_factors, resize_numpy
 
+_PREFIXES = (1, 0, 2, 5)  # class token; none; with a distillation token; with four registers
+
 
 @dataclass(frozen=True)
 class Fit:
@@ -33,8 +35,8 @@ def patch(array: np.ndarray, shape: Sequence[int], fit: Fit) -> np.ndarray:
 def pos_embed(array: np.ndarray, shape: Sequence[int], fit: Fit, kind: str = "bicubic") -> np.ndarray:
     """A position embedding [1, N, d], [N, d] or [1, h, w, d] at another grid; class-token rows are kept.
 
-    Rows in front of the grid are those that make the rest a square. A file without such rows (timm adds the class token's
-    to the token itself) gets zeros there.
+    Rows in front of the grid (a class token, a distillation token, four registers) are those that make the rest a square. A file
+    without such rows (timm adds the class token's to the token itself) gets zeros there.
     """
     array = _float(array)
     if array.ndim == 4:
@@ -84,7 +86,7 @@ def _grid(array: np.ndarray, size: tuple[int, int], fit: Fit, kind: str) -> np.n
 
 def _square(tokens: int) -> tuple[int, tuple[int, int]] | None:
     """(rows in front, square grid) of a position embedding with that many rows, None if there is none."""
-    for prefix in range(0, 9):
+    for prefix in _PREFIXES:
         side = math.isqrt(max(tokens - prefix, 0))
         if side and side * side == tokens - prefix:
             return prefix, (side, side)
