@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import resource
 import subprocess
 import sys
@@ -65,7 +66,7 @@ def write(path: Path, name: str) -> None:
 
 
 def measure(task: str, path: Path, name: str) -> dict[str, float]:
-    """Runs one task in this process: seconds, peak resident memory before and after (bytes)."""
+    """Runs one task in this process: seconds of the clock and of the processor, peak resident memory before and after (bytes)."""
     from flax import nnx
 
     from rein_jax import registry, trees
@@ -76,14 +77,14 @@ def measure(task: str, path: Path, name: str) -> dict[str, float]:
 
     cls = registry.load(BACKBONES, name, "backbone")
     shapes = {f"backbone/{k}": v for k, v in trees.flatten(nnx.eval_shape(lambda: cls(name, rngs=nnx.Rngs(0)))).items()}
-    before, start = _peak(), time.perf_counter()
+    before, start, busy = _peak(), time.perf_counter(), time.process_time()
     if task == "open":
         read_checkpoint(path)
     elif task == "load":
         load_backbone(path, name, shapes)
     else:
         convert(path, path.with_name("converted" + (".safetensors" if path.suffix == ".pth" else ".pth")), force=True)
-    return {"seconds": time.perf_counter() - start, "peak_before": before, "peak": _peak()}
+    return {"seconds": time.perf_counter() - start, "cpu_seconds": time.process_time() - busy, "peak_before": before, "peak": _peak()}
 
 
 def _peak() -> int:
@@ -101,7 +102,8 @@ def main(argv: list[str]) -> dict[str, Any]:
     options = parse.parse_args(argv)
     if options.task:
         return measure(options.task, options.file, options.backbone)
-    out: dict[str, Any] = {"bench": "weights", "backbone": options.backbone, "formats": {}}
+    load = [round(value, 1) for value in os.getloadavg()]
+    out: dict[str, Any] = {"bench": "weights", "backbone": options.backbone, "cpus": os.cpu_count(), "load_average": load, "formats": {}}
     for suffix in (".pth", ".safetensors"):
         with tempfile.TemporaryDirectory(dir=options.folder) as folder:
             path = Path(folder) / f"random{suffix}"
@@ -110,7 +112,7 @@ def main(argv: list[str]) -> dict[str, Any]:
             found: dict[str, Any] = {"file_bytes": size}
             for task in TASKS:
                 numbers = _child(["--task", task, "--file", str(path), "--backbone", options.backbone])
-                found[task] = {"seconds": round(numbers["seconds"], 3), "peak_bytes": int(numbers["peak"]),
+                found[task] = {"seconds": round(numbers["seconds"], 3), "cpu_seconds": round(numbers["cpu_seconds"], 3), "peak_bytes": int(numbers["peak"]),
                                "peak_over_file": round((numbers["peak"] - numbers["peak_before"]) / size, 3)}
             out["formats"][suffix] = found
     return out
