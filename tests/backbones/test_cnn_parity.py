@@ -37,7 +37,8 @@ def compare(recorded, model, modules, make, stem, arrays, table, images):
 @pytest.fixture
 def torch_resnet():
     widths, depths = list(RESNET.widths), list(RESNET.depths)
-    return transformers.ResNetModel(transformers.ResNetConfig(embedding_size=8, hidden_sizes=widths, depths=depths, layer_type="bottleneck"))
+    config = transformers.ResNetConfig(embedding_size=8, hidden_sizes=widths, depths=depths, layer_type="bottleneck")
+    return transformers.ResNetModel(config)
 
 
 @pytest.mark.parametrize("size", [(64, 64), (64, 96)])

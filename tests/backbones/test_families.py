@@ -99,22 +99,6 @@ def test_rein_learns_on_every_family(kind):
 
 
 class Probe(Adapter):
-    """Notes which linear maps a block offers, with their sizes, and whether it offers the place beside the MLP."""
-
-    def __init__(self, stage, *, rngs):
-        self.stage, self.seen = stage, []
-
-    def linear(self, site, name, x, y):
-        self.seen.append((name, (x.shape[-1], y.shape[-1])))
-        return y
-
-    def mlp(self, site, x, y):
-        assert x.shape == y.shape
-        self.seen.append("mlp")
-        return y
-
-
-class Probe(Adapter):
     """Notes which linear maps the blocks offer, with their sizes, and the place beside the MLP."""
 
     def __init__(self, stage):
