@@ -112,8 +112,10 @@ def main(argv: list[str]) -> dict[str, Any]:
             found: dict[str, Any] = {"file_bytes": size}
             for task in TASKS:
                 numbers = _child(["--task", task, "--file", str(path), "--backbone", options.backbone])
-                found[task] = {"seconds": round(numbers["seconds"], 3), "cpu_seconds": round(numbers["cpu_seconds"], 3), "peak_bytes": int(numbers["peak"]),
-                               "peak_over_file": round((numbers["peak"] - numbers["peak_before"]) / size, 3)}
+                found[task] = {
+                    "seconds": round(numbers["seconds"], 3), "cpu_seconds": round(numbers["cpu_seconds"], 3),
+                    "peak_bytes": int(numbers["peak"]), "peak_over_file": round((numbers["peak"] - numbers["peak_before"]) / size, 3),
+                }  # fmt: skip
             out["formats"][suffix] = found
     return out
 
