@@ -18,7 +18,7 @@ from rein_jax.sharding import make_mesh, place_batch
 from rein_jax.training import distributed, identity, memory
 from rein_jax.training.checkpoint import Checkpoints
 from rein_jax.training.guards import CompileBudget, Preempted, StepGuard, StopRequest
-from rein_jax.training.metrics import Clock, MetricLog, Progress
+from rein_jax.training.metrics import Clock, MetricLog, Progress, read_metrics
 from rein_jax.training.outputs import Outputs
 from rein_jax.training.parts import Parts
 from rein_jax.training.profiling import Profiler
@@ -71,8 +71,11 @@ class _Run:
         try:
             step = self._restore()
             self._announce(step)
-            self.log = MetricLog(self.workdir, step, self.main, self.chosen.tensorboard)
+            owed = self._evaluation_owed(step)
+            self.log = MetricLog(self.workdir, step, self.main, self.chosen.tensorboard, last=step >= self.chosen.steps)
             self.progress = Progress(self.chosen.steps, step, self.main)
+            if owed:
+                self._evaluate(step)
             step = self._train_from(step)
             return self._finish(step)
         finally:
@@ -226,8 +229,14 @@ class _Run:
         results = self.outputs.evaluate(self.placed, step)
         if results:
             self.log.write(step, "eval", identity.scalars(results))
-            self._say(f"step {step}: " + "  ".join(f"{k} {v:.4g}" for k, v in list(identity.scalars(results).items())[:8]))
+            self._say(f"evaluation at step {step}:\n{self.outputs.table(results)}")
         return results
+
+    def _evaluation_owed(self, step: int) -> bool:
+        """Was the run killed between the checkpoint of this step and its evaluation?"""
+        every = self.chosen.eval_every
+        done = any(row["step"] == step and row["kind"] == "eval" for row in read_metrics(self.workdir))
+        return distributed.all_agree(bool(every and step and step % every == 0 and step < self.chosen.steps and not done))
 
     def _leave(self, step: int) -> None:
         """Save and go, because this or another process was told to stop."""

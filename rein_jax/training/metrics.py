@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import sys
 import time
 from collections.abc import Mapping
@@ -27,29 +28,35 @@ class MetricLog:
     Keys: "step" (steps finished), "kind" ("train" or "eval") and the numbers. Processes other than the first log nothing.
     """
 
-    def __init__(self, workdir: Path, start_step: int, active: bool = True, tensorboard: bool = True) -> None:
+    def __init__(self, workdir: Path, start_step: int, active: bool = True, tensorboard: bool = True, last: bool = False) -> None:
         self.path, self.file, self.board = workdir / "metrics.jsonl", None, None
         if not active:
             return
-        self._cut(start_step)
+        self._cut(start_step, last)
         self.file = self.path.open("a", encoding="utf-8")
         if tensorboard:
             from tensorboardX import SummaryWriter
 
             self.board = SummaryWriter(str(workdir / "tensorboard"), purge_step=start_step + 1 if start_step else None)
 
-    def _cut(self, start_step: int) -> None:
-        """Drop what a killed run wrote after the checkpoint that is resumed, and a line cut short."""
+    def _cut(self, start_step: int, last: bool) -> None:
+        """Drop what a killed run wrote after the checkpoint that is resumed, and a line cut short.
+
+        The last step's evaluation goes too: it is done again.
+        """
         if not self.path.exists():
             return
         kept = []
         for line in self.path.read_text(encoding="utf-8").splitlines():
             try:
-                if json.loads(line)["step"] <= start_step:
+                row = json.loads(line)
+                if row["step"] < start_step or (row["step"] == start_step and not (last and row["kind"] == "eval")):
                     kept.append(line + "\n")
             except (json.JSONDecodeError, KeyError):
                 break
-        self.path.write_text("".join(kept), encoding="utf-8")
+        partial = self.path.with_suffix(".partial")
+        partial.write_text("".join(kept), encoding="utf-8")
+        os.replace(partial, self.path)
 
     def write(self, step: int, kind: str, values: Mapping[str, Any]) -> None:
         """One line; strings are kept in the JSONL only."""

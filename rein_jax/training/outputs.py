@@ -14,6 +14,7 @@ from rein_jax.errors import UserError
 from rein_jax.precision import Policy
 from rein_jax.sharding import gather
 from rein_jax.training import distributed
+from rein_jax.training.identity import scalars
 from rein_jax.training.parts import Parts
 from rein_jax.training.state import Placed
 
@@ -53,6 +54,14 @@ class Outputs:
                 write_json(self.workdir / "best.json", {"step": step, "mIoU": value})
         distributed.barrier("evaluated")
         return results
+
+    def table(self, results: Mapping[str, Any]) -> str:
+        """The numbers for the terminal, without the columns of the single classes."""
+        if "domains" not in results:
+            return "  ".join(f"{name} {value:.4g}" for name, value in scalars(results).items())
+        rows = [("domain", "mIoU", "mAcc", "aAcc"), *((name, *(f"{found[key]:.2f}" for key in ("mIoU", "mAcc", "aAcc")))
+                for name, found in [*results["domains"].items(), ("mean", results["mean"])])]
+        return "\n".join(f"  {row[0]:<20}" + "".join(f"{cell:>8}" for cell in row[1:]) for row in rows)
 
     def best(self) -> dict[str, Any] | None:
         """Step and mIoU of the best model so far."""

@@ -108,6 +108,18 @@ def test_finished_run_only_repeats_its_end(straight):
     code, output = run("run_train.py", *arguments(straight[0]))
     assert code == 0, output
     assert result(output) == straight[1]
+    assert [row["step"] for row in lines(straight[0], "eval")] == [20]
+
+
+def test_evaluation_owed_by_a_killed_run_is_made_up_for(tmp_path):
+    workdir, config = tmp_path / "run", {**CONFIG, "train": {**CONFIG["train"], "steps": 6, "checkpoint_every": 3, "eval_every": 3}}
+    evaluate = lambda *_: {"mean": {"mIoU": 1.0}}
+    train(config, workdir, build=make_parts, evaluate=evaluate)
+    shutil.rmtree(workdir / "checkpoints" / "6")
+    kept = [line for line in (workdir / "metrics.jsonl").read_text().splitlines() if '"eval"' not in line]
+    (workdir / "metrics.jsonl").write_text("\n".join(kept) + "\n")
+    train(config, workdir, build=make_parts, evaluate=evaluate)
+    assert [row["step"] for row in lines(workdir, "eval")] == [3, 6]
 
 
 def test_other_config_is_refused_with_the_difference(stopped):
