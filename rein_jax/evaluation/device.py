@@ -72,6 +72,12 @@ def resize(scores: jax.Array, plan: Mapping[str, Any]) -> jax.Array:
     return jnp.take(scores, y0, axis=0) * (1 - fy) + jnp.take(scores, y1, axis=0) * fy
 
 
+def views(canvases, plans, same: bool) -> list[jax.Array]:
+    """Mean scores of each view at the size of the image file; `same`: that is the canvas's."""
+    means = [canvas / (plan["rows"][:, None, None] * plan["columns"][None, :, None]) for canvas, plan in zip(canvases, plans, strict=True)]
+    return means if same else [resize(scores, plan) for scores, plan in zip(means, plans, strict=True)]
+
+
 @partial(jax.jit, static_argnums=(0, 1, 2))
 def finish(skeleton, levels: int, same: bool, params, canvases, plans):
     """canvases of an image's views -> (classes uint8 [H,W], confidence uint16 [H,W] in 1 / levels, or None if levels is 0).
@@ -80,15 +86,12 @@ def finish(skeleton, levels: int, same: bool, params, canvases, plans):
     where neither confidences nor a mean over views is wanted.
     """
     TRACES["finish"] += 1
-    views = []
-    for canvas, plan in zip(canvases, plans, strict=True):
-        scores = canvas / (plan["rows"][:, None, None] * plan["columns"][None, :, None])
-        views.append(scores if same else resize(scores, plan))
+    found = views(canvases, plans, same)
     if params is None:
-        return jnp.argmax(views[0], axis=-1).astype(jnp.uint8), None
+        return jnp.argmax(found[0], axis=-1).astype(jnp.uint8), None
     model = trees.merge(skeleton, params)
-    probabilities = sum(model.probabilities(view) for view in views) / len(views)
-    decided = probabilities if len(views) > 1 else views[0]
+    probabilities = sum(model.probabilities(view) for view in found) / len(found)
+    decided = probabilities if len(found) > 1 else found[0]
     labels = jnp.argmax(decided, axis=-1).astype(jnp.uint8)
     if not levels:
         return labels, None

@@ -57,9 +57,9 @@ class Loader:
                     future.cancel()
 
     def _load(self, index: int) -> Loaded:
-        read = getattr(self.source, "read", self.source.__getitem__)  # `read` never puts another element in a bad one's place
+        skips = getattr(self.source, "policy", "raise") == "skip"  # then source[i] would put another element in a bad one's place
         try:
-            element = read(index)
+            element = self.source.read(index) if skips else self.source[index]
         except (DataError, OSError) as error:
             return Loaded(index, entry_name(self.source, index), problem=str(error))
         image, label, name = element["image"], element["label"], str(element["name"])
@@ -71,7 +71,10 @@ class Loader:
 
 def entry_name(source: Any, index: int) -> str:
     """Name of an element without reading it, as far as the source can tell."""
-    return str(source.entry_name(index)) if hasattr(source, "entry_name") else f"element {index}"
+    try:
+        return str(source.entry_name(index))
+    except AttributeError:  # sources need not know names before reading
+        return f"element {index}"
 
 
 def condition(source: Any, name: str) -> str:

@@ -209,13 +209,16 @@ class Predictor:
         size = bucket(job.query.size)
         plans = [_plan(view, job.query.size, size) for view in job.views]
         same = all((v.height, v.width) == tuple(job.query.size) and not v.flipped for v in job.views)
-        plans = jax.device_put(plans, self.devices[job.device])
-        needed = self.levels > 0 or len(job.views) > 1
-        params = device.on(self.params, self.devices[job.device]) if needed else None
-        job.result = device.finish(self.skeleton, self.levels, same, params, [view.canvas for view in job.views], plans)
+        job.result = self._finish(job, same, jax.device_put(plans, self.devices[job.device]))
         for array in jax.tree.leaves(job.result):
             array.copy_to_host_async()
         job.views = []
+
+    def _finish(self, job: _Job, same: bool, plans: Any) -> Any:
+        """Dispatch the last step; `rein_jax.predict` asks for more maps here."""
+        needed = self.levels > 0 or len(job.views) > 1
+        params = device.on(self.params, self.devices[job.device]) if needed else None
+        return device.finish(self.skeleton, self.levels, same, params, [view.canvas for view in job.views], plans)
 
     def _answer(self, job: _Job) -> Answer:
         height, width = job.query.size

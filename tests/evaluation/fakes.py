@@ -68,9 +68,6 @@ class FakeSource:
         weather = ("fog", "night")[i % 2]
         return {"image": image, "label": label, "name": self.entry_name(i), "condition": weather}
 
-    def read(self, i):
-        return self[i]
-
     def entry_name(self, i):
         return f"{('fog', 'night')[i % 2]}/{i:03d}.png"
 

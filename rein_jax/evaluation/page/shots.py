@@ -16,6 +16,7 @@ from rein_jax.evaluation.page.markup import data_uri, json_script, tag, text
 from rein_jax.evaluation.tables import number
 from rein_jax.evaluation.tally import Tally
 
+STORE = 20  # images in one store: the page parses only the stores that come into view
 WRONG, UNKNOWN = (235, 40, 50, 185), (0, 0, 0, 170)
 
 
@@ -32,9 +33,11 @@ def shots(folder: Path, tally: Tally, names: Sequence[str], anchor: str, limit: 
     for title, chosen in groups:
         parts.append(tag("h3", title) if chosen else "")
         for index in chosen:
-            parts.append(_shot(f"{anchor}#{len(data)}", str(tally.names[index]), score[index], _hint(tally.matrices[index], names)))
+            place = f"{anchor}-{len(data) // STORE}#{len(data) % STORE}"
+            parts.append(_shot(place, str(tally.names[index]), score[index], _hint(tally.matrices[index], names)))
             data.append(_data(folder, index))
-    return "".join(parts) + json_script(data, anchor)
+    stores = (json_script(data[k : k + STORE], f"{anchor}-{k // STORE}") for k in range(0, len(data), STORE))
+    return "".join([*parts, *stores])
 
 
 def _shot(address: str, name: str, score: float, hint: str) -> str:
