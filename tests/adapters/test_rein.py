@@ -105,6 +105,12 @@ def test_parameter_counts(options, published):
     assert trees.count(trees.flatten(adapter)) == published
 
 
+@pytest.mark.parametrize("blocks, published", [(None, 4_510_721), ((7, 15, 23, 31), 3_892_481)])
+def test_sam_h_as_in_the_paper_and_as_released(blocks, published):
+    adapter = nnx.eval_shape(lambda: Rein(Stage(32, 1280), rngs=nnx.Rngs(0), blocks=blocks))
+    assert trees.count(trees.flatten(adapter)) == published
+
+
 def test_bad_blocks_are_named():
     with pytest.raises(UserError, match="increasing block numbers between 0 and 3"):
         Rein(Stage(4, 8), rngs=nnx.Rngs(0), blocks=(2, 4))

@@ -64,17 +64,19 @@ def test_clip(recorded):
 def test_clip_as_rein_uses_it():
     """The class embedding twice and bilinear positions, said in torch's own functions."""
     rng = np.random.default_rng(1)
-    backbone = CLIP(Sizes(32, 4, 2), image_size=64, taps=(0, 1, 2, 3), rngs=nnx.Rngs(0))
+    make = lambda: CLIP(Sizes(32, 4, 2), image_size=64, rngs=nnx.Rngs(0))
+    skeleton, _, shapes = trees.split(nnx.eval_shape(make), ())
+    params = {name: rng.normal(size=s.shape).astype(np.float32) for name, s in shapes.items()}
     images = rng.normal(size=(1, 48, 80, 3)).astype(np.float32)
-    cls, positions = (torch.from_numpy(np.array(p[...])) for p in (backbone.cls_token, backbone.pos_embed))
-    kernel = torch.from_numpy(np.array(backbone.patch_embed.kernel[...])).permute(3, 2, 0, 1)
-    patches = torch.nn.functional.conv2d(torch.from_numpy(images).permute(0, 3, 1, 2), kernel, stride=16)
+    ours = jax.jit(lambda p, x: trees.merge(skeleton, p).embed(x)[0])(params, images)
+
+    names = ("cls_token", "pos_embed", "patch_embed/kernel", "ln_pre/scale", "ln_pre/bias")
+    cls, positions, kernel, scale, bias = (torch.from_numpy(params[name]) for name in names)
+    patches = torch.nn.functional.conv2d(torch.from_numpy(images).permute(0, 3, 1, 2), kernel.permute(3, 2, 0, 1), stride=16)
     grid = positions[:, 1:].reshape(1, 4, 4, 32).permute(0, 3, 1, 2)
     grid = torch.nn.functional.interpolate(grid, size=(3, 5), mode="bilinear", align_corners=False)
     tokens = torch.cat([cls + positions[:, :1] + cls, (patches + grid).flatten(2).transpose(1, 2)], 1)
-    scale, bias = (torch.from_numpy(np.array(v[...])) for v in (backbone.ln_pre.scale, backbone.ln_pre.bias))
-    expected = torch.nn.functional.layer_norm(tokens, (32,), scale, bias, 1e-5).numpy()
-    assert_layers([("embedding", backbone.embed(images)[0], expected)])
+    assert_layers([("embedding", ours, torch.nn.functional.layer_norm(tokens, (32,), scale, bias, 1e-5).numpy())])
 
 
 def test_mae(recorded):
