@@ -36,6 +36,11 @@ def load(name: str, overrides: Iterable[str] = ()) -> ConfigDict:
     return config.lock()
 
 
+def arguments(name: str) -> dict[str, str]:
+    """The arguments that a config file takes after its colon, with their defaults: its `ARGS`; {} where it names none."""
+    return {} if name.endswith(".json") else dict(getattr(_module(name)[0], "ARGS", {}))
+
+
 def complete(config: ConfigDict, values: Mapping[str, Any]) -> None:
     """Set the keys that the config lacks, at any depth."""
     with config.unlocked():
@@ -63,23 +68,33 @@ def split_overrides(argv: Sequence[str]) -> tuple[list[str], list[str]]:
 
 
 def apply(config: ConfigDict, override: str) -> None:
-    """Set one key, "train.steps=100"; an unknown key or a value of another type is a UserError that names it."""
+    """Set one key, "train.steps=100"; an unknown key or a value of another type is a UserError that names it.
+
+    Elements of lists go by their number: "data.train.0.source=/data/camvid".
+    """
     path, equals, text = override.partition("=")
     if not equals:
         raise UserError(f"The override {override!r} needs the form KEY=VALUE.")
     section, keys = config, path.split(".")
     for depth, key in enumerate(keys):
-        if not isinstance(section, ConfigDict) or key not in section:
-            raise _unknown(path, ".".join(keys[:depth]), key, section)
+        if isinstance(section, (list, tuple)) and key.isdigit() and int(key) < len(section):
+            key = keys[depth] = int(key)
+        elif not isinstance(section, Mapping | ConfigDict) or key not in section:
+            raise _unknown(path, ".".join(map(str, keys[:depth])), key, section)
         if depth < len(keys) - 1:
             section = section[key]
     value = _value(path, section[keys[-1]], text)
-    with section.unlocked(), section.ignore_type():
+    if isinstance(section, ConfigDict):
+        with section.unlocked(), section.ignore_type():
+            section[keys[-1]] = value
+    elif isinstance(section, tuple):
+        apply(config, f"{'.'.join(map(str, keys[:-1]))}={(*section[:keys[-1]], value, *section[keys[-1] + 1:])!r}")
+    else:
         section[keys[-1]] = value
 
 
 def _unknown(path: str, prefix: str, key: str, section: Any) -> UserError:
-    if not isinstance(section, ConfigDict):
+    if not isinstance(section, Mapping | ConfigDict):
         return UserError(f"Unknown config key {path!r}: {prefix!r} is a value, not a section.")
     close = difflib.get_close_matches(key, list(section), n=1)
     full = [f"{prefix}.{name}" if prefix else name for name in (close or sorted(section))]

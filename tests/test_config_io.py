@@ -46,6 +46,16 @@ def test_texts_lists_and_numbers_keep_their_type(file):
     assert config.name == "12" and config.data.weights == (1, 2) and isinstance(config.optim.lr, float)
 
 
+def test_elements_of_lists_go_by_number(tmp_path):
+    text = "def get_config(): return ConfigDict({'data': {'sources': [{'name': 'a', 'root': ''}], 'crop': (8, 9)}})"
+    (tmp_path / "c.py").write_text(f"from ml_collections import ConfigDict\n{text}")
+    config = config_io.load(str(tmp_path / "c.py"), ["data.sources.0.root=/data/x", "data.crop.1=16"])
+    assert config.data.sources[0]["root"] == "/data/x" and config.data.crop == (8, 16)
+    for override, words in (("data.sources.1.root=x", "is a value"), ("data.sources.0.rot=x", "Did you mean 'data.sources.0.root'")):
+        with pytest.raises(UserError, match=words):
+            config_io.load(str(tmp_path / "c.py"), [override])
+
+
 def test_splits_the_command_line():
     assert config_io.split_overrides(["--config.a.b=1", "--workdir", "x", "--config.c", "2"]) == (["a.b=1", "c=2"], ["--workdir", "x"])
     with pytest.raises(UserError, match="needs a value"):

@@ -57,7 +57,7 @@ class Checkpoints:
     def __init__(self, folder: Path, keep: int = 3, say: Callable[[str], None] = print) -> None:
         self.folder, self.keep, self.say = Path(folder).absolute(), keep, say
         self.failed: str | None = None
-        logging.getLogger("absl").setLevel(logging.ERROR)  # Orbax logs every phase of every save
+        logging.getLogger("absl").setLevel(logging.CRITICAL)  # Orbax logs every phase, and tracebacks of what is said below
         self.manager = self._open()
 
     def _open(self) -> ocp.CheckpointManager:

@@ -48,7 +48,8 @@ class Outputs:
         weights = placed.state.ema or placed.state.trainable
         results = (self.function or _evaluate)(self.parts, weights, placed.frozen, self.mesh, self.policy, self.workdir)
         value, best = headline(results), self.best()
-        if value is not None and (best is None or value > best["mIoU"]):
+        better = value is not None and (best is None or value > best["mIoU"])
+        if distributed.all_agree(better):  # which also means that nobody writes before everybody has read
             self._write_model("best.safetensors", weights, step, {"mIoU": value})
             if distributed.is_main():
                 write_json(self.workdir / "best.json", {"step": step, "mIoU": value})
