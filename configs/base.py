@@ -1,7 +1,9 @@
 """What every experiment starts from: all sections with their defaults, and the switch between methods.
 
     config = base.default()
+    base.set_backbone(config, "dinov2_s", 512)
     base.set_method(config, "rein")          # or full, freeze, lora, ...
+    base.set_head(config, "mask2former")
 
 Sections: backbone, adapter, head, loss, augment, trainable, data, eval, optim, and the trainer's own (`train`, `seed`, `precision`, `mesh`,
 `sharding`; see rein_jax/training/settings.py).
@@ -26,6 +28,16 @@ METHODS: dict[str, dict[str, Any]] = {
     "bitfit": {"adapter": {"name": "none"}, "trainable": ("backbone/.*bias$", "head/"), "groups": "frozen_512"},
     "soma": {"adapter": {"name": "soma"}, "trainable": (r"adapters/\d+/layers/.*_(a|b|bias)$", "head/"), "groups": "soma"},
 }
+
+
+# Short names of the backbones that the paper compares; every key of rein_jax.backbones.BACKBONES is understood too.
+BACKBONES = {
+    "dinov2_s": "dinov2_vits14", "dinov2_b": "dinov2_vitb14", "dinov2_l": "dinov2_vitl14", "dinov2_g": "dinov2_vitg14",
+    "eva02_s": "eva02_s", "eva02_b": "eva02_b", "eva02_l": "eva02_l", "clip_b": "clip_vitb16", "clip_l": "clip_vitl14",
+    "mae_b": "mae_b", "mae_l": "mae_l", "sam_b": "sam_b", "sam_l": "sam_l", "sam_h": "sam_h",
+    "resnet50": "resnet_50", "resnet101": "resnet_101", "convnext_l": "convnext_l",
+}  # fmt: skip
+LOSS_OF = {"mask2former": "mask", "semantic_fpn": "pixel", "linear": "pixel"}
 
 
 def default() -> ConfigDict:
@@ -86,6 +98,51 @@ def set_method(config: ConfigDict, method: str, **options) -> ConfigDict:
     return config
 
 
+def set_backbone(config: ConfigDict, backbone: str, image_size: int) -> ConfigDict:
+    """Choose the backbone by a short name ("dinov2_l") or its registered one, and the input side its positions are stored for."""
+    from rein_jax.backbones import BACKBONES as REGISTERED
+    from rein_jax.registry import unknown
+
+    if backbone not in BACKBONES and backbone not in REGISTERED:
+        raise unknown(backbone, {**BACKBONES, **REGISTERED}, "backbone")
+    config.backbone.name, config.backbone.image_size = BACKBONES.get(backbone, backbone), image_size
+    return config
+
+
+def set_head(config: ConfigDict, head: str, **options) -> ConfigDict:
+    """Choose the decode head with its loss; after `set_backbone` and `set_method`, on which a Mask2Former's queries depend.
+
+    Queries are Rein's tokens where Rein links them; with CLIP and SAM the initial features of the queries stay learned, as in their
+    official configs; without Rein both are learned.
+    """
+    from rein_jax.registry import unknown
+
+    if head not in LOSS_OF:
+        raise unknown(head, LOSS_OF, "decode head")
+    family, adapter = config.backbone.name.split("_")[0], config.adapter
+    if head == "mask2former":
+        linked = adapter.name == "rein" and adapter.get("link", True)
+        source = ("learned_feat" if family in ("clip", "sam") else "linked") if linked else "learned"
+        options = {"query_source": source, **options}
+        if source == "learned_feat":
+            options["queries"] = adapter.get("tokens", 100)
+    elif head == "semantic_fpn" and family == "resnet":
+        options = {"strides": (4, 8, 8, 8), **options}
+    config.head, config.loss = ConfigDict({"name": head, **options}), ConfigDict({"name": LOSS_OF[head]})
+    return config
+
+
+def set_augment(config: ConfigDict, augment: str, **options) -> ConfigDict:
+    """Choose the on-device augmentation: none, advstyle, pasta or gtr_ltr."""
+    from rein_jax.augment import AUGMENTS
+    from rein_jax.registry import unknown
+
+    if augment != "none" and augment not in AUGMENTS:
+        raise unknown(augment, [*AUGMENTS, "none"], "augmentation")
+    config.augment = ConfigDict({"name": augment, **options})
+    return config
+
+
 def parse(arg: str | None, **known: str) -> dict[str, str]:
     """Arguments after the colon of `--config=file.py:key=value,...`, over their defaults; an unknown key is a UserError."""
     from rein_jax.errors import UserError
@@ -100,3 +157,11 @@ def parse(arg: str | None, **known: str) -> dict[str, str]:
             raise UserError(f"The config argument {item!r} needs a value: {key}=...")
         out[key] = value
     return out
+
+
+def title(family: str, args: dict[str, str], defaults: dict[str, str], *always: str) -> str:
+    """A config's name: the family, the values of the arguments in `always`, and every other argument that is not at its default."""
+    parts = [args[key] for key in always]
+    parts += [value if key in ("head", "augment") else f"{key}={value}" for key, value in args.items()
+              if key not in always and value != defaults[key]]
+    return "-".join([family, *parts])

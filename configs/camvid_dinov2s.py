@@ -1,19 +1,25 @@
 """CamVid by day, tested by day and at dusk: Rein on a frozen, real DINOv2-S.
 
-    rein train --config configs/camvid_dinov2s.py --config.data.root=/data --workdir runs/camvid      # /data/camvid holds train/, trainannot/, ...
+    rein train --config configs/camvid_dinov2s.py --config.data.root=/data --workdir runs/camvid
+
+/data/camvid holds train/, trainannot/, test/, ... of the SegNet form.
 """
 
 from configs import base
 
+NARROW = {"channels": 64, "head_channels": 64}
+ARGS = {"method": "rein", "augment": "none", "head": "semantic_fpn"}
+
 
 def get_config(arg=None):
-    """Arguments: method (rein, freeze, full, ...)."""
-    args = base.parse(arg, method="rein")
+    """Arguments: method (rein, freeze, full, ...), augment (none, advstyle, pasta, gtr_ltr), head (semantic_fpn, mask2former, linear)."""
+    args = base.parse(arg, **ARGS)
     config = base.default()
-    config.name = f"camvid-{args['method']}"
+    config.name = base.title("camvid", args, ARGS, "method")
     config.backbone.name, config.backbone.image_size = "dinov2_vits14", 256
     base.set_method(config, args["method"])
-    config.head = {"name": "semantic_fpn", "channels": 64, "head_channels": 64}
+    base.set_head(config, args["head"], **(NARROW if args["head"] == "semantic_fpn" else {}))
+    base.set_augment(config, args["augment"])
     config.data.train = [{"name": "camvid", "split": "day_train"}]
     config.data.crop, config.data.resize = (256, 256), "256:512"
     config.eval.domains = [{"name": "camvid", "split": "day_test"}, {"name": "camvid", "split": "dusk"}]

@@ -8,15 +8,19 @@ from configs import base
 
 STYLES = ("clear", "night", "fog", "rain", "snow", "city")
 
+NARROW = {"channels": 64, "head_channels": 64}
+ARGS = {"method": "rein", "augment": "none", "head": "semantic_fpn"}
+
 
 def get_config(arg=None):
-    """Arguments: method (rein, freeze, full, ...)."""
-    args = base.parse(arg, method="rein")
+    """Arguments: method (rein, freeze, full, ...), augment (none, advstyle, pasta, gtr_ltr), head (semantic_fpn, mask2former, linear)."""
+    args = base.parse(arg, **ARGS)
     config = base.default()
-    config.name = f"quickstart-{args['method']}"
+    config.name = base.title("quickstart", args, ARGS, "method")
     config.backbone.name, config.backbone.image_size = "dinov2_vits14", 256
     base.set_method(config, args["method"])
-    config.head = {"name": "semantic_fpn", "channels": 64, "head_channels": 64}
+    base.set_head(config, args["head"], **(NARROW if args["head"] == "semantic_fpn" else {}))
+    base.set_augment(config, args["augment"])
     config.data.train = [{"name": "streets", "style": "clear", "split": "train"}]
     config.data.crop, config.data.resize = (256, 256), "192:512"
     config.eval.domains = [{"name": "streets", "style": style, "split": "val", "length": 24} for style in STYLES]

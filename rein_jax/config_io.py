@@ -22,6 +22,8 @@ from rein_jax.errors import UserError
 from rein_jax.training.settings import defaults
 
 PREFIX = "--config."
+# Sections whose keys are options of a class: any may be set, those not spelt in the file too; building checks them against the class.
+OPEN = ("adapter", "head", "loss", "augment", "backbone.options")
 
 
 def load(name: str, overrides: Iterable[str] = ()) -> ConfigDict:
@@ -80,10 +82,12 @@ def apply(config: ConfigDict, override: str) -> None:
         if isinstance(section, (list, tuple)) and key.isdigit() and int(key) < len(section):
             key = keys[depth] = int(key)
         elif not isinstance(section, Mapping | ConfigDict) or key not in section:
+            if depth == len(keys) - 1 and _is_option(".".join(map(str, keys[:depth])), key):
+                break
             raise _unknown(path, ".".join(map(str, keys[:depth])), key, section)
         if depth < len(keys) - 1:
             section = section[key]
-    value = _value(path, section[keys[-1]], text)
+    value = _value(path, section.get(keys[-1]) if isinstance(section, ConfigDict) else section[keys[-1]], text)
     if isinstance(section, ConfigDict):
         with section.unlocked(), section.ignore_type():
             section[keys[-1]] = value
@@ -91,6 +95,15 @@ def apply(config: ConfigDict, override: str) -> None:
         apply(config, f"{'.'.join(map(str, keys[:-1]))}={(*section[:keys[-1]], value, *section[keys[-1] + 1:])!r}")
     else:
         section[keys[-1]] = value
+
+
+def _is_option(section: str, key: str) -> bool:
+    """May a key that the config does not spell be set in this section?"""
+    if section == "optim":
+        from rein_jax.optim import OptimConfig
+
+        return key in OptimConfig.__dataclass_fields__
+    return section in OPEN
 
 
 def _unknown(path: str, prefix: str, key: str, section: Any) -> UserError:

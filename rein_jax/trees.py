@@ -76,7 +76,10 @@ def matching(names: Iterable[str], patterns: Iterable[str]) -> set[str]:
     names = list(names)
     chosen: set[str] = set()
     for pattern in patterns:
-        found = {name for name in names if re.match(pattern, name)}
+        try:
+            found = {name for name in names if re.match(pattern, name)}
+        except re.error as error:
+            raise UserError(f"The pattern {pattern!r} is no regular expression: {error}.") from None
         if not found:
             tops = sorted({"/".join(name.split("/")[:2]) for name in names})
             raise UserError(f"The pattern {pattern!r} matches no parameter; names begin with {', '.join(tops)}.")

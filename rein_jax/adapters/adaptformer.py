@@ -28,8 +28,9 @@ class AdaptFormer(Adapter):
     """
 
     def __init__(
-        self, stage: Stage, *, rngs: nnx.Rngs, hidden: int = 64, scale: float = 0.1, dropout: float = 0.1, blocks: tuple[int, ...] | None = None
-    ):
+        self, stage: Stage, *, rngs: nnx.Rngs, hidden: int = 64, scale: float = 0.1, dropout: float = 0.1,
+        blocks: tuple[int, ...] | None = None,
+    ):  # fmt: skip
         require(stage, "mlp", "adaptformer")
         if hidden < 1:
             raise UserError(f"config.adapter.hidden is {hidden}; it must be at least 1.")

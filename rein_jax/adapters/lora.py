@@ -18,12 +18,16 @@ ATTENTION = ("qkv", "q", "k", "v")
 def pick_targets(targets, stage: Stage, default: tuple[str, ...]) -> dict[str, tuple[int, int]]:
     """{name: (in, out)} of the chosen linear maps; names that the backbone lacks are a UserError. () = those of `default` that exist."""
     known = dict(stage.linears)
+    if not known:
+        raise UserError("This method changes linear maps, and this backbone's blocks have none; use rein, full or freeze, or another.")
+    targets = targets.replace(" ", "").split(",") if isinstance(targets, str) else targets  # "qkv,proj" from a command line
     chosen = tuple(targets) or tuple(name for name in default if name in known)
     for name in chosen:
         if name not in known:
             raise registry.unknown(name, known, "target of config.adapter.targets")
     if not chosen:
-        raise UserError(f"config.adapter.targets is empty and this backbone has none of {', '.join(default)}; name some of its linears.")
+        raise UserError(f"This backbone has none of the linear maps {', '.join(default)}; name targets in config.adapter.targets, "
+                        f"among {', '.join(sorted(known))}.")  # fmt: skip
     return {name: known[name] for name in chosen}
 
 

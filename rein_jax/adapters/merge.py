@@ -8,17 +8,30 @@ import jax.numpy as jnp
 import numpy as np
 
 from rein_jax import trees
+from rein_jax.adapters.base import Stage
 from rein_jax.errors import UserError
 
 
-def kernel_paths(backbone: Any, names, stage: int, linear: str) -> str:
-    """The name of the stacked kernel of one linear map of a stage: the one array backbone/.../{linear}/kernel with the stage's depth."""
-    found = [n for n in names if n.startswith("backbone/") and n.endswith(f"/{linear}/kernel") and n.split("/")[-2] == linear]
-    depth = backbone.stages[stage].depth
-    found = [n for n in found if len(names[n].shape) == 3 and names[n].shape[0] == depth]
-    if len(found) != 1:
-        raise UserError(f"The linear map {linear!r} of this backbone is not stored as one stack of {depth} kernels; it cannot be merged.")
-    return found[0]
+def kernel_stacks(names, stage: Stage, linear: str) -> list[tuple[str, range]]:
+    """Where the kernels of one linear map of a stage lie: (name of a stack [n, in, out], numbers of its blocks), in block order.
+
+    Most backbones hold one stack a stage; SAM holds one for every run of equal blocks. A map stored otherwise is a UserError.
+    """
+    shape = dict(stage.linears)[linear]
+    found = [n for n in names if n.startswith("backbone/") and n.endswith(f"/{linear}/kernel") and tuple(names[n].shape[1:]) == shape]
+    found.sort(key=lambda name: [int(part) if part.isdigit() else part for part in name.split("/")])
+    stops = np.cumsum([names[n].shape[0] for n in found], dtype=int).tolist()
+    if not found or stops[-1] != stage.depth:
+        raise UserError(f"The linear map {linear!r} of this backbone is not stored as stacks of {stage.depth} kernels in all; "
+                        "leave it out of config.adapter.targets.")  # fmt: skip
+    return [(name, range(start, stop)) for name, start, stop in zip(found, [0, *stops], stops, strict=False)]
+
+
+def active_rows(active, stage: Stage, blocks: range) -> tuple[np.ndarray, np.ndarray]:
+    """(rows of a stack of these blocks, rows of the adapter's layers) of the adapted blocks in the stack."""
+    numbers = np.arange(stage.depth) if active is None else np.asarray(active)
+    mine = np.flatnonzero((numbers >= blocks.start) & (numbers < blocks.stop))
+    return numbers[mine] - blocks.start, mine
 
 
 def can_merge(model: Any) -> bool:
@@ -35,10 +48,11 @@ def merge_adapters(skeleton: trees.Skeleton, *parts: trees.Flat) -> trees.Flat:
     if not can_merge(model):
         raise UserError("This method does not merge into the backbone's weights (LoRA and SoMA do); export it unmerged.")
     out = {name: array for name, array in values.items() if not name.startswith("adapters/")}
-    for i, adapter in enumerate(model.adapters):
-        rows = np.asarray(adapter.active or range(adapter.stage.depth))
+    for adapter in model.adapters:
         for deltas, leaf in ((adapter.kernel_deltas(), "kernel"), (adapter.bias_deltas(), "bias")):
-            for name, delta in deltas.items():
-                path = kernel_paths(model.backbone, values, i, name).removesuffix("kernel") + leaf
-                out[path] = jnp.asarray(out[path], jnp.float32).at[rows].add(delta)
+            for linear, delta in deltas.items():
+                for name, blocks in kernel_stacks(values, adapter.stage, linear):
+                    rows, mine = active_rows(adapter.active, adapter.stage, blocks)
+                    path = name.removesuffix("kernel") + leaf
+                    out[path] = jnp.asarray(out[path], jnp.float32).at[rows].add(delta[mine])
     return out

@@ -14,7 +14,7 @@ from flax import nnx
 from rein_jax import trees
 from rein_jax.adapters.base import Adapter, Site, Stage
 from rein_jax.adapters.lora import LowRank, factor_delta, pick_targets
-from rein_jax.adapters.merge import kernel_paths
+from rein_jax.adapters.merge import active_rows, kernel_stacks
 from rein_jax.errors import UserError
 from rein_jax.layers.stack import stacked
 
@@ -94,23 +94,30 @@ class SoMA(Adapter):
         out = dict(values)
         for i, adapter in enumerate(model.adapters):
             for name in adapter.targets:
-                out.update(adapter.decomposed(f"adapters/{i}/layers/{name}", kernel_paths(model.backbone, values, i, name), values, name))
+                out.update(adapter.decomposed(f"adapters/{i}/layers/{name}", values, name))
         return out
 
-    def decomposed(self, stem: str, path: str, values: trees.Flat, name: str) -> trees.Flat:
-        """Leaves `{stem}_a`, ... of one target from the stacked kernel at `path`."""
-        blocks = list(self.active or range(self.stage.depth))
-        kernels = np.asarray(values[path], np.float32)[blocks]
+    def gathered(self, values: trees.Flat, name: str, leaf: str):
+        """Kernels or biases of a target in the adapted blocks, [blocks, ...] in float32, from the backbone's stacks."""
+        out = []
+        for path, blocks in kernel_stacks(values, self.stage, name):
+            rows, _ = active_rows(self.active, self.stage, blocks)
+            out.append(np.asarray(values[path.removesuffix("kernel") + leaf], np.float32)[rows])
+        return np.concatenate(out)
+
+    def decomposed(self, stem: str, values: trees.Flat, name: str) -> trees.Flat:
+        """Leaves `{stem}_a`, ... of one target from the backbone's kernels."""
+        kernels = self.gathered(values, name, "kernel")
         if self.order == "released":
             kernels = np.random.default_rng(0).uniform(-1, 1, kernels.shape).astype(np.float32) * kernels.shape[1] ** -0.5
         parts = 3 if name == "qkv" else 1
-        rows = kernels.reshape(len(blocks), kernels.shape[1], parts, -1).transpose(0, 2, 1, 3)
+        rows = kernels.reshape(len(kernels), kernels.shape[1], parts, -1).transpose(0, 2, 1, 3)
         u, s, vt = np.linalg.svd(rows, full_matrices=False)
         root = np.sqrt(s[..., -self.rank :] / self.factor)
         a, b = u[..., -self.rank :] * root[..., None, :], root[..., None] * vt[..., -self.rank :, :]
         keep = 0.0 if self.order == "released" else 1.0
         out = {f"{stem}_a": a, f"{stem}_b": b, f"{stem}_a0": keep * a, f"{stem}_b0": keep * b}
         if name in self.biased:
-            bias = np.asarray(values[path.removesuffix("kernel") + "bias"], np.float32)[blocks]
+            bias = self.gathered(values, name, "bias")
             out |= {f"{stem}_bias": bias, f"{stem}_bias0": bias.copy()}
         return out

@@ -16,6 +16,7 @@ from rein_jax.errors import UserError
 from rein_jax.heads.decoder import DecoderLayer, run_decoder
 from rein_jax.heads.pixel_decoder import LEVELS, PixelDecoder
 from rein_jax.layers import resize
+from rein_jax.layers.fpn import MultiLevelNeck
 from rein_jax.layers.init import torch_linear
 from rein_jax.layers.norm import layer_norm
 from rein_jax.layers.positions import sine_positions
@@ -33,15 +34,17 @@ class Mask2Former(nnx.Module):
     queries are the positions, initial features are learned: Rein with CLIP and SAM), "learned" (both are learned: plain
     Mask2Former). queries: their number where any part is learned; linked ones come in the adapter's number.
     low_memory: deformable attention one head at a time. remat: what the encoder recomputes in the backward pass
-    ("none", "dots", "full").
+    ("none", "dots", "full"). neck: two trained convolutions on every map first (`layers/fpn.py:MultiLevelNeck`), as the
+    official frozen CLIP.
     """
 
     def __init__(self, widths: Sequence[int], classes: int, *, rngs: nnx.Rngs, queries: int = 100, query_source: str = "linked",
                  channels: int = 256, encoder_layers: int = 6, decoder_layers: int = 9, heads: int = 8, points: int = 4,
                  encoder_ffn: int = 1024, decoder_ffn: int = 2048, groups: int = 32, low_memory: bool = False,
-                 remat: str = "none"):
+                 remat: str = "none", neck: bool = False):
         _check(widths, channels, heads, groups, query_source, remat)
         self.classes, self.channels, self.query_source = classes, channels, query_source
+        self.neck = MultiLevelNeck(widths, rngs=rngs) if neck else None
         self.pixel_decoder = PixelDecoder(
             widths, rngs=rngs, channels=channels, layers=encoder_layers, heads=heads, points=points, hidden=encoder_ffn,
             groups=groups, low_memory=low_memory, remat=remat)
@@ -71,7 +74,7 @@ class Mask2Former(nnx.Module):
         """`__call__` with what lies between: also "memories" (low to high resolution), "mask_features" and "blocked", the
         positions closed to each query in the P cross-attentions (bool [B, Q, N] each, before fully closed rows are
         opened; the last one is not used)."""
-        features, memories = self.pixel_decoder(maps)
+        features, memories = self.pixel_decoder(maps if self.neck is None else self.neck(maps))
         place, x = self._queries(queries, features.shape[0], features.dtype)
         mask_of = self._mask_rule(features, [memory.shape[1:3] for memory in memories])
         states, blocked = run_decoder(self.layers, x, place, *self._keys_and_values(memories), mask_of)

@@ -33,6 +33,34 @@ class FeaturePyramid(nnx.Module):
         return self.up4b(gelu(self.bn(self.up4a(a)))), self.up2(b), c, max_pool(d, 2, 2)
 
 
+class MultiLevelNeck(nnx.Module):
+    """A 1x1 and a 3x3 convolution on each of four maps (mmseg's neck of this name, which the official frozen CLIP trains).
+
+    The original resizes by 4, 2, 1 and 1/2 between the two; our maps come resized, which is the same function: a 1x1 convolution
+    commutes with a resize whose weights sum to one. Initial values: Xavier uniform, zero biases.
+    """
+
+    def __init__(self, widths, *, rngs: nnx.Rngs):
+        def conv(width, side):
+            return nnx.Conv(width, width, (side, side), kernel_init=nnx.initializers.xavier_uniform(), rngs=rngs)
+
+        self.laterals = nnx.List([conv(width, 1) for width in widths])
+        self.convs = nnx.List([conv(width, 3) for width in widths])
+
+    def __call__(self, maps) -> tuple:
+        """Four maps [B, h, w, d] -> maps of the same shapes."""
+        return tuple(conv(lateral(x)) for conv, lateral, x in zip(self.convs, self.laterals, maps, strict=True))
+
+
+def neck_rules(source: str = "neck.", target: str = "head/neck/") -> tuple[Rule, ...]:
+    """mmseg's names of MultiLevelNeck."""
+    out = []
+    for theirs, ours in (("lateral_convs", "laterals"), ("convs", "convs")):
+        out.append(Rule(f"{source}{theirs}.{{i}}.conv.weight", f"{target}{ours}/{{i}}/kernel", "conv"))
+        out.append(Rule(f"{source}{theirs}.{{i}}.conv.bias", f"{target}{ours}/{{i}}/bias"))
+    return tuple(out)
+
+
 def rules(source: str = "backbone.", target: str = "backbone/fpn/") -> tuple[Rule, ...]:
     """Names in official Rein-CLIP checkpoints (backbone.fpn1.0.weight, ...)."""
     out = []
