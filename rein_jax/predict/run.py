@@ -1,0 +1,191 @@
+"""Predict everything that was named: pictures in batches, videos frame by frame; what fails is listed, the rest is done."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from data_pipelines.errors import DataError
+from data_pipelines.protocols import protocol as find_protocol
+from rein_jax.errors import UserError
+from rein_jax.evaluation.subject import subject
+from rein_jax.evaluation.windows import Query
+from rein_jax.predict import inputs, outputs, pixels
+from rein_jax.predict.inputs import Item
+from rein_jax.predict.maps import KINDS, MapPredictor
+from rein_jax.predict.video import predict_video
+
+
+@dataclass
+class Summary:
+    """What became of the inputs. images, frames: numbers done; failed: {path: reason}; out: where the results are."""
+
+    out: Path
+    images: int = 0
+    frames: int = 0
+    failed: dict[str, str] = field(default_factory=dict)
+
+    def lines(self) -> list[str]:
+        """For people: one line of numbers, then one for each failure."""
+        done = f"{self.images} image{'s' * (self.images != 1)}" + (f" and {self.frames} video frames" if self.frames else "")
+        lines = [f"{done} -> {self.out}"]
+        if self.failed:
+            lines += [f"{len(self.failed)} could not be predicted:", *(f"  {path}: {why}" for path, why in self.failed.items())]
+        return lines
+
+
+@dataclass
+class Job:
+    """Everything that stays the same from file to file; see `predict_files`."""
+
+    predictor: MapPredictor
+    style: outputs.Style
+    saves: tuple[str, ...]
+    fit: Callable[[np.ndarray], np.ndarray]
+    out: Path
+    megapixels: float
+    frames: bool
+
+
+def prepare(model: Any, out: str | Path, *, saves: Sequence[str] = ("labels", "overlay"), ids: str = "train", palette=None,
+            opacity: float = 0.6, protocol: str | None = None, mode: str | None = None, crop=None, stride=None, batch: int | None = None,
+            scales: Iterable[float] = (1.0,), flip: bool = False, precision: str | None = "auto", megapixels: float = pixels.MEGAPIXELS,
+            frames: bool = False) -> Job:
+    """The job for a model (path or Segmenter) with its options checked; windows and protocol are by default the run's own."""
+    unknown = [kind for kind in saves if kind not in outputs.SAVES]
+    if unknown or not saves:
+        raise UserError(f"Cannot save {unknown[0] if unknown else 'nothing'}; choose among {', '.join(outputs.SAVES)}.")
+    out = Path(out)
+    if out.exists() and not out.is_dir():
+        raise UserError(f"{out} is a file; name a folder for the results.")
+    found = subject(model, precision=precision)
+    own = (found.facts.get("config") or {}).get("eval", {})
+    given = {"mode": mode or own.get("mode", "slide"), "batch": batch or own.get("batch", 4), **windows(own, crop, stride, found.patch)}
+    predictor = MapPredictor(found.skeleton, found.params, classes=len(found.classes), patch=found.patch, scales=scales, flip=flip,
+                             kinds=tuple(kind for kind in saves if kind in KINDS), **given)
+    rule = find_protocol((protocol or own.get("protocol", "full")).replace("_", "-"))
+    shown = outputs.style(found.classes, ids=ids, palette=palette, opacity=opacity)
+    return Job(predictor, shown, tuple(dict.fromkeys(saves)), lambda image: rule.apply(image, None, "files")[0], out, megapixels, frames)
+
+
+def windows(own: dict[str, Any], crop, stride, patch: int) -> dict[str, Any]:
+    """Window and stride: as given, else the run's, else 512 (rounded to the patch) with steps of two thirds."""
+    window = crop or own.get("crop") or 512 // patch * patch
+    step = stride or (own.get("stride") if crop is None else None)
+    thirds = tuple(2 * side // 3 for side in window) if isinstance(window, list | tuple) else 2 * window // 3
+    return {"window": window, "stride": step or thirds}
+
+
+def predict_files(model: Any, paths: Iterable[str], out: str | Path = "predictions", *, progress: bool = True, **options: Any) -> Summary:
+    """Predict pictures, folders, globs and videos into the folder `out`; returns what was done and what failed.
+
+    model: run folder, model.safetensors or Segmenter. options: saves (labels, overlay, confidence, entropy, probabilities),
+    ids ("train", "labels" or numbers), palette (class list file), opacity, protocol, mode, crop, stride, batch, scales, flip,
+    precision, megapixels (limit for one picture), frames (label PNGs of video frames too).
+    """
+    items = inputs.find([str(path) for path in paths], Path(out))
+    job = prepare(model, out, **options)
+    summary = Summary(job.out)
+    with tqdm(total=sum(not item.video for item in items), unit="image", disable=None if progress else True) as bar:
+        run(job, items, summary, bar.update)
+    return summary
+
+
+def run(job: Job, items: Sequence[Item], summary: Summary, progress: Callable[[int], Any]) -> None:
+    """Pictures first (batched over files), then each video."""
+    pictures(job, [item for item in items if not item.video], summary, progress)
+    for item in items:
+        if item.video:
+            try:
+                summary.frames += predict_video(job.predictor, item, job.out, job.saves, job.style, fit=job.fit, megapixels=job.megapixels,
+                                                frames=job.frames, progress=progress)
+            except (DataError, UserError) as error:
+                summary.failed[str(item.path)] = _reason(error, item.path)
+
+
+def pictures(job: Job, items: Sequence[Item], summary: Summary, progress: Callable[[int], Any]) -> None:
+    """Reads ahead in threads, predicts in batches across files, writes in threads."""
+    def queries() -> Iterator[Query]:
+        for item, image in _ahead(items, lambda item: pixels.read(item.path, job.megapixels)):
+            if isinstance(image, np.ndarray):
+                yield Query((item, image), job.fit(image), image.shape[:2])
+            else:
+                summary.failed[str(item.path)] = _reason(image, item.path)
+                progress(1)
+
+    def save(maps) -> None:
+        item, image = maps.tag
+        outputs.write(job.out, item.name, image, maps, job.saves, job.style)
+
+    for maps, result in _ahead(job.predictor.stream(queries()), save):
+        if isinstance(result, Exception):
+            summary.failed[str(maps.tag[0].path)] = _reason(result, maps.tag[0].path)
+        else:
+            summary.images += 1
+        progress(1)
+
+
+def _ahead(things: Iterable[Any], action: Callable[[Any], Any], threads: int = 2, ahead: int = 4) -> Iterator[tuple[Any, Any]]:
+    """(thing, action(thing) or the DataError or UserError it raised), in order, a few of them under way at once."""
+    def tried(thing):
+        try:
+            return action(thing)
+        except (DataError, UserError) as error:
+            return error
+
+    with ThreadPoolExecutor(threads, thread_name_prefix="rein-predict") as pool:
+        waiting: deque = deque()
+        for thing in things:
+            waiting.append((thing, pool.submit(tried, thing)))
+            if len(waiting) >= ahead:
+                first, result = waiting.popleft()
+                yield first, result.result()
+        while waiting:
+            first, result = waiting.popleft()
+            yield first, result.result()
+
+
+def _reason(error: Exception, path: Path) -> str:
+    return str(error).removeprefix(f"{path} ")
+
+
+def watch(job: Job, folder: Path, summary: Summary, *, every: float = 1.0, idle: float | None = None,
+          note: Callable[[str], Any] = print) -> None:
+    """Predict the files of a folder as they appear or change; ends after `idle` seconds without a new one, or never.
+
+    A file counts as there when its size and time have not changed between two looks, so that half-copied ones are let be.
+    """
+    if not folder.is_dir():
+        raise UserError(f"{folder} is no folder that can be watched.")
+    done: dict[Path, tuple] = {}
+    seen: dict[Path, tuple] = {}
+    last = time.monotonic()
+    while idle is None or time.monotonic() - last < idle:
+        items = {item.path: item for item in inputs.below(folder, job.out)}
+        now = {path: mark for path in items if (mark := _mark(path)) is not None}
+        ready = [items[path] for path, mark in now.items() if seen.get(path) == mark and done.get(path) != mark]
+        if ready:
+            failed = set(summary.failed)
+            run(job, ready, summary, lambda n: None)
+            done.update({item.path: now[item.path] for item in ready})
+            for item in ready:
+                note(f"{item.path}: {summary.failed[str(item.path)] if str(item.path) in set(summary.failed) - failed else 'done'}")
+            last = time.monotonic()
+        seen = now
+        time.sleep(every)
+
+
+def _mark(path: Path) -> tuple | None:
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_size, found.st_mtime_ns
