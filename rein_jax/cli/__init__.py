@@ -20,4 +20,5 @@ COMMANDS = {
     "show": "rein_jax.cli.show:main",
     "diff": "rein_jax.cli.diff:main",
     "doctor": "rein_jax.cli.doctor:main",
+    "completion": "rein_jax.cli.completion:main",
 }

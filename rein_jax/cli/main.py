@@ -28,12 +28,13 @@ HELP = {
     "show": "say what a model file or run folder holds",
     "diff": "compare two runs' configs and results",
     "doctor": "check this machine's installation",
+    "completion": "shell completion for bash, zsh and fish",
 }
 
 
 def usage() -> str:
     lines = ["rein: domain-generalised segmentation on frozen foundation models (JAX, TPU and GPU)", "", "usage: rein COMMAND ...", ""]
-    lines += [f"  {name:<9} {HELP[name]}" for name in COMMANDS]
+    lines += [f"  {name:<10} {HELP[name]}" for name in COMMANDS]
     lines += ["", "First steps:  rein train --config configs/quickstart.py --workdir runs/quickstart", "Help:         rein COMMAND --help"]
     return "\n".join(lines)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import glob
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -28,7 +28,7 @@ class Item:
         return self.path.suffix.lower() in VIDEOS
 
 
-def find(paths: Iterable[str], out: Path) -> list[Item]:
+def find(paths: Sequence[str], out: Path) -> list[Item]:
     """Files, folders (searched below) and globs -> items, each file once; results below `out` are never inputs.
 
     A path that does not exist, a pattern that matches nothing and a folder without pictures are UserErrors.
@@ -39,6 +39,8 @@ def find(paths: Iterable[str], out: Path) -> list[Item]:
             real = path.resolve()
             if not real.is_relative_to(out.resolve()):
                 found.setdefault(real, name)
+    if not found and paths:
+        raise UserError(f"None of the files named is a picture or video outside {out}, where results go.")
     return _unique(found)
 
 
