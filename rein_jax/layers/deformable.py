@@ -30,17 +30,16 @@ def deformable_sum(value: jax.Array, sizes: Sequence[Size], places: jax.Array, w
     points, 2], (x, y) in [0, 1] of their level; weights [B, N, heads, levels, points] -> [B, N, heads, c].
     """
     batch, total, heads, channels = value.shape
-    table = value.reshape(-1, channels)
-    first = jnp.arange(batch, dtype=jnp.int32)[:, None, None, None] * total
-    head = jnp.arange(heads, dtype=jnp.int32)[:, None]
-    result, start = 0.0, 0
-    for level, (height, width) in enumerate(sizes):
-        for index, corner in corners(places[:, :, :, level], height, width):
-            rows = take(table, (first + start + index) * heads + head)
-            factor = (corner * weights[:, :, :, level]).astype(value.dtype)
-            result = result + jnp.einsum("bnhp,bnhpc->bnhc", factor, rows)
-        start += height * width
-    return result
+    height, width = np.asarray(sizes, np.int32).T[..., None]  # [levels, 1], against [levels, points]
+    start = np.cumsum([0, *(h * w for h, w in sizes[:-1])], dtype=np.int32)[:, None, None]
+    index, corner = corners(places, height, width)
+    # Rows of the table are (image, position, head): one gather for all levels, points and corners.
+    image = jnp.arange(batch, dtype=jnp.int32)[:, None, None, None, None, None] * total
+    head = np.arange(heads, dtype=np.int32)[:, None, None, None]
+    rows = take(value.reshape(-1, channels), (image + start + index) * heads + head)
+    factor = (corner * weights[..., None]).astype(value.dtype)
+    lead = (*factor.shape[:3], -1)
+    return jnp.einsum("bnhk,bnhkc->bnhc", factor.reshape(lead), rows.reshape(*lead, channels))
 
 
 def deformable_sum_by_head(value: jax.Array, sizes: Sequence[Size], places: jax.Array, weights: jax.Array) -> jax.Array:

@@ -130,13 +130,11 @@ class MaskLoss:
         Reading the label map and comparing equals sampling one mask a class, without making the masks.
         """
         height, width = label.shape
-        targets, void = 0.0, jnp.zeros(points.shape[:-1], bool)
-        for index, weight in corners(points, height, width):
-            value = take(label.reshape(-1), index)
-            void |= (value < 0) & (weight > 0)
-            targets += jnp.where(value[:, None] == names.reshape(-1), weight[:, None], 0.0)
-        targets = targets.reshape(*points.shape[:-1], *names.shape)
-        return targets, jnp.where(void, 0.0, 1.0) if self.ignore_void else jnp.ones_like(void, jnp.float32)
+        index, weight = corners(points, height, width)
+        value = take(label.reshape(-1), index)
+        targets = jnp.sum(jnp.where(value[..., None] == names.reshape(-1), weight[..., None], 0.0), axis=1)
+        void = self.ignore_void & jnp.any((value < 0) & (weight > 0), axis=1)
+        return targets.reshape(-1, *names.shape), jnp.where(void, 0.0, 1.0)
 
     def _image(self, cls: jax.Array, mask: jax.Array, label: jax.Array, draws: Draws) -> _Sums:
         """The sums of one prediction of one image."""

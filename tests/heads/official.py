@@ -6,9 +6,10 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
+from rein_jax import trees
 from rein_jax.heads.mask2former import RULES, Mask2Former
 from rein_jax.losses.mask_loss import Draws
-from tests.filling import filled
+from rein_jax.weights.load import load_into
 
 CLASSES = 19
 SMALL = dict(channels=64, encoder_layers=2, encoder_ffn=128, decoder_ffn=128)
@@ -25,9 +26,16 @@ def small_head(query_source: str = "linked", **changes) -> Mask2Former:
     return Mask2Former((96,) * 4, CLASSES, rngs=nnx.Rngs(0), queries=20, query_source=query_source, **{**SMALL, **changes})
 
 
-def loaded(head: Mask2Former, weights: dict):
-    """(skeleton, parameters) of a Holder of the head with the official arrays."""
-    return filled(Holder(head), {f"decode_head.{name}": array for name, array in weights.items()}, RULES)
+def filled(make, arrays: dict, rules) -> tuple[trees.Skeleton, dict]:
+    """(skeleton, parameters) of the module that `make` builds, strictly filled with official arrays; nothing is initialised."""
+    skeleton, _, shapes = trees.split(nnx.eval_shape(make), ())
+    return skeleton, {name: jnp.asarray(value) for name, value in load_into(shapes, arrays, rules)[0].items()}
+
+
+def loaded(weights: dict, query_source: str = "linked", **changes):
+    """(skeleton, parameters) of a Holder of the small head with the official arrays."""
+    arrays = {f"decode_head.{name}": array for name, array in weights.items()}
+    return filled(lambda: Holder(small_head(query_source, **changes)), arrays, RULES)
 
 
 def maps_of(inputs: dict) -> list:

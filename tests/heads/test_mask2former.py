@@ -29,7 +29,7 @@ def _inspect(skeleton):
 
 
 def test_everything_equals_the_original(official):
-    skeleton, params = loaded(small_head(), official["weights"])
+    skeleton, params = loaded(official["weights"])
     outputs, scores = _inspect(skeleton)(params, maps_of(official["inputs"]), jnp.asarray(official["inputs"]["queries"]))
     want = official["outputs"]
     assert error(outputs["mask_features"].transpose(0, 3, 1, 2), want["mask_features"]) <= 1e-5
@@ -42,14 +42,14 @@ def test_everything_equals_the_original(official):
     assert error(scores.transpose(0, 3, 1, 2)[:, :, ::4, ::4], want["predict_seg_logits"]) <= 1e-5
 
 
-@pytest.mark.parametrize("source", ["learned", "learned_feat"])
+@pytest.mark.parametrize("source", ["learned", pytest.param("learned_feat", marks=pytest.mark.slow)])
 def test_learned_queries_are_the_same_function(official, source):
     """The official linked head, with what the link gives stored as learned queries, has to answer the same."""
     weights, linked = dict(official["weights"]), official["inputs"]["queries"]
     weights["query_feat.weight"] = linked @ weights.pop("querys2feat.weight").T + weights.pop("querys2feat.bias")
     if source == "learned":
         weights["query_embed.weight"] = linked
-    skeleton, params = loaded(small_head(source), weights)
+    skeleton, params = loaded(weights, source)
     given = jnp.asarray(linked) if source == "learned_feat" else None
     outputs, _ = _inspect(skeleton)(params, maps_of(official["inputs"]), given)
     assert error(outputs["cls"][9], official["outputs"]["cls9"]) <= 1e-5
@@ -58,7 +58,7 @@ def test_learned_queries_are_the_same_function(official, source):
 
 def test_names_go_both_ways(official):
     weights = {f"decode_head.{name}": array for name, array in official["weights"].items()}
-    _, params = loaded(small_head(), official["weights"])
+    _, params = loaded(official["weights"])
     back, left = unplace(RULES, {name: np.asarray(array) for name, array in params.items()})
     assert not left and back.keys() == weights.keys()
     assert all(np.array_equal(back[name], weights[name]) for name in weights)
@@ -105,7 +105,7 @@ def test_parameter_counts_without_link(source, count):
 
 
 def test_half_precision_gives_float32_logits_and_finite_scores(official):
-    skeleton, params = loaded(small_head(), official["weights"])
+    skeleton, params = loaded(official["weights"])
     params = trees.cast(params, jnp.bfloat16)
     maps = [m.astype(jnp.bfloat16) for m in maps_of(official["inputs"])]
     outputs, scores = _inspect(skeleton)(params, maps, jnp.asarray(official["inputs"]["queries"]))

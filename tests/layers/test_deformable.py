@@ -67,7 +67,7 @@ def test_attention_with_zero_offsets_averages_around_the_point():
     params["offsets/bias"] = jnp.zeros_like(params["offsets/bias"])
     params["value/kernel"] = params["output/kernel"] = jnp.eye(8)
     x = jnp.concatenate([jnp.full((1, h * w, 8), float(i)) for i, (h, w) in enumerate(SIZES)], axis=1)
-    out = trees.merge(skeleton, params)(x, x, SIZES)
+    out = jax.jit(lambda params, x: trees.merge(skeleton, params)(x, x, SIZES))(params, x)
     inner = [6 + 2 * 4 + 2]  # a position away from the borders of every level: (0.625, 0.5) of the middle level
     np.testing.assert_allclose(out[0, inner], np.full((1, 8), 1.0), atol=1e-6)
 

@@ -1,0 +1,126 @@
+"""Ten training steps of Rein + Mask2Former on a tiny DINOv2, against the official training run."""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+from rein_jax import optim, trees
+from rein_jax.adapters import rein
+from rein_jax.backbones import dinov2
+from rein_jax.backbones.vit import Sizes
+from rein_jax.heads import mask2former
+from rein_jax.losses.mask_loss import MaskLoss
+from rein_jax.segmenter import Segmenter
+from rein_jax.weights.rules import prefixed, unplace
+from tests.heads.official import filled, official_draws, sampled, small_head, truths
+
+POINTS, STEPS = 128, 10
+# Two candidate points of step 4 lie within rounding of each other: the test session's unoptimised code (tests/conftest.py)
+# orders them the other way round, and a different point is then judged. Users run optimised code, which is compared here.
+AS_IN_USE = {"xla_backend_optimization_level": 3, "xla_llvm_disable_expensive_passes": False}
+RULES = (*rein.rules("backbone.reins.", "adapters/0/"), *prefixed(dinov2.RULES, "backbone."), *mask2former.RULES)
+
+
+def _model():
+    backbone = dinov2.DINOv2(Sizes(96, 4, 3), rngs=nnx.Rngs(0), image_size=64, taps=(0, 1, 2, 3))
+    adapter = rein.Rein(backbone.stages[0], rngs=nnx.Rngs(0), tokens=20, rank=8, query_dims=64)
+    return Segmenter(backbone, [adapter], small_head(), None, None)
+
+
+@pytest.fixture(scope="module")
+def run(fixture_case):
+    """Ours: {"losses" [10, 31], "assigned" [10, 20, 20], "lr", "grad_step0", "w_after1", "w_after10"}, with official names."""
+    want, inputs, weights = (fixture_case("train_rein_dinov2", part) for part in ("outputs", "inputs", "weights"))
+    skeleton, params = filled(_model, weights, RULES)
+    chosen = trees.matching(params, ("adapters/", "head/"))
+    trainable = {name: params.pop(name) for name in sorted(chosen)}
+    tx, schedule = optim.make_optimizer({"steps": 20, **optim.RECIPES["rein_512"]}, trainable)
+    loss = MaskLoss(19, points=POINTS)
+
+    @partial(jax.jit, compiler_options=AS_IN_USE)
+    def step(trainable, opt_state, image, label, draws):
+        def total(leaves):
+            outputs = trees.merge(skeleton, leaves, params).outputs(image)
+            value, terms = loss(outputs, label, draws=draws)
+            return value, (terms, outputs)
+
+        (value, (terms, outputs)), grads = jax.value_and_grad(total, has_aux=True)(trainable)
+        updates, opt_state = tx.update(grads, opt_state, trainable)
+        trainable = {name: trainable[name] + updates[name] for name in trainable}
+        return trainable, opt_state, value, terms, loss.match(outputs, label, draws)[1], grads
+
+    random, ours = np.random.RandomState(777), {"losses": [], "slots": []}
+    opt_state = tx.init(trainable)
+    for i in range(STEPS):
+        draws = official_draws(random, truths(inputs["label"][i]), POINTS)
+        image = jnp.asarray(inputs["image"][i][..., ::-1].copy())  # stored BGR
+        trainable, opt_state, value, terms, slots, grads = step(trainable, opt_state, image, jnp.asarray(inputs["label"][i]), draws)
+        ours["losses"].append([value, *(terms[key.removeprefix("decode.")] for key in want["loss_keys"][1:].tolist())])
+        ours["slots"].append(jax.tree.map(np.asarray, slots))
+        if i == 0:
+            ours["grad_step0"], ours["w_after1"] = _official(grads), _official(trainable)
+    ours["w_after10"], ours["lr"] = _official(trainable), [float(schedule(i)) for i in range(STEPS)]
+    ours["losses"], ours["trainable"] = np.asarray(ours["losses"]), trainable
+    return want, inputs, ours
+
+
+def _official(arrays):
+    back, left = unplace(RULES, {name: np.asarray(array) for name, array in arrays.items()})
+    assert not left
+    return back
+
+
+def test_losses_stay_within_the_published_tolerance(run):
+    want, _, ours = run
+    assert np.abs(ours["losses"] - want["losses"]).max() <= 5e-4
+
+
+def test_learning_rates(run):
+    np.testing.assert_allclose(run[2]["lr"], run[0]["lr"], rtol=1e-6)
+
+
+def test_every_query_is_matched_as_in_the_original(run):
+    want, inputs, ours = run
+    for i, slots in enumerate(ours["slots"]):
+        for p in range(10):
+            for b in range(2):
+                labels = np.setdiff1d(np.unique(inputs["label"][i, b]), [255])
+                assigned = np.zeros(20, int)
+                for query, name, valid in zip(*(a[p, b] for a in slots), strict=True):
+                    if valid:
+                        assigned[query] = np.flatnonzero(labels == name)[0] + 1
+                assert np.array_equal(assigned, want["assigned"][i, 2 * p + b]), (i, p, b)
+
+
+def test_first_gradients(run):
+    want, _, ours = run
+    names = [name for name in want if name.startswith("grad_step0:")]
+    assert len(names) == 239
+    for name in names:
+        grad = ours["grad_step0"][name.removeprefix("grad_step0:")]
+        # The key's part of an attention bias has a true gradient of zero; its noise is far below the tolerance.
+        assert np.abs(sampled(grad) - want[name]).max() <= 5e-5 * np.abs(grad).max(), name
+
+
+@pytest.mark.parametrize("after, tolerance", [("w_after1", 4e-6), ("w_after10", 4e-6)])
+def test_updated_weights(run, after, tolerance):
+    want, _, ours = run
+    for name, weights in ours[after].items():
+        stable = want[f"stable:{after}:{name}"]
+        if name.endswith("in_proj_bias"):  # Adam turns the noise of the key's part, whose true gradient is zero, into whole steps
+            stable = stable & (sampled(np.arange(weights.size) * 3 // weights.size) != 1)
+        difference = np.abs(sampled(weights) - want[f"{after}:{name}"])[stable]
+        assert difference.size == 0 or difference.max() <= tolerance, (name, difference.max())
+
+
+def test_parameter_groups_are_the_originals(fixture_case, run):
+    groups = fixture_case("train_rein_dinov2", "groups")
+    want = dict(zip(groups["name"].tolist(), groups["decay"].tolist(), strict=True))
+    shapes = {name: array.shape for name, array in run[2]["trainable"].items()}
+    ours = optim.assign_groups("rein_512", list(shapes))
+    decay = {source: 0.05 * ours[name].decay for name, shape in shapes.items() for source in unplace(RULES, {name: np.empty(shape)})[0]}
+    assert decay == want
