@@ -7,8 +7,7 @@
 
 from configs import base
 
-NARROW = {"channels": 64, "head_channels": 64}
-ARGS = {"method": "rein", "augment": "none", "head": "semantic_fpn"}
+ARGS = {"method": "rein", "augment": "none", "head": "mask2former"}
 
 
 def get_config(arg=None):
@@ -18,12 +17,11 @@ def get_config(arg=None):
     config.name = base.title("camvid", args, ARGS, "method")
     config.backbone.name, config.backbone.image_size = "dinov2_vits14", 256
     base.set_method(config, args["method"])
-    base.set_head(config, args["head"], **(NARROW if args["head"] == "semantic_fpn" else {}))
+    base.small_head(config, args["head"])
     base.set_augment(config, args["augment"])
     config.data.train = [{"name": "camvid", "split": "day_train"}]
     config.data.crop, config.data.resize = (256, 256), "256:512"
     config.eval.domains = [{"name": "camvid", "split": "day_test"}, {"name": "camvid", "split": "dusk"}]
     config.eval.crop, config.eval.stride = 256, 171
-    config.optim.lr = 1e-3
     config.train.steps, config.train.batch, config.train.checkpoint_every = 600, 4, 100
     return config

@@ -8,8 +8,7 @@ from configs import base
 
 STYLES = ("clear", "night", "fog", "rain", "snow", "city")
 
-NARROW = {"channels": 64, "head_channels": 64}
-ARGS = {"method": "rein", "augment": "none", "head": "semantic_fpn"}
+ARGS = {"method": "rein", "augment": "none", "head": "mask2former"}
 
 
 def get_config(arg=None):
@@ -19,12 +18,11 @@ def get_config(arg=None):
     config.name = base.title("quickstart", args, ARGS, "method")
     config.backbone.name, config.backbone.image_size = "dinov2_vits14", 256
     base.set_method(config, args["method"])
-    base.set_head(config, args["head"], **(NARROW if args["head"] == "semantic_fpn" else {}))
+    base.small_head(config, args["head"])
     base.set_augment(config, args["augment"])
     config.data.train = [{"name": "streets", "style": "clear", "split": "train"}]
     config.data.crop, config.data.resize = (256, 256), "192:512"
     config.eval.domains = [{"name": "streets", "style": style, "split": "val", "length": 24} for style in STYLES]
     config.eval.crop, config.eval.stride = 256, 192
-    config.optim.lr = 1e-3
-    config.train.steps, config.train.batch, config.train.checkpoint_every = 300, 4, 50
+    config.train.steps, config.train.batch, config.train.checkpoint_every = 160, 4, 40
     return config

@@ -20,6 +20,7 @@ from rein_jax.heads import HEADS
 from rein_jax.losses import LOSSES
 from rein_jax.segmenter import Preprocessing, Segmenter
 from rein_jax.training.parts import Parts
+from rein_jax.weights.check import first_map_statistics
 
 
 def plain(section: Any) -> Any:
@@ -89,7 +90,7 @@ def initial_values(config, classes, names: set[str]) -> trees.Flat:
 
 
 def load_backbone(config, shapes: trees.Flat) -> tuple[trees.Flat, dict[str, Any]]:
-    """Pretrained values of backbone/... for the given shapes -> (flat dict, {"name", "source", "sha256", "summary"})."""
+    """Pretrained values of backbone/... for the given shapes -> (flat dict, {"name", "source", "sha256", "summary"}); checked to be finite."""
     from rein_jax.backbones.vit import grid_of
     from rein_jax.weights import fetch, load
 
@@ -110,6 +111,8 @@ def build_params(config, classes, *, pretrained: bool = True) -> tuple[trees.Ske
     else:
         loaded, report = load_backbone(config, backbone)
     values = {**initial_values(config, classes, set(shapes) - set(loaded)), **loaded}
+    if loaded:
+        report["first_map"] = first_map_statistics(trees.merge(skeleton, values).backbone, report["source"])
     values = after_loading(config, skeleton, values)
     if config.init_from and pretrained:
         values.update(start_from(config.init_from, trainable))
@@ -185,10 +188,13 @@ def make_transform(config):
 def data_parts(config) -> tuple[Any, Callable, str]:
     """(classes, batches(start_step, process_index, process_count), fingerprint) of the training data."""
     from data_pipelines import mixture
+    from data_pipelines.cache import Cached
 
     if not config.data.train:
         raise UserError("config.data.train is empty; name at least one source.")
     sources = [open_entry(entry, config.data.root) for entry in config.data.train]
+    if config.data.cache:
+        sources = [Cached(source, config.data.cache, threads=config.data.threads) for source in sources]
     classes = same_classes({f"data.train[{i}]": s for i, s in enumerate(sources)})
     transform, weights = make_transform(config), tuple(config.data.weights) or None
     common = dict(weights=weights, transform=transform, batch=config.train.batch, seed=config.seed)

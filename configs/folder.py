@@ -1,0 +1,27 @@
+"""Your own data: a folder with images/, masks/ and names.txt (one class a line), Rein + Mask2Former on a frozen DINOv2-S.
+
+    rein data check folder --source mydata
+    rein train --config configs/folder.py:source=mydata --workdir runs/mine
+    rein predict runs/mine mydata/images --out predictions
+"""
+
+from configs import base
+
+ARGS = {"source": "", "method": "rein", "backbone": "dinov2_vits14", "crop": "256"}
+
+
+def get_config(arg=None):
+    """Arguments: source (the folder; a tenth of it is kept for validation), method, backbone, crop (side in pixels, a multiple of 16)."""
+    args = base.parse(arg, **ARGS)
+    config, crop = base.default(), int(args["crop"])
+    config.name = base.title("folder", args, ARGS, "method")
+    config.backbone.name, config.backbone.image_size = args["backbone"], crop
+    base.set_method(config, args["method"])
+    base.small_head(config, "mask2former")
+    where = {"source": args["source"]} if args["source"] else {}
+    config.data.train = [{"name": "folder", "split": "train", **where}]
+    config.data.crop, config.data.resize = (crop, crop), f"{crop}:{2 * crop}"
+    config.eval.domains = [{"name": "folder", "split": "val", **where}]
+    config.eval.crop, config.eval.stride = crop, crop * 2 // 3
+    config.train.steps, config.train.batch, config.train.checkpoint_every = 300, 4, 100
+    return config
