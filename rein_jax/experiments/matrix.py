@@ -104,7 +104,7 @@ def check(all_members: Sequence[Member]) -> None:
             if kind not in built:
                 _build(config)
             built.add(kind)
-            _check_augment(config)
+            _check_options(config)
         except UserError as error:
             raise UserError(f"{member.name}: {error}") from None
         _check_folder(member, config)
@@ -116,10 +116,15 @@ def _build(config: Any) -> None:
     build.build_all(config, abstract=True)
 
 
-def _check_augment(config: Any) -> None:
+def _check_options(config: Any) -> None:
+    """Options of an augmentation must exist, and an absent adapter or augmentation has none."""
     from rein_jax import build, registry
     from rein_jax.augment import AUGMENTS
 
+    for name in ("adapter", "augment"):
+        idle = [key for key in config[name] if key != "name"]
+        if config[name].name == "none" and idle:
+            raise UserError(f"{name}.{idle[0]} is set, but {name}.name is none; leave it out or choose a method that has it.")
     if config.augment.name != "none":
         build.options_of(config.augment, registry.load(AUGMENTS, config.augment.name, "augmentation"), "config.augment")
 
