@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 FIXTURES = Path(__file__).parent / "fixtures"
+SHARED = Path(__file__).parent.parent.parent / "shared" / "fixtures"  # larger cases, where the workplace has them
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -25,7 +26,15 @@ def fixture_case():
     """fixture_case("head_small", "outputs") -> dict of arrays of tests/fixtures/head_small/outputs.npz."""
 
     def read(case: str, part: str) -> dict[str, np.ndarray]:
-        with np.load(FIXTURES / case / f"{part}.npz") as file:
+        with np.load(case_folder(case) / f"{part}.npz") as file:
             return dict(file)
 
     return read
+
+
+def case_folder(case: str) -> Path:
+    """Folder of a recorded case: the repository's, or for the larger ones ../shared; the test is skipped where neither has it."""
+    for folder in (FIXTURES / case, SHARED / case):
+        if folder.is_dir():
+            return folder
+    pytest.skip(f"the recorded case {case} is not in this clone (size) and ../shared is not here")

@@ -11,7 +11,7 @@ from rein_jax.backbones import dinov2, eva02
 from rein_jax.backbones.vit import Sizes
 from rein_jax.layers.stack import run_blocks
 from rein_jax.weights.rules import LAYOUTS
-from tests.conftest import FIXTURES
+from tests.conftest import case_folder
 from tests.filling import Guests, assert_layers, filled, gradients
 
 CASES = {
@@ -19,6 +19,7 @@ CASES = {
     "dinov2_tiny_swiglu_d6": (
         dinov2, dinov2.DINOv2, Sizes(48, 6, 3, gated=True, hidden=128), (1, 2, 3, 5), dict(tokens=10, rank=4, query_dims=32),
     ),
+    "dinov2_tiny_lora": (dinov2, dinov2.DINOv2, Sizes(96, 4, 3), (0, 1, 2, 3), dict(tokens=20, rank=8, query_dims=64)),
 }  # fmt: skip
 ADAPTER_RULES = rein.rules("reins.", "adapters/0/")
 
@@ -30,7 +31,7 @@ def channels_last(x):
 def opened(name, fixture_case):
     """(skeleton, parameters, inputs, outputs)."""
     module, cls, sizes, taps, options = CASES[name]
-    arrays = {key.removeprefix("buffer:"): value for key, value in load_file(FIXTURES / name / "weights.safetensors").items()}
+    arrays = {key.removeprefix("buffer:"): value for key, value in load_file(case_folder(name) / "weights.safetensors").items()}
 
     def make():
         backbone = cls(sizes, image_size=64, taps=taps, rngs=nnx.Rngs(0))
@@ -61,8 +62,9 @@ def test_every_block_then_maps_then_queries(name, fixture_case):
     assert_layers([*pairs, ("queries", queries, outputs["queries"])])
 
 
-def test_gradients_to_rein(fixture_case):
-    skeleton, params, inputs, outputs = opened("eva02_tiny", fixture_case)
+@pytest.mark.parametrize("name", ["eva02_tiny", "dinov2_tiny_lora"])
+def test_gradients_to_rein(name, fixture_case):
+    skeleton, params, inputs, outputs = opened(name, fixture_case)
     names = [name for name in outputs if name.startswith("grad:reins.")]
     cotangents = [channels_last(inputs[f"cotangent_feat{i}"]) for i in range(4)]
     mine = gradients(skeleton, params, channels_last(inputs["x"]), cotangents, inputs["cotangent_queries"])
@@ -72,3 +74,9 @@ def test_gradients_to_rein(fixture_case):
     ]  # fmt: skip
     assert len(pairs) == len(names) == len(mine)
     assert_layers(pairs)
+
+
+def test_non_square_input_resizes_positions_on_the_fly(fixture_case):
+    skeleton, params, inputs, outputs = opened("dinov2_tiny_lora", fixture_case)
+    maps = jax.jit(lambda p, x: trees.merge(skeleton, p)(x))(params, channels_last(inputs["x_96x64"]))
+    assert_layers([(f"map {i}", m, channels_last(outputs[f"feat{i}_96x64"])) for i, m in enumerate(maps)])

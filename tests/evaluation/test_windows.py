@@ -112,22 +112,6 @@ def test_many_sizes_in_whole_mode_stay_in_order():
     assert all((a.labels == numpy_scores(model, i).argmax(-1)).mean() > 0.99 for a, i in zip(answers, images, strict=True))
 
 
-def test_official_slide_scores_resize_to_the_official_label_map(fixture_case):
-    """The recorded sliding-window scores, through our last step, give the recorded final scores and argmax."""
-    import jax.numpy as jnp
-
-    from rein_jax.evaluation import device
-    from rein_jax.evaluation.windows import _plan, _View
-
-    case = fixture_case("e2e_rein_dinov2", "slide")
-    scores = case["slide_logits_96x160"].transpose(1, 2, 0)
-    view = _View(96, 160, False, (96, 160), (96, 160), None, 0)
-    plan = _plan(view, (144, 240), (256, 256))
-    resized = np.asarray(device.resize(jnp.asarray(scores), plan))[:144, :240]
-    wanted = case["final_logits_144x240_every4thclass"].transpose(1, 2, 0)
-    assert np.abs(resized[..., ::4] - wanted).max() <= 1e-5 * np.abs(wanted).max()
-    assert (resized.argmax(-1) == case["argmax_144x240"]).all()
-
 
 def test_official_windows_are_cut_and_averaged_where_ours_are(fixture_case):
     """96x160 with crop 64 and stride 43 gives the 8 windows that the original counted (meta: n_crops)."""

@@ -1,0 +1,65 @@
+"""An official Rein checkpoint (random weights) from file to label map, as the official code computed it, and back to its own names."""
+
+import numpy as np
+import pytest
+from flax import nnx
+from safetensors.numpy import load_file
+
+from data_pipelines.labels import CITYSCAPES
+from rein_jax import trees
+from rein_jax.adapters.rein import Rein
+from rein_jax.backbones import dinov2
+from rein_jax.backbones.vit import Sizes
+from rein_jax.evaluation.windows import Predictor
+from rein_jax.heads.mask2former import Mask2Former
+from rein_jax.segmenter import Segmenter
+from rein_jax.weights.load import load_into
+from rein_jax.weights.official import export_official, import_official
+from tests.conftest import case_folder
+
+CASE, SIZES = "e2e_rein_dinov2", Sizes(96, 4, 3)
+
+
+def make():
+    rngs = nnx.Rngs(0)
+    backbone = dinov2.DINOv2(SIZES, rngs=rngs, image_size=64, taps=(0, 1, 2, 3))
+    adapters = [Rein(stage, rngs=rngs, tokens=20, rank=8, query_dims=64) for stage in backbone.stages]
+    head = Mask2Former(backbone.widths, 19, rngs=rngs, queries=20, channels=64, encoder_layers=2, encoder_ffn=128, decoder_ffn=128)
+    return Segmenter(backbone, adapters, head, None, CITYSCAPES)
+
+
+@pytest.fixture(scope="module")
+def model():
+    """(skeleton, parameters, the official arrays)."""
+    official = load_file(case_folder(CASE) / "weights.safetensors")
+    skeleton, _, shapes = trees.split(nnx.eval_shape(make), ())
+    trained, _ = import_official(official, shapes={n: s for n, s in shapes.items() if not n.startswith("backbone/")})
+    frozen = {k.removeprefix("backbone."): v for k, v in official.items() if k.startswith("backbone.") and ".reins." not in k}
+    rules, skip = dinov2.formats(SIZES)["official"]
+    values, _ = load_into({n: s for n, s in shapes.items() if n.startswith("backbone/")}, frozen, rules, skip)
+    return skeleton, {**trained, **values}, official
+
+
+@pytest.mark.parametrize("batch", [1, 8])
+def test_slide_from_the_image_to_the_label_map(model, batch, fixture_case):
+    image = np.ascontiguousarray(fixture_case(CASE, "inputs")["image_uint8_BGR_HWC"][..., ::-1])
+    predictor = Predictor(*model[:2], classes=19, window=64, stride=43, batch=batch)
+    assert np.array_equal(predictor(image, (144, 240)), fixture_case(CASE, "outputs")["argmax_144x240"])
+
+
+def test_whole_image_scores(model, fixture_case):
+    image = np.ascontiguousarray(fixture_case(CASE, "inputs")["image_uint8_BGR_HWC"][..., ::-1])
+    _, scores = trees.merge(*model[:2]).predict(image[None], scores=True)
+    wanted = fixture_case(CASE, "outputs")["whole_logits_96x160_every4thclass"].transpose(1, 2, 0)
+    assert np.abs(np.asarray(scores)[0, ..., ::4] - wanted).max() <= 1e-5 * np.abs(wanted).max()
+
+
+def test_export_gives_the_official_arrays_back(model, tmp_path):
+    skeleton, params, official = model
+    trained = {n: a for n, a in params.items() if not n.startswith("backbone/")}
+    export_official(trained, tmp_path / "out.pth")
+    again, _ = import_official(tmp_path / "out.pth", shapes=trained)
+    exported = export_official(trained)
+    assert all(np.array_equal(again[n], trained[n]) for n in trained)
+    ours = {k for k in official if k.startswith("decode_head.") or ".reins." in k}
+    assert exported.keys() == ours and all(np.array_equal(exported[k], official[k]) for k in ours)
