@@ -1,0 +1,82 @@
+"""ONNX through jax2onnx; any batch size, checked by ONNX's own checker, run by onnxruntime."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from rein_jax.errors import UserError
+from rein_jax.evaluation.tally import write_atomically
+
+OPSET = 21
+LIMIT = 1_900_000_000  # bytes: a protobuf message ends at 2 GiB
+
+
+def write(run: Callable, size: tuple[int, int], path: Path, output: str, metadata: dict[str, str]) -> None:
+    """Converts `run` (uint8 [B, H, W, 3] -> array) and writes it; input `images`, output named `output`."""
+    library = _library("jax2onnx")
+    from jax import export
+    from jax.extend.core import jaxpr_as_fun
+
+    batch, = export.symbolic_shape("B")
+    spec = jax.ShapeDtypeStruct((batch, *size, 3), jnp.uint8)
+    # Traced here, so that jax2onnx sees plain JAX operations: while it traces by itself it swaps Flax layers for its own,
+    # which have no rule for vmap.
+    flat = jaxpr_as_fun(jax.make_jaxpr(run)(spec))
+    try:
+        with _quiet():
+            model = library.to_onnx(lambda images: flat(images)[0], [spec], opset=OPSET, model_name="rein", input_names=["images"],
+                                    output_names=[output])
+    except (NotImplementedError, ValueError, TypeError, KeyError, RuntimeError) as error:
+        raise UserError(f"jax2onnx cannot convert this model ({str(error).splitlines()[0] if str(error) else type(error).__name__}); "
+                        "export it with --to stablehlo.") from error
+    for key, value in metadata.items():
+        entry = model.metadata_props.add()
+        entry.key, entry.value = key, value
+    if model.ByteSize() > LIMIT:
+        raise UserError(f"The model needs {model.ByteSize() / 1e9:.1f} GB, an ONNX file ends at 2 GB; export it with --to stablehlo.")
+    write_atomically(path, model.SerializeToString())
+
+
+def read(path: str | Path) -> Callable[[Any], np.ndarray]:
+    """The program in onnxruntime on the CPU: uint8 [B, H, W, 3] -> array. UserError for a file that is none."""
+    runtime = _library("onnxruntime")
+    options = runtime.SessionOptions()
+    options.log_severity_level = 3
+    try:
+        session = runtime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime's own exceptions have no common class
+        raise UserError(f"{path} is no ONNX model that onnxruntime takes ({str(error).splitlines()[0][:200]}).") from None
+
+    def call(images) -> np.ndarray:
+        return session.run(None, {session.get_inputs()[0].name: np.asarray(images)})[0]
+
+    return call
+
+
+def _library(name: str):
+    import importlib
+
+    try:
+        with _quiet():
+            return importlib.import_module(name)
+    except ImportError as error:
+        raise UserError(f"Exporting to ONNX needs {error.name}; install it with: pip install 'rein_jax[export]'.") from None
+
+
+@contextmanager
+def _quiet():
+    """Without the libraries' remarks about optional plugins that are not installed."""
+    before = logging.root.manager.disable
+    logging.disable(logging.ERROR)
+    try:
+        yield
+    finally:
+        logging.disable(before)
