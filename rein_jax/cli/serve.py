@@ -1,0 +1,65 @@
+"""`rein serve`: a local web page, and an endpoint for programs, for trained models."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from rein_jax.errors import UserError
+
+DESCRIPTION = """Serves a web page (drop an image, see classes and confidence) and an endpoint for programs, described at /docs. Several
+models that share a frozen backbone keep it in memory once. Only this machine can reach it unless --host says otherwise."""
+EPILOG = """examples:
+  rein serve runs/quickstart
+  rein serve runs/camvid_rein runs/camvid_freeze --port 8080
+  curl -s --data-binary @street.jpg -H 'Content-Type: image/jpeg' 'http://127.0.0.1:7860/api/segment?form=overlay' > overlay.png
+  curl -s -F image=@street.jpg http://127.0.0.1:7860/api/segment | python -m json.tool | head"""
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command's options."""
+    parse = argparse.ArgumentParser("rein serve", description=DESCRIPTION, epilog=EPILOG, allow_abbrev=False,
+                                    formatter_class=argparse.RawDescriptionHelpFormatter)
+    parse.add_argument("models", nargs="+", metavar="MODEL", help="run folders or model.safetensors files")
+    parse.add_argument("--host", default="127.0.0.1", help="address to listen at (default 127.0.0.1, this machine only)")
+    parse.add_argument("--port", type=int, default=7860, help="default 7860")
+    parse.add_argument("--precision", choices=("auto", "fp32", "bf16"), default="auto", help="default auto: fp32 on CPU, else bf16")
+    parse.add_argument("--batch", type=int, default=4, metavar="N", help="windows in one call (default 4)")
+    parse.add_argument("--side", type=int, default=1024, metavar="PX", help="larger images are shrunk to this side (default 1024)")
+    parse.add_argument("--queue", type=int, default=64, metavar="N", help="requests that may wait; more get 503 (default 64)")
+    parse.add_argument("--max-megabytes", type=float, default=20.0, metavar="N", help="of one upload (default 20)")
+    parse.add_argument("--max-megapixels", type=float, default=32.0, metavar="N", help="of one image (default 32)")
+    return parse
+
+
+def main(argv: list[str]) -> int:
+    """Runs until Ctrl-C."""
+    given = parser().parse_args(argv)
+    if not 0 <= given.port < 65536 or min(given.batch, given.queue, given.side) < 1:
+        raise UserError("The port must lie in 0..65535, and --batch, --queue and --side must be positive.")
+    try:
+        import uvicorn
+
+        from rein_jax.serve.app import Limits, make_app
+    except ImportError as error:
+        raise UserError(f"rein serve needs {error.name}; install it with: pip install 'rein_jax[demo]'.") from None
+    from rein_jax.serve.engine import Engine, open_models
+
+    models, shared = open_models(given.models, given.precision, given.batch)
+    engine = Engine(models, waiting=given.queue, side=given.side, batch=given.batch)
+    saved = f", {shared / 1e6:.0f} MB of frozen weights shared" if shared else ""
+    print(f"{', '.join(models)}: compiled in {engine.warm():.1f} s{saved}")
+    local = given.host in LOOPBACK
+    if not local:
+        print(f"warning: anybody who reaches {given.host}:{given.port} can use this server; it has no passwords", file=sys.stderr)
+    limits = Limits(given.max_megabytes, given.max_megapixels, given.queue)
+    app = make_app(engine, limits, hosts=["127.0.0.1", "localhost", "[::1]"] if local else None)
+    host = f"[{given.host}]" if ":" in given.host else given.host
+    print(f"http://{host}:{given.port}  (endpoint: /docs, Ctrl-C ends)", flush=True)
+    try:
+        uvicorn.run(app, host=given.host, port=given.port, log_level="warning", limit_concurrency=1024, timeout_keep_alive=15,
+                    server_header=False)
+    finally:
+        engine.close()
+    return 0
