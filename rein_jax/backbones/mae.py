@@ -1,6 +1,6 @@
 """MAE's encoder (He et al. 2022): a plain ViT without LayerScale. Weights: CC-BY-NC 4.0.
 
-The published count of MAE-L (330.94M) includes parts unknown to us; the encoder run at 512 has 304.15M.
+The paper's count for MAE-L (330.94M) is that of mmseg's MAE with its index buffers; the encoder run at 512 has 304.15M.
 """
 
 from __future__ import annotations

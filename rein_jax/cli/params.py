@@ -9,14 +9,16 @@ from flax import nnx
 from rein_jax import config_io, registry, trees
 from rein_jax.backbones import BACKBONES
 from rein_jax.errors import UserError
+from rein_jax.experiments.counts import MAE_NOTE, paper_table, published
 
 DESCRIPTION = """Count the parameters of a config (what trains and what is frozen, tree by tree), or of backbones by name (what Full
-trains and what Rein adds). Shapes only: no weights are read and nothing is allocated."""
+trains and what Rein adds), or of every row of the paper's tables (`rein params paper`). Shapes only: no weights are read and nothing
+is allocated."""
 EPILOG = """examples:  rein params configs/quickstart.py        rein params quickstart:method=full --list '.*bias'
-           rein params clip_vitl14 mae_l sam_h eva02_l dinov2_vitl14        rein params all"""
+           rein params clip_vitl14 mae_l sam_h eva02_l dinov2_vitl14        rein params all        rein params paper"""
 # `Trainable` of Full in table 2 of the paper, for 512 x 512 inputs.
 PUBLISHED = {"clip_vitl14": "304.15M", "mae_l": "330.94M", "sam_h": "632.18M", "eva02_l": "304.24M", "dinov2_vitl14": "304.20M"}
-NOTES = {"mae_l": "MAE-L: the published count includes parts that the paper does not name; ours is the encoder, as in the other rows."}
+NOTES = {"mae_l": MAE_NOTE}
 COUNTED = """Full counts every parameter of the module at the given image size (position embedding included); unused ones of published files
 (mask token, final norm, head, SAM's neck) are not part of the module, running statistics of batch norms are not parameters."""
 
@@ -26,7 +28,7 @@ def parser() -> argparse.ArgumentParser:
     parse = argparse.ArgumentParser(
         "rein params", description=DESCRIPTION, epilog=EPILOG, allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parse.add_argument("what", nargs="+", metavar="CONFIG|BACKBONE", help="a config file, or names of backbones, or all")
+    parse.add_argument("what", nargs="+", metavar="CONFIG|BACKBONE", help="a config file, or names of backbones, or all, or paper")
     parse.add_argument("--list", nargs="?", const=".*", metavar="REGEX", help="also print the parameters whose names match")
     parse.add_argument("--image-size", type=int, default=512, help="input side for backbones given by name (default 512)")
     return parse
@@ -36,6 +38,9 @@ def main(argv: list[str]) -> int:
     """Exit code of the command."""
     overrides, rest = config_io.split_overrides(argv)
     options = parser().parse_args(rest)
+    if options.what == ["paper"]:
+        print(paper_table())
+        return 0
     names = list(BACKBONES) if options.what == ["all"] else options.what
     if all(name in BACKBONES for name in names):
         print(backbones_table(names, options.image_size))
@@ -98,7 +103,10 @@ def config_report(config, pattern: str | None) -> str:
         mine, rest = ({n: a for n, a in part.items() if n.startswith(top)} for part in (trainable, frozen))
         lines.append(f"{top or 'all':<10} {trees.count(mine):>14,} {trees.count(rest):>14,} {trees.nbytes(mine):>14,}")
     inside = trees.count({n: a for n, a in trainable.items() if not n.startswith("head/")})
-    lines += ["", f"trained inside the backbone, as the paper counts (adapters included, head not): {inside:,} = {millions(inside)}"]
+    printed = published(config)
+    lines += ["", f"trained inside the backbone, as the paper counts (adapters included, head not): {inside:,} = {millions(inside)}"
+              + (f"; published: {printed}" if printed else "")]  # fmt: skip
+    lines += [MAE_NOTE] if printed == "330.94M" else []
     if pattern:
         lines += ["", listed(trainable, frozen, pattern)]
     return "\n".join(lines)

@@ -13,7 +13,7 @@ from rein_jax.errors import UserError
 from rein_jax.training.workdir import FREE, flatten
 
 # Keys that say where data and weights lie, or which repetition this is: they do not make another experiment.
-LOCAL = ("seed", "name", "data.root", "init_from", "backbone.weights")
+LOCAL = ("seed", "name", "data.root", "data.cache", "init_from", "backbone.weights")
 
 
 @dataclass

@@ -29,16 +29,20 @@ _STAGES = 4
 
 
 def official_rules(names: Iterable[str] = (), *, backbone: str = "") -> tuple[Rule, ...]:
-    """The table between official keys and our flat names: Rein, the Mask2Former and Semantic FPN heads, Rein-CLIP's rescaling.
+    """The table between official keys and our flat names: Rein, the Mask2Former and Semantic FPN heads, CLIP's neck and rescaling.
 
     names: official or our own names; they tell whether Rein is kept per stage (CNNs). backbone: a registered name, to include the
     backbone's own parameters.
     """
     from rein_jax.adapters.rein import rules as rein_rules
     from rein_jax.heads.mask2former import rules as mask2former_rules
+    from rein_jax.layers.fpn import neck_rules
     from rein_jax.layers.fpn import rules as rescaling_rules
 
+    names = list(names)
     table = [*mask2former_rules("decode_head.", "head/"), *semantic_fpn_rules(), *rescaling_rules("backbone.", "backbone/fpn/")]
+    if any(name.startswith(("neck.convs.", "head/neck/")) for name in names):  # the frozen CLIP's neck shares names with the FPN's
+        table = [*neck_rules(), *table]
     if any(re.match(r"backbone\.reins\.[0-9]+\.|adapters/[1-9]", name) for name in names):
         for stage in range(_STAGES):
             table += rein_rules(f"backbone.reins.{stage}.", f"adapters/{stage}/")

@@ -16,7 +16,8 @@ from tests.experiments.test_paper import parts_of
 
 GOLDEN = Path(__file__).parent.parent / "golden"
 EXTRA = (
-    "configs/quickstart.py", "configs/quickstart.py:method=full,head=mask2former,augment=pasta", "configs/camvid_dinov2s.py",
+    "configs/quickstart.py", "configs/quickstart.py:method=full,head=semantic_fpn,augment=pasta", "configs/camvid_dinov2s.py",
+    "configs/folder.py:source=mydata",
     "configs/rein_dinov2_gta.py", "configs/citys_to_acdc.py:crop=512", "configs/gta_to_cbm.py:method=bitfit",
     "configs/gta_to_cbm.py:method=soma", "configs/gta_to_cbm.py:backbone=clip_l,neck=fpn", "configs/gta_to_cbm.py:head=semantic_fpn",
     "configs/gta_to_cbm.py:rank=none,shared=false,link=false", "configs/gta_to_cbm.py:tokens=50,rank=8,backbone=dinov2_s",
@@ -44,6 +45,11 @@ def compare(path: Path, text: str) -> None:
     if os.environ.get("UPDATE_GOLDEN"):
         path.write_text(text, encoding="utf-8")
     assert path.read_text(encoding="utf-8") == text, f"{path.name} differs; if that is meant, run with UPDATE_GOLDEN=1 and read the diff"
+
+
+def test_every_packaged_config_is_here():
+    here = {name.partition(":")[0].removeprefix("configs/").removesuffix(".py") for name in (*EXTRA, *paper.configs())}
+    assert here == set(config_io.packaged()) - {"base"}
 
 
 def test_text_of_every_config():
