@@ -95,7 +95,7 @@ class Rein(Adapter):
         if self.scale is not None:
             refined = refined * self.scale[...].astype(x.dtype)
         if site.prefix:
-            refined = jnp.where((jnp.arange(x.shape[1]) >= site.prefix)[:, None], refined, 0)
+            refined = jnp.where((jnp.arange(x.shape[1]) >= site.prefix)[None, :, None], refined, 0)
         return x + refined
 
     def delta(self, layer: ReinLayer, f):
