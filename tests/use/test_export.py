@@ -1,0 +1,79 @@
+"""`rein export`: what was exported equals JAX, at any batch size; a wrong program leaves no file."""
+
+import json
+
+import numpy as np
+import pytest
+
+from rein_jax import build
+from rein_jax.cli.main import main
+from rein_jax.errors import UserError
+from rein_jax.evaluation.windows import Predictor
+from rein_jax.export import Plan, export_model, run, stablehlo
+from tests.use.tiny import tiny_model
+
+
+def test_stablehlo_of_windows_equals_the_predictor(model_file, tmp_path, capsys):
+    out = tmp_path / "slide.stablehlo"
+    arguments = ["--to", "stablehlo", "--size", "64x96", "--slide", "64", "--stride", "32", "--out", str(out)]
+    assert main(["export", str(model_file), *arguments]) == 0
+    printed = capsys.readouterr().out
+    assert "largest deviation" in printed and "images per second" in printed and "MB" in printed
+    facts = json.loads((tmp_path / "slide.stablehlo.json").read_text())
+    assert facts["adapters"].startswith("merged") and facts["classes"][0] == "road" and facts["bytes"] == out.stat().st_size
+    images = run.sample(2, (64, 96))
+    skeleton, params = build.load_parts(model_file)
+    predictor = Predictor(skeleton, params, classes=19, window=64, stride=32)
+    labels = stablehlo.read(out)(images)
+    assert np.mean([labels[i] == predictor(images[i]) for i in range(2)]) > 0.999
+
+
+def test_several_sizes_and_resize(model_file, tmp_path):
+    assert main(["export", str(model_file), "--to", "stablehlo", "--size", "48", "32x64", "--resize", "64", "--no-merge",
+                 "--output", "probabilities", "--out", str(tmp_path / "m")]) == 0
+    call = stablehlo.read(tmp_path / "m-32x64.stablehlo")
+    found = call(run.sample(1, (32, 64)))
+    assert found.shape == (1, 32, 64, 19) and (tmp_path / "m-48x48.stablehlo").exists()
+    np.testing.assert_allclose(found.sum(-1), 1, atol=1e-5)
+
+
+@pytest.mark.parametrize("method, head", [("rein", "linear"), pytest.param("rein", "mask2former", marks=pytest.mark.slow)])
+def test_onnx(method, head, tmp_path):
+    pytest.importorskip("jax2onnx")
+    pytest.importorskip("onnxruntime")
+    facts = export_model(tiny_model(method, head), "onnx", Plan((64, 64), "scores"), tmp_path / "m", seconds=0.1)
+    assert max(facts["largest deviation"].values()) < 1e-4 and facts["adapters"] == "as they are"
+    import onnx
+
+    model = onnx.load(tmp_path / "m.onnx")
+    assert model.graph.input[0].type.tensor_type.shape.dim[0].dim_param and model.metadata_props[0].key == "rein"
+
+
+def test_a_program_that_differs_is_not_kept(model_file, tmp_path, monkeypatch):
+    wrong = lambda path: lambda images: np.zeros((len(images), 64, 64), np.uint8)
+    monkeypatch.setattr(stablehlo, "read", wrong)
+    with pytest.raises(UserError, match="differs from JAX"):
+        export_model(model_file, "stablehlo", Plan((64, 64)), tmp_path / "m")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("plan, word", [
+    (Plan((64, 64), window=(128, 128), stride=(64, 64)), "fit into"),
+    (Plan((64, 64), window=(60, 60), stride=(30, 30)), "multiple"),
+    (Plan((64, 64), window=(64, 64), stride=(65, 1)), "stride"),
+    (Plan((64, 64), "depth"), "depth"),
+    (Plan((4, 64)), "at least 8"),
+])  # fmt: skip
+def test_plans_that_do_not_fit(plan, word, tmp_path):
+    with pytest.raises(UserError, match=word):
+        plan.check(16)
+
+
+def test_mistakes(model_file, tmp_path, capsys):
+    assert main(["export", str(model_file), "--to", "stablehlo", "--size", "big"]) == 2
+    assert "is no size" in capsys.readouterr().err
+    (tmp_path / "bad.stablehlo").write_bytes(b"nothing")
+    with pytest.raises(UserError, match="not a program"):
+        stablehlo.read(tmp_path / "bad.stablehlo")
+    with pytest.raises(UserError, match="merge"):
+        export_model(tiny_model("rein"), "stablehlo", Plan((64, 64)), tmp_path / "m", merge=True)
