@@ -146,7 +146,7 @@ def small_head(config: ConfigDict, head: str) -> ConfigDict:
             narrow["query_source"] = "learned_feat"
         set_head(config, head, **narrow)
         config.loss.points = 1024
-        config.optim.lr = 5e-4
+        config.optim.lr = 1e-3
         return config
     config.optim.lr = 1e-3
     return set_head(config, head, **({"channels": 64, "head_channels": 64} if head == "semantic_fpn" else {}))

@@ -20,8 +20,8 @@ def get_config(arg=None):
     base.small_head(config, args["head"])
     base.set_augment(config, args["augment"])
     config.data.train = [{"name": "camvid", "split": "day_train"}]
-    config.data.crop, config.data.resize = (256, 256), "256:512"
+    config.data.crop, config.data.resize = (192, 192), "192:384"
     config.eval.domains = [{"name": "camvid", "split": "day_test"}, {"name": "camvid", "split": "dusk"}]
     config.eval.crop, config.eval.stride = 256, 171
-    config.train.steps, config.train.batch, config.train.checkpoint_every = 600, 4, 100
+    config.train.steps, config.train.batch, config.train.checkpoint_every = 400, 4, 100
     return config

@@ -90,7 +90,7 @@ def initial_values(config, classes, names: set[str]) -> trees.Flat:
 
 
 def load_backbone(config, shapes: trees.Flat) -> tuple[trees.Flat, dict[str, Any]]:
-    """Pretrained values of backbone/... for the given shapes -> (flat dict, {"name", "source", "sha256", "summary"}); checked to be finite."""
+    """Pretrained values of backbone/... for the given shapes -> (flat dict, {"name", "source", "sha256", "summary"})."""
     from rein_jax.backbones.vit import grid_of
     from rein_jax.weights import fetch, load
 

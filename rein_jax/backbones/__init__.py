@@ -1,7 +1,8 @@
 """Frozen foundation models. One more family is one file here and one line a variant below."""
 
-_VIT = {
-    "dinov2": ("rein_jax.backbones.dinov2:DINOv2", ("vits14", "vitb14", "vitl14", "vitg14", "vits14_reg", "vitb14_reg", "vitl14_reg", "vitg14_reg")),
+_DINOV2 = tuple(f"vit{size}14{registers}" for registers in ("", "_reg") for size in "sblg")
+_FAMILIES = {
+    "dinov2": ("rein_jax.backbones.dinov2:DINOv2", _DINOV2),
     "eva02": ("rein_jax.backbones.eva02:EVA02", ("s", "b", "l")),
     "clip": ("rein_jax.backbones.clip:CLIP", ("vitb16", "vitl14")),
     "mae": ("rein_jax.backbones.mae:MAE", ("b", "l", "h")),
@@ -10,4 +11,4 @@ _VIT = {
     "convnext": ("rein_jax.backbones.convnext:ConvNeXt", ("t", "b", "l")),
 }
 # "dinov2_vitl14" -> "rein_jax.backbones.dinov2:DINOv2"; the class finds its sizes in VARIANTS of its own file.
-BACKBONES = {f"{family}_{variant}": target for family, (target, variants) in _VIT.items() for variant in variants}
+BACKBONES = {f"{family}_{variant}": target for family, (target, variants) in _FAMILIES.items() for variant in variants}

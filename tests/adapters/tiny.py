@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import functools
+
 import jax
 import numpy as np
 from flax import nnx
 
 from rein_jax import trees
 from rein_jax.backbones.dinov2 import DINOv2, Sizes
+from rein_jax.backbones.vit import check_taps
 
-SIZES = Sizes(width=48, depth=6, heads=3)
+SIZES = Sizes(width=48, depth=4, heads=3)
 
 
 class Tiny(nnx.Module):
@@ -23,23 +26,30 @@ class Tiny(nnx.Module):
         return self.backbone(x, tuple(self.adapters), key)
 
 
+@functools.cache
 def frozen_values() -> trees.Flat:
-    """Backbone leaves with every parameter away from its initial value (LayerScale near 1)."""
-    leaves = trees.flatten(Tiny(rngs=nnx.Rngs(0)))
+    """Backbone leaves, every one away from its initial value (LayerScale near 1); nothing is initialised by JAX, which would be slow."""
+    shapes = trees.flatten(nnx.eval_shape(lambda: Tiny(rngs=nnx.Rngs(0))))
     rng = np.random.default_rng(0)
-    return {n: np.asarray(a) + (0.05 * rng.standard_normal(a.shape) + (1.0 if n.endswith("gamma") else 0)).astype("f4") for n, a in leaves.items()}
+    draw = {n: rng.standard_normal(s.shape).astype("f4") for n, s in sorted(shapes.items())}
+    return {n: 1 + 0.1 * a if n.endswith(("gamma", "scale")) else a * (a.shape[-2] ** -0.5 if a.ndim > 2 else 0.1) for n, a in draw.items()}
 
 
-def build(method=None, options=None, *, seed: int = 1, noise: float = 0.0, **backbone):
-    """(skeleton, all leaves) of a Tiny on `frozen_values`; `noise` moves the adapter's leaves off their initial values."""
-    skeleton, _, leaves = trees.split(Tiny(method, options, rngs=nnx.Rngs(seed), **backbone), ())
-    leaves = {n: np.asarray(a) for n, a in leaves.items()} | frozen_values()
-    if hasattr(method, "from_backbone"):
-        leaves = method.from_backbone(skeleton, leaves)
+def build(method=None, options=None, *, initial: bool = False, seed: int = 1, **backbone):
+    """(skeleton, all leaves) of a Tiny on `frozen_values`; the adapter's leaves are its initial ones, or random ones."""
+    make = lambda key: Tiny(method, options, rngs=nnx.Rngs(params=key), **backbone)
+    skeleton, _, shapes = trees.split(nnx.eval_shape(lambda: make(jax.random.key(seed))), ())
+    own = {n: s for n, s in shapes.items() if n.startswith("adapters/")}
     rng = np.random.default_rng(seed)
-    for name in sorted(leaves):
-        if name.startswith("adapters/") and noise and not name.endswith("0"):
-            leaves[name] = leaves[name] + noise * rng.standard_normal(leaves[name].shape).astype("f4")
+    leaves = {n: 0.1 * rng.standard_normal(s.shape).astype("f4") for n, s in sorted(own.items())}
+    if initial and own:
+        first = jax.jit(lambda key: {n: a for n, a in trees.flatten(make(key)).items() if n in own})(jax.random.key(seed))
+        leaves = {n: np.asarray(a) for n, a in first.items()}
+    leaves |= frozen_values()
+    if hasattr(method, "from_backbone"):
+        drawn, leaves = leaves, method.from_backbone(skeleton, leaves)
+        if not initial:
+            leaves |= {n: leaves[n] + drawn[n] for n in own if not n.endswith("0")}
     return skeleton, leaves
 
 
@@ -48,10 +58,15 @@ def run(skeleton, leaves, x, key=None):
 
 
 def gradients(skeleton, leaves, x):
-    """Gradients of the sum of squares of all maps to the adapter's leaves."""
+    """(maps, gradients of their sum of squares to the adapter's leaves)."""
     own = {n: a for n, a in leaves.items() if n.startswith("adapters/")}
-    loss = lambda t: sum((m**2).sum() for m in trees.merge(skeleton, {**leaves, **t})(x))
-    return jax.jit(jax.grad(loss))(own)
+
+    def loss(t):
+        maps = trees.merge(skeleton, {**leaves, **t})(x)
+        return sum((m**2).sum() for m in maps), maps
+
+    grads, maps = jax.jit(jax.grad(loss, has_aux=True))(own)
+    return maps, grads
 
 
 def images(n: int = 2, h: int = 64, w: int = 64) -> np.ndarray:
@@ -87,4 +102,4 @@ def torch_twin(leaves, x, *, linear=None, mlp=None, enter=None, leave=None):
     return taps
 
 
-TAPS = DINOv2(SIZES, image_size=64, rngs=nnx.Rngs(0)).taps
+TAPS = check_taps(None, SIZES.depth)
