@@ -1,0 +1,33 @@
+"""The README's Python examples run: every block after a line `<!-- test -->`, in order, in one namespace, in an empty folder."""
+
+import re
+from pathlib import Path
+
+import cv2
+import pytest
+
+from tests.use.tiny import write_tiny
+
+README = Path(__file__).parents[2] / "README.md"
+BLOCK = re.compile(r"<!-- test -->\s*```python\n(.*?)```", re.S)
+
+
+def blocks(text: str) -> list[str]:
+    return BLOCK.findall(text)
+
+
+def test_blocks_are_found():
+    text = "a\n<!-- test -->\n```python\nx = 1\n```\n```python\nnot_run()\n```\n<!-- test -->\n\n```python\nassert x == 1\n```\n"
+    assert blocks(text) == ["x = 1\n", "assert x == 1\n"]
+
+
+@pytest.mark.skipif(not README.exists() or not blocks(README.read_text(encoding="utf-8")), reason="README.md has no tested example")
+def test_readme_examples_run(tmp_path, monkeypatch, scenes):
+    """The examples may use a model `runs/quickstart` and a picture `street.png`."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "runs/quickstart").mkdir(parents=True)
+    write_tiny(tmp_path / "runs/quickstart/model.safetensors", "lora")
+    cv2.imwrite("street.png", scenes[0][..., ::-1])
+    names: dict = {"__name__": "__readme__"}
+    for number, code in enumerate(blocks(README.read_text(encoding="utf-8"))):
+        exec(compile(code, f"README.md, example {number + 1}", "exec"), names)
