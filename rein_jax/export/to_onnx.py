@@ -37,6 +37,7 @@ def write(run: Callable, size: tuple[int, int], path: Path, output: str, metadat
     except (NotImplementedError, ValueError, TypeError, KeyError, RuntimeError) as error:
         raise UserError(f"jax2onnx cannot convert this model ({str(error).splitlines()[0] if str(error) else type(error).__name__}); "
                         "export it with --to stablehlo.") from error
+    del model.graph.value_info[:]  # notes on inner shapes; onnxruntime infers them itself, and trusts wrong ones
     for key, value in metadata.items():
         entry = model.metadata_props.add()
         entry.key, entry.value = key, value
@@ -49,14 +50,18 @@ def read(path: str | Path) -> Callable[[Any], np.ndarray]:
     """The program in onnxruntime on the CPU: uint8 [B, H, W, 3] -> array. UserError for a file that is none."""
     runtime = _library("onnxruntime")
     options = runtime.SessionOptions()
-    options.log_severity_level = 3
+    options.log_severity_level = 4
     try:
         session = runtime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime's own exceptions have no common class
         raise UserError(f"{path} is no ONNX model that onnxruntime takes ({str(error).splitlines()[0][:200]}).") from None
 
     def call(images) -> np.ndarray:
-        return session.run(None, {session.get_inputs()[0].name: np.asarray(images)})[0]
+        try:
+            return session.run(None, {session.get_inputs()[0].name: np.asarray(images)})[0]
+        except Exception as error:
+            reason = str(error).strip().splitlines()[0][-200:]
+            raise UserError(f"onnxruntime cannot run {path} ({reason}); export with --to stablehlo.") from None
 
     return call
 
