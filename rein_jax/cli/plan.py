@@ -15,9 +15,12 @@ print per chip: arguments, temporaries, whether it fits, operations, bytes acces
 its compiler: pip install 'rein-jax[tpu]'."""
 
 
+EPILOG = "example: rein plan configs/rein_dinov2_gta.py --topology v5e:2x2 --batch 1"
+
+
 def parser() -> argparse.ArgumentParser:
     """The command's own options."""
-    parse = argparse.ArgumentParser("rein plan", description=DESCRIPTION, allow_abbrev=False)
+    parse = argparse.ArgumentParser("rein plan", description=DESCRIPTION, epilog=EPILOG, allow_abbrev=False)
     parse.add_argument("config", metavar="CONFIG", help="config file, packaged config or config.json")
     parse.add_argument("--topology", action="append", required=True, metavar="NAME",
                        help="v5e:16x16, v6e:2x4, v5p:2x2x1, cpu:8; may be repeated")
