@@ -22,6 +22,6 @@ def get_config(arg=None):
     config.data.train = [{"name": "camvid", "split": "day_train"}]
     config.data.crop, config.data.resize = (192, 192), "192:384"
     config.eval.domains = [{"name": "camvid", "split": "day_test"}, {"name": "camvid", "split": "dusk"}]
-    config.eval.crop, config.eval.stride = 256, 171
-    config.train.steps, config.train.batch, config.train.checkpoint_every = 400, 4, 100
+    config.eval.mode = "whole"
+    config.train.steps, config.train.batch, config.train.checkpoint_every = 300, 4, 100
     return config

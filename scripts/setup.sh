@@ -12,7 +12,7 @@ if [ ! -e "$stamp" ]; then
   echo "Installing rein_jax into $venv (once) ..."
   "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --upgrade "pip<27"
   case "$extras" in *parity*) "$venv/bin/python" -m pip install --quiet --disable-pip-version-check torch==2.13.0 ;; esac
-  "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --editable ".${extras:+[$extras]}"
+  "$venv/bin/python" -m pip install -qq --disable-pip-version-check --editable ".${extras:+[$extras]}"
   case "$extras" in *export*) "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --no-deps jax2onnx==0.17.1 ;; esac
   rm -f "$venv"/.ready-*
   touch "$stamp"
