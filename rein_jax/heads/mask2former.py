@@ -33,7 +33,7 @@ class Mask2Former(nnx.Module):
     positions, and a linear map of them the initial query features: the published Rein recipe), "learned_feat" (the adapter's
     queries are the positions, initial features are learned: Rein with CLIP and SAM), "learned" (both are learned: plain
     Mask2Former). queries: their number where any part is learned; linked ones come in the adapter's number.
-    low_memory: deformable attention one head at a time. remat: what the encoder recomputes in the backward pass
+    low_memory: deformable attention for some queries at a time (on CPU it always is). remat: what the encoder recomputes for gradients
     ("none", "dots", "full"). neck: two trained convolutions on every map first (`layers/fpn.py:MultiLevelNeck`), as the
     official frozen CLIP.
     """
@@ -81,7 +81,7 @@ class Mask2Former(nnx.Module):
         y = self.post_norm(states)
         return {
             "cls": self.cls_embed(y).astype(jnp.float32),
-            "mask": jnp.einsum("pbqc,bhwc->pbqhw", self._embed(y), features, preferred_element_type=jnp.float32),
+            "mask": self._masks(self._embed(y), features),
             "memories": memories,
             "mask_features": features,
             "blocked": [*blocked, mask_of(states[-1], len(blocked) % LEVELS)],
@@ -133,6 +133,13 @@ class Mask2Former(nnx.Module):
             return logits < 0
 
         return mask_of
+
+    def _masks(self, embedding: jax.Array, features: jax.Array) -> jax.Array:
+        """Embeddings [P, B, Q, C] times features [B, h, w, C] -> float32 [P, B, Q, h, w], as one product an image."""
+        predictions, batch, queries, channels = embedding.shape
+        rows = jnp.moveaxis(embedding, 1, 0).reshape(batch, predictions * queries, channels)
+        logits = jnp.einsum("bnc,bsc->bns", rows, features.reshape(batch, -1, channels), preferred_element_type=jnp.float32)
+        return jnp.moveaxis(logits.reshape(batch, predictions, queries, *features.shape[1:3]), 0, 1)
 
     def _embed(self, y: jax.Array) -> jax.Array:
         """Mask embedding of normed queries."""

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from rein_jax.layers import resize
+from rein_jax.layers.conv3x3 import Conv3x3
 from rein_jax.layers.deformable import DeformableAttention
 from rein_jax.layers.init import torch_uniform
 from rein_jax.layers.norm import layer_norm
@@ -57,7 +58,7 @@ class Project(nnx.Module):
         if kernel == 1:
             self.conv = nnx.Linear(inputs, outputs, use_bias=bias, kernel_init=init, rngs=rngs)
         else:
-            self.conv = nnx.Conv(inputs, outputs, (kernel, kernel), use_bias=bias, kernel_init=init, rngs=rngs)
+            self.conv = Conv3x3(inputs, outputs, use_bias=bias, kernel_init=init, rngs=rngs)
         self.norm = nnx.GroupNorm(outputs, groups, epsilon=1e-5, use_fast_variance=False, rngs=rngs)
 
     def __call__(self, x: jax.Array) -> jax.Array:

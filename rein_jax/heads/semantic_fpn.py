@@ -1,6 +1,6 @@
 """Semantic FPN (Kirillov et al., CVPR 2019): top-down pyramid, one scale head a level, summed at stride 4.
 
-The same function as mmseg's `FPN` neck followed by `FPNHead`.
+The same function as mmseg's `FPN` neck followed by `FPNHead`; their names are in `weights/official.py`.
 """
 
 from __future__ import annotations
@@ -15,34 +15,18 @@ from flax import nnx
 
 from rein_jax.errors import UserError
 from rein_jax.layers import resize
+from rein_jax.layers.conv import FrozenBatchNorm
+from rein_jax.layers.conv3x3 import Conv3x3
 
 _XAVIER = nnx.initializers.xavier_uniform()
 _KAIMING = nnx.initializers.variance_scaling(2.0, "fan_out", "normal")  # mmcv's default of a convolution before ReLU
-
-
-class FrozenBatchNorm(nnx.Module):
-    """Batch norm with stored statistics, as in evaluation; the statistics get no gradient.
-
-    Training statistics would need mutable state in the step; use group norm to train, and this to run imported weights.
-    """
-
-    def __init__(self, channels: int, *, epsilon: float = 1e-5):
-        self.scale, self.bias = nnx.Param(jnp.ones(channels)), nnx.Param(jnp.zeros(channels))
-        self.mean, self.var = nnx.Param(jnp.zeros(channels)), nnx.Param(jnp.ones(channels))
-        self.epsilon = epsilon
-
-    def __call__(self, x: jax.Array) -> jax.Array:
-        """x [..., C] -> the same shape and dtype."""
-        mean, var = (jax.lax.stop_gradient(s[...]).astype(jnp.float32) for s in (self.mean, self.var))
-        factor = self.scale[...] * jax.lax.rsqrt(var + self.epsilon)
-        return (x * factor + (self.bias[...] - mean * factor)).astype(x.dtype)
 
 
 class ConvNormReLU(nnx.Module):
     """3x3 convolution without bias, norm, ReLU."""
 
     def __init__(self, inputs: int, outputs: int, *, norm: str, groups: int, rngs: nnx.Rngs):
-        self.conv = nnx.Conv(inputs, outputs, (3, 3), use_bias=False, kernel_init=_KAIMING, rngs=rngs)
+        self.conv = Conv3x3(inputs, outputs, use_bias=False, kernel_init=_KAIMING, rngs=rngs)
         self.norm = FrozenBatchNorm(outputs) if norm == "batch" else nnx.GroupNorm(outputs, groups, epsilon=1e-5, rngs=rngs)
 
     def __call__(self, x: jax.Array) -> jax.Array:
@@ -65,9 +49,8 @@ class SemanticFPN(nnx.Module):
             raise UserError(f"head.strides has {len(strides)} entries, but the backbone gives {len(widths)} feature maps.")
         if norm == "group" and head_channels % groups:
             raise UserError(f"head.head_channels is {head_channels}; it must be a multiple of head.groups ({groups}).")
-        conv = partial(nnx.Conv, rngs=rngs, kernel_init=_XAVIER)
-        self.laterals = nnx.List([conv(width, channels, (1, 1)) for width in widths])
-        self.smooth = nnx.List([conv(channels, channels, (3, 3)) for _ in widths])
+        self.laterals = nnx.List([nnx.Conv(width, channels, (1, 1), kernel_init=_XAVIER, rngs=rngs) for width in widths])
+        self.smooth = nnx.List([Conv3x3(channels, channels, kernel_init=_XAVIER, rngs=rngs) for _ in widths])
         block = partial(ConvNormReLU, norm=norm, groups=groups, rngs=rngs)
         # One block for each halving that has to be undone, and at least one.
         counts = [max(1, round(math.log2(stride / strides[0]))) for stride in strides]

@@ -7,7 +7,8 @@ import pytest
 from flax import nnx
 
 from rein_jax import trees
-from rein_jax.layers.deformable import DeformableAttention, deformable_sum, deformable_sum_by_head, reference_points
+from rein_jax.layers import deformable
+from rein_jax.layers.deformable import DeformableAttention, deformable_sum, reference_points
 
 SIZES = ((3, 2), (5, 4), (6, 7))
 TOTAL = sum(h * w for h, w in SIZES)
@@ -37,9 +38,9 @@ def _twin(value, places, weights):
     return total.detach().numpy(), [a.grad.numpy() for a in (value, places, weights)]
 
 
-def _both(form, args):
+def _both(args):
     def loss(*args):
-        out = form(args[0], SIZES, *args[1:])
+        out = deformable_sum(args[0], SIZES, *args[1:])
         return (out**2).sum(), out
 
     (_, out), grads = jax.jit(jax.value_and_grad(loss, argnums=(0, 1, 2), has_aux=True))(*map(jnp.asarray, args))
@@ -47,14 +48,30 @@ def _both(form, args):
 
 
 @pytest.mark.parity
-@pytest.mark.parametrize("form", [deformable_sum, deformable_sum_by_head])
-def test_values_and_gradients_equal_torch(form):
+def test_values_and_gradients_equal_torch():
     args = _case()
     want, want_grads = _twin(*args)
-    out, grads = _both(form, args)
+    out, grads = _both(args)
     assert np.abs(out - want).max() <= 1e-5 * np.abs(want).max()
     for got, expected in zip(grads, want_grads, strict=True):
         assert np.abs(got - expected).max() <= 2e-5 * np.abs(expected).max()
+
+
+@pytest.mark.parametrize("part", [1, 17, 34])
+def test_parts_of_queries_give_the_whole(part, monkeypatch):
+    args = [jnp.asarray(a) for a in _case()]
+    assert TOTAL == 68
+    want, want_grads = _both(args)
+    monkeypatch.setattr(deformable, "_queries_at_once", lambda *_: part)
+    got, grads = _both(args)
+    for ours, expected in zip((got, *grads), (want, *want_grads), strict=True):
+        np.testing.assert_allclose(ours, expected, rtol=1e-5, atol=1e-5)
+
+
+def test_parts_divide_the_queries():
+    for queries in (1, 7, 68, 5376, 21504):
+        for low_memory in (False, True):
+            assert queries % deformable._queries_at_once(queries, 384, low_memory) == 0
 
 
 def test_attention_with_zero_offsets_averages_around_the_point():
