@@ -121,7 +121,7 @@ def test_vpt_does_not_care_for_the_order_of_prompts_and_needs_every_block():
     close(tiny.run(skeleton, {**leaves, name: leaves[name][:, ::-1]}, tiny.images()), maps, 1e-5)
     for block in range(tiny.SIZES.depth):
         moved = leaves[name].copy()
-        moved[block] += 0.3
+        moved[block] *= -1  # a constant shift would vanish in the LayerNorm
         assert not np.allclose(tiny.run(skeleton, {**leaves, name: moved}, tiny.images())[3], maps[3])
 
 

@@ -7,12 +7,12 @@ def test_the_papers_counts(capsys, monkeypatch, tmp_path):
     monkeypatch.setenv("REIN_CACHE", str(tmp_path))
     assert main(["params", "dinov2_vitl14", "mae_l"]) == 0
     text = capsys.readouterr().out
-    assert "304,196,608" in text and "2,990,081" in text and "330.94M" in text and "does not name" in text
+    assert "304,196,608" in text and "2,990,081" in text and "330.94M" in text and "relative positions included" in text
 
 
 def test_a_config_tree_by_tree(capsys, monkeypatch, tmp_path):
     monkeypatch.setenv("REIN_CACHE", str(tmp_path))
-    assert main(["params", "configs/quickstart.py", "--list", "adapters/0/scale"]) == 0
+    assert main(["params", "configs/gta_to_cbm.py:backbone=dinov2_s", "--list", "adapters/0/scale"]) == 0
     text = capsys.readouterr().out
     assert "adapters/0/scale  ()  float32  trained" in text and "684,033 = 0.68M" in text and "tokens_a" not in text
 

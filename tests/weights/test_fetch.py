@@ -162,5 +162,6 @@ def test_the_wheel_is_checked(tmp_path, monkeypatch):
 def test_manifest_covers_the_backbones():
     from rein_jax.backbones import BACKBONES
 
-    assert set(manifest.PUBLISHED) - {"test"} == set(BACKBONES)
+    ours = {name for name in BACKBONES if not name.endswith("_tiny")}  # tests of other parts register such a one
+    assert set(manifest.PUBLISHED) - {"test"} == ours
     assert all(item.licence and item.page.startswith("https://") for item in manifest.PUBLISHED.values())
