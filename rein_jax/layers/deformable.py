@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from rein_jax.layers.sampling import corners, take
+from rein_jax.layers.sampling import Neighbours, neighbours, take
 
 Size = tuple[int, int]
 
@@ -46,18 +46,35 @@ def _queries_at_once(queries: int, reads: int, low_memory: bool) -> int:
     return max(n for n in range(1, queries + 1) if queries % n == 0 and (n * reads <= rows or n == 1))
 
 
-def _rows(sizes: Sequence[Size], places: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """(rows of the table, corner weights) [n, heads, levels, points, 4] of places [n, heads, levels, points, 2]."""
+def _cells(sizes: Sequence[Size], places: jax.Array) -> tuple[jax.Array, Neighbours, Neighbours]:
+    """(rows of the table [n, heads, 4 * levels * points], neighbours along x, along y) of places [n, heads, levels, points, 2].
+
+    Corners come first: top left, top right, bottom left, bottom right.
+    """
     heads = places.shape[1]
     height, width = np.asarray(sizes, np.int32).T[..., None]  # [levels, 1], against [levels, points]
-    start = np.cumsum([0, *(h * w for h, w in sizes[:-1])], dtype=np.int32)[:, None, None]
-    index, corner = corners(places, height, width)
-    return (index + start) * heads + np.arange(heads, dtype=np.int32)[:, None, None, None], corner
+    start = np.cumsum([0, *(h * w for h, w in sizes[:-1])], dtype=np.int32)[:, None]
+    x, y = neighbours(places[..., 0], width), neighbours(places[..., 1], height)
+    head = np.arange(heads, dtype=np.int32)[:, None, None]
+    return _joined([(i * width + j + start) * heads + head for i in y.index for j in x.index]), x, y
 
 
-def _flat(a: jax.Array) -> jax.Array:
-    """[n, heads, levels, points, 4] -> [n, heads, levels * points * 4]."""
-    return a.reshape(*a.shape[:2], -1)
+def _corners(x: Neighbours, y: Neighbours) -> list[jax.Array]:
+    """Bilinear weights of the corners, [n, heads, levels, points] each."""
+    return [v * w for v in y.weight for w in x.weight]
+
+
+def _joined(parts: list[jax.Array]) -> jax.Array:
+    """Four of [n, heads, levels, points] -> [n, heads, 4 * levels * points]."""
+    return jnp.concatenate([part.reshape(*part.shape[:2], -1) for part in parts], axis=-1)
+
+
+def _slopes(x: Neighbours, y: Neighbours, gradients: list[jax.Array]) -> jax.Array:
+    """From the gradients of the corner weights to that of (x, y) in pixels, [n, heads, levels, points, 2]."""
+    a, b, c, d = gradients
+    across = lambda axis, near, far: jnp.where(axis.inside[1], far, 0.0) - jnp.where(axis.inside[0], near, 0.0)
+    return jnp.stack([y.weight[0] * across(x, a, b) + y.weight[1] * across(x, c, d),
+                      x.weight[0] * across(y, a, c) + x.weight[1] * across(y, b, d)], axis=-1)
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0,))
@@ -70,9 +87,9 @@ def _sampled_sum(plan: tuple, table: jax.Array, places: jax.Array, weights: jax.
     sizes, part = plan
 
     def step(_, piece):
-        index, corner = _rows(sizes, piece[0])
-        factor = (corner * piece[1][..., None]).astype(table.dtype)
-        return None, jnp.einsum("nhk,nhkc->nhc", _flat(factor), take(table, _flat(index)))
+        index, x, y = _cells(sizes, piece[0])
+        factor = _joined([corner * piece[1] for corner in _corners(x, y)]).astype(table.dtype)
+        return None, jnp.einsum("nhk,nhkc->nhc", factor, take(table, index))
 
     _, result = jax.lax.scan(step, None, _pieces(part, places, weights))
     return result.reshape(-1, *result.shape[2:])
@@ -85,15 +102,18 @@ def _forward(plan, *inputs):
 def _backward(plan, saved, gradient):
     table, places, weights = saved
     sizes, part = plan
+    pixels = np.asarray([(w, h) for h, w in sizes], np.float32)[:, None]
 
     def step(total, piece):
         place, weight, gradient = piece
-        index, _ = _rows(sizes, place)
-        factor, pull = jax.vjp(lambda place, weight: _flat(_rows(sizes, place)[1] * weight[..., None]), place, weight)
-        index = _flat(index)
-        of_factor = jnp.einsum("nhc,nhkc->nhk", gradient, take(table, index), preferred_element_type=factor.dtype)
-        rows = factor[..., None] * gradient[:, :, None].astype(factor.dtype)
-        return total.at[index].add(rows.astype(total.dtype), mode="promise_in_bounds"), pull(of_factor)
+        index, x, y = _cells(sizes, place)
+        corner = _corners(x, y)
+        reads = jnp.einsum("nhc,nhkc->nhk", gradient, take(table, index), preferred_element_type=weight.dtype)
+        reads = [read.reshape(weight.shape) for read in jnp.split(reads, 4, axis=-1)]
+        rows = _joined([c * weight for c in corner])[..., None] * gradient[:, :, None].astype(weight.dtype)
+        total = total.at[index].add(rows.astype(total.dtype), mode="promise_in_bounds")
+        of_weight = sum(c * read for c, read in zip(corner, reads, strict=True))
+        return total, (_slopes(x, y, reads) * weight[..., None] * pixels, of_weight)
 
     start = jnp.zeros(table.shape, jnp.float32)  # thousands of summands meet here: not in bfloat16
     total, (of_places, of_weights) = jax.lax.scan(step, start, _pieces(part, places, weights, gradient))

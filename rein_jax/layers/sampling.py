@@ -6,28 +6,39 @@ Points are (x, y) in [0, 1] of the map's width and height; everything outside th
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 
-def corners(points: jax.Array, height, width) -> tuple[jax.Array, jax.Array]:
-    """The four neighbours of each point: (flat index y * width + x int32, weight), each points.shape[:-1] + (4,).
+class Neighbours(NamedTuple):
+    """The two positions of an axis next to each point, near side first; every entry has the points' shape."""
 
-    points [..., 2] float32; height and width: numbers, or arrays that broadcast against points[..., 0] (a map a point).
-    Indices are always inside the map; a neighbour outside it has weight 0.
-    """
-    height, width = (np.asarray(n, np.int32)[..., None] for n in (height, width))
-    x = points[..., 0:1] * width.astype(np.float32) - 0.5
-    y = points[..., 1:2] * height.astype(np.float32) - 0.5
-    left, top = jnp.floor(x), jnp.floor(y)
-    right, down = np.array([0, 1, 0, 1]), np.array([0, 0, 1, 1])
-    weight = jnp.where(right, x - left, 1 - (x - left)) * jnp.where(down, y - top, 1 - (y - top))
+    index: tuple[jax.Array, jax.Array]  # int32, always valid, outside the axis too
+    inside: tuple[jax.Array, jax.Array]  # bool
+    weight: tuple[jax.Array, jax.Array]  # linear weights, zero outside
+
+
+def neighbours(points: jax.Array, n) -> Neighbours:
+    """points: float32 in [0, 1] of an axis of n positions (a number, or an array that broadcasts against the points)."""
+    n = np.asarray(n, np.int32)
+    place = points * n.astype(np.float32) - 0.5
+    near = jnp.floor(place)
+    share = place - near
     # Far-away or NaN coordinates must not reach the conversion to integers, where they would be undefined.
-    column = jnp.nan_to_num(jnp.clip(left, -2.0, width)).astype(jnp.int32) + right.astype(np.int32)
-    row = jnp.nan_to_num(jnp.clip(top, -2.0, height)).astype(jnp.int32) + down.astype(np.int32)
-    inside = (column >= 0) & (column < width) & (row >= 0) & (row < height)
-    return jnp.clip(row, 0, height - 1) * width + jnp.clip(column, 0, width - 1), jnp.where(inside, weight, 0.0)
+    first = jnp.nan_to_num(jnp.clip(near, -2.0, n)).astype(jnp.int32)
+    inside = tuple((i >= 0) & (i < n) for i in (first, first + 1))
+    weight = tuple(jnp.where(ok, w, 0.0) for ok, w in zip(inside, (1 - share, share), strict=True))
+    return Neighbours(tuple(jnp.clip(i, 0, n - 1) for i in (first, first + 1)), inside, weight)
+
+
+def corners(points: jax.Array, height: int, width: int) -> tuple[jax.Array, jax.Array]:
+    """The four neighbours of points [..., 2]: (flat index y * width + x int32 [..., 4], weight [..., 4], zero outside the map)."""
+    x, y = neighbours(points[..., 0], width), neighbours(points[..., 1], height)
+    index = jnp.stack([i * width + j for i in y.index for j in x.index], axis=-1)
+    return index, jnp.stack([v * w for v in y.weight for w in x.weight], axis=-1)
 
 
 def take(table: jax.Array, index: jax.Array) -> jax.Array:
