@@ -22,14 +22,14 @@ def build(width: int, queries: int, classes: int):
     return torch.nn.ModuleDict({"pixel": pixel, "decoder": decoder, "classes": torch.nn.Linear(256, classes + 1)})
 
 
-def initialise(head) -> None:
+def initialise(pixel, decoder) -> None:
     """Values on which the arithmetic does not overflow; sampling offsets start on the ring, as in training."""
-    for name, value in head.named_parameters():
+    for name, value in [*pixel.named_parameters(), *decoder.named_parameters()]:
         if value.dim() > 1:
             torch.nn.init.xavier_uniform_(value)
         elif "norm" not in name and not name.endswith("weight"):
             torch.nn.init.zeros_(value)
-    for layer in head["pixel"].encoder.layers:
+    for layer in pixel.encoder.layers:
         attention = layer.self_attn
         torch.nn.init.zeros_(attention.sampling_offsets.weight)
         angle = torch.arange(attention.n_heads) * (2 * torch.pi / attention.n_heads)
@@ -56,7 +56,7 @@ def main() -> None:
     torch.set_num_threads(given.threads)
     torch.manual_seed(0)
     head = build(given.width, given.queries, given.classes)
-    initialise(head)
+    initialise(head["pixel"], head["decoder"])
     maps = [torch.randn(given.batch, given.width, given.size // s, given.size // s, requires_grad=True) for s in (4, 8, 16, 32)]
 
     def once():

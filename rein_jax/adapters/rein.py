@@ -20,6 +20,9 @@ from rein_jax.layers.stack import stacked
 from rein_jax.weights.rules import Rule
 
 
+QUERY_INITS = ("torch", "spread")
+
+
 class ReinLayer(nnx.Module):
     """What one block owns: its tokens (as a product of rank r, or whole), and its own linear maps if they are not shared."""
 
@@ -54,6 +57,8 @@ class Rein(Adapter):
     object queries. shared: one set of linear maps for all layers (the paper's form) or one per layer (its ablation). blocks: numbers of
     the blocks it acts on (None = all). init: "torch" (PyTorch's linear default) or "eva02" (N(0, 0.02), zero bias: what the official
     EVA-02 code ends up with). scale_init: initial refinement scale. zero_mlp_delta_f: start from zero refinement with fixed scale 1.
+    query_init: "torch", or "spread" (ours): initial queries of zero mean and unit variance over the tokens. The original's start
+    almost equal to one another, their bias ten times their differences, which a decoder takes long to tell apart.
     """
 
     def __init__(
@@ -71,7 +76,10 @@ class Rein(Adapter):
         zero_mlp_delta_f: bool = False,
         use_softmax: bool = True,
         init: str = "torch",
+        query_init: str = "torch",
     ):
+        if query_init not in QUERY_INITS:
+            raise UserError(f"config.adapter.query_init is {query_init!r}; it is one of {', '.join(QUERY_INITS)}.")
         if tokens < 2:
             raise UserError(f"config.adapter.tokens is {tokens}; Rein needs at least 2 (the first one is a sink).")
         self.stage, self.use_softmax, self.link, self.shared = stage, use_softmax, link, shared
@@ -88,6 +96,15 @@ class Rein(Adapter):
         self.maps = maps(rngs) if shared else None
         self.scale = None if zero_mlp_delta_f else nnx.Param(jnp.asarray(scale_init, jnp.float32))
         self.merge = torch_linear(3 * query_dims, query_dims, init=init, rngs=rngs) if link else None
+        if link and query_init == "spread":
+            self._spread()
+
+    def _spread(self) -> None:
+        """Scale and shift `merge` so that every channel of the queries has mean 0 and variance 1 over the tokens."""
+        queries = self.queries()
+        mean, deviation = queries.mean(0), jnp.maximum(queries.std(0), 1e-12)
+        self.merge.kernel[...] = self.merge.kernel[...] / deviation
+        self.merge.bias[...] = (self.merge.bias[...] - mean) / deviation
 
     def leave(self, site: Site, x):
         """f <- f + scale * delta(f) on patch tokens; the tokens of the prefix pass unchanged. x [B, N, d]."""

@@ -5,6 +5,7 @@ BENCHES = {
     "infer": "rein_jax.bench.infer:main",
     "loader": "rein_jax.bench.loader:main",
     "head": "rein_jax.bench.head:main",
+    "twin": "rein_jax.bench.twin:main",
     "methods": "rein_jax.bench.methods:main",
     "scale": "rein_jax.bench.scale:main",
     "evaluate": "rein_jax.bench.evaluate:main",

@@ -1,23 +1,20 @@
 """`rein bench head`: time and memory of the Mask2Former head alone, forward and with gradients, beside the same head in PyTorch.
 
-Every measurement runs in a process of its own, so that the peak memory is its own; the two libraries take turns, so that a
-machine that slows down slows both. Gradients are those of all parameters and of the four maps.
+Gradients are those of all parameters and of the four maps. How it is measured: `rein_jax.bench.turns`.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import os
-import resource
-import statistics
-import subprocess
 import sys
 import time
 from pathlib import Path
 from typing import Any
 
 from rein_jax.bench.machine import commit, cores, machine
+from rein_jax.bench.turns import take_turns, timed
+from rein_jax.cli.main import keep_memory
 
 TWIN = Path(__file__).parents[2] / "benchmarks" / "head_torch.py"
 MODES = ("forward", "gradients")
@@ -27,19 +24,16 @@ def main(argv: list[str]) -> dict[str, Any]:
     """Runs the benchmark and returns the result line."""
     given = _parser().parse_args(argv)
     if given.measure:
+        keep_memory()  # as every `rein` command
         return measure(given)
     found: dict[str, Any] = {"bench": "head", "command": " ".join(["rein bench head", *argv]), "machine": machine(), "commit": commit(),
                              "size": given.size, "width": given.width, "batch": given.batch}
     for mode in MODES:
-        runs: dict[str, list[dict]] = {"ours": [], "torch": []}
-        for _ in range(given.rounds):
-            runs["ours"].append(_run([sys.executable, "-m", "rein_jax.bench.head", "--measure", mode, *_sizes(given),
-                                      *(["--low_memory"] if given.low_memory else []), "--remat", given.remat]))
-            if given.torch:
-                runs["torch"].append(_run([sys.executable, str(TWIN), "--mode", mode, "--threads", str(cores()), *_sizes(given)]))
-        found[mode] = {name: _summary(results) for name, results in runs.items() if results}
-        if given.torch and all("seconds" in found[mode][name] for name in runs):
-            found[mode]["times_faster"] = round(found[mode]["torch"]["seconds"] / found[mode]["ours"]["seconds"], 2)
+        commands = {"ours": [sys.executable, "-m", "rein_jax.bench.head", "--measure", mode, *_sizes(given),
+                             *(["--low_memory"] if given.low_memory else []), "--remat", given.remat]}
+        if given.torch:
+            commands["torch"] = [sys.executable, str(TWIN), "--mode", mode, "--threads", str(cores()), *_sizes(given)]
+        found[mode] = take_turns(commands, given.rounds)
     return found
 
 
@@ -59,25 +53,6 @@ def _parser() -> argparse.ArgumentParser:
 
 def _sizes(given: argparse.Namespace) -> list[str]:
     return [part for name in ("size", "width", "batch", "passes") for part in (f"--{name}", str(getattr(given, name)))]
-
-
-def _run(command: list[str]) -> dict[str, Any]:
-    """The JSON line of a process, or {"failed": its last words}."""
-    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "OMP_WAIT_POLICY": "PASSIVE"})
-    if done.returncode:
-        return {"failed": (done.stderr.strip().splitlines() or ["no message"])[-1]}
-    return json.loads(done.stdout.strip().splitlines()[-1])
-
-
-def _summary(results: list[dict]) -> dict[str, Any]:
-    failed = [result for result in results if "failed" in result]
-    if failed:
-        return failed[0]
-    seconds, processor = ([s for result in results for s in result[name]] for name in ("seconds", "cpu_seconds"))
-    rest = {name: value for name, value in results[0].items() if name not in ("seconds", "cpu_seconds", "peak_rss_mb")}
-    return {"seconds": round(statistics.median(seconds), 3), "best": round(min(seconds), 3),
-            "cpu_seconds": round(statistics.median(processor), 3),
-            "peak_rss_mb": round(max(result["peak_rss_mb"] for result in results)), **rest}
 
 
 def measure(given: argparse.Namespace) -> dict[str, Any]:
@@ -103,16 +78,9 @@ def measure(given: argparse.Namespace) -> dict[str, Any]:
     start = time.perf_counter()
     run = jax.jit(forward if given.measure == "forward" else jax.grad(total, argnums=(0, 1))).lower(params, maps).compile()
     compiled = time.perf_counter() - start
-    seconds, processor = [], []
-    for _ in range(given.passes + 1):
-        wall, cpu = time.perf_counter(), time.process_time()
-        jax.block_until_ready(run(params, maps))
-        seconds.append(time.perf_counter() - wall)
-        processor.append(time.process_time() - cpu)
     memory = run.memory_analysis()
-    return {"seconds": seconds[1:], "cpu_seconds": processor[1:], "compile_s": round(compiled, 1), "jax": jax.__version__,
-            "temporary_mb": round(memory.temp_size_in_bytes / 2**20), "parameters": trees.count(params),
-            "peak_rss_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}
+    return {**timed(lambda: jax.block_until_ready(run(params, maps)), given.passes), "compile_s": round(compiled, 1),
+            "jax": jax.__version__, "temporary_mb": round(memory.temp_size_in_bytes / 2**20), "parameters": trees.count(params)}
 
 
 if __name__ == "__main__":

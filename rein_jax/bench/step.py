@@ -46,30 +46,45 @@ def _parser() -> argparse.ArgumentParser:
 def measure(config: Any, *, steps: int = 20, warmup: int = 3, real: bool = False, build: Callable[..., Parts] | None = None,
             command: str = "") -> dict[str, Any]:
     """Time the training step of a config; the backbone's weights are random (they do not change the speed)."""
-    parts = _parts(config, real, build)
-    plain = identity.as_dict(config)
-    chosen, policy = settings(plain["train"]), precision_policy(plain.get("precision", "auto"))
-    mesh = make_mesh(plain.get("mesh"))
-    identity.check_batch(chosen, mesh)
-    placed = place_run(parts.trainable, parts.frozen, parts.tx, policy, mesh, identity.rules(plain), chosen.ema > 0)
-    step = make_step(parts.skeleton, parts.tx, policy, mesh, placed.shardings, schedule=parts.schedule, augment=parts.augment,
-                     accumulate=chosen.accumulate, ema=chosen.ema)
-    compiled = CompileBudget(lambda batch: step.lower(placed.state, placed.frozen, batch).compile(), 0)
-    if real:
-        batches = parts.batches(0, jax.process_index(), jax.process_count())
-    else:
-        batches = synthetic(chosen.batch, parts.crop, len(parts.classes.names))
-    start = time.perf_counter()
-    program = compiled.program(_placed(next(batches), mesh))
-    compile_seconds = time.perf_counter() - start
-    seconds, waits = _time(compiled, placed, batches, mesh, warmup, steps)
-    flops = count_flops(step, placed.state, placed.frozen, _placed(next(batches), mesh))
-    return _line(config, plain, parts, placed, mesh, chosen, program, {
-        "command": command, "compile_seconds": round(compile_seconds, 2), "compilations": compiled.count,
-        "step_seconds": statistics.median(seconds), "images_per_second": chosen.batch / statistics.median(seconds),
+    run = Prepared(config, real=real, build=build)
+    seconds, waits = _time(run, warmup, steps)
+    flops = count_flops(run.jitted, run.placed.state, run.placed.frozen, run.batch)
+    return _line(run, {
+        "command": command, "compile_seconds": round(run.compile_seconds, 2), "compilations": run.compiled.count,
+        "step_seconds": statistics.median(seconds), "images_per_second": run.chosen.batch / statistics.median(seconds),
         "step_seconds_spread": [min(seconds), max(seconds)], "data_wait": sum(waits) / sum(seconds),
         "data": "real" if real else "synthetic",
-        "flops_per_step": flops, "compute": np.dtype(policy.compute).name})
+        "flops_per_step": flops, "compute": np.dtype(run.policy.compute).name})
+
+
+class Prepared:
+    """A config's training step, compiled, with a state and a first batch on the devices; `step()` runs it once."""
+
+    def __init__(self, config: Any, *, real: bool = False, build: Callable[..., Parts] | None = None):
+        self.parts, self.plain = _parts(config, real, build), identity.as_dict(config)
+        plain, parts = self.plain, self.parts
+        self.chosen, self.policy = settings(plain["train"]), precision_policy(plain.get("precision", "auto"))
+        self.mesh = make_mesh(plain.get("mesh"))
+        identity.check_batch(self.chosen, self.mesh)
+        self.placed = place_run(parts.trainable, parts.frozen, parts.tx, self.policy, self.mesh, identity.rules(plain), self.chosen.ema > 0)
+        self.jitted = make_step(parts.skeleton, parts.tx, self.policy, self.mesh, self.placed.shardings, schedule=parts.schedule,
+                                augment=parts.augment, accumulate=self.chosen.accumulate, ema=self.chosen.ema)
+        self.compiled = CompileBudget(lambda batch: self.jitted.lower(self.placed.state, self.placed.frozen, batch).compile(), 0)
+        self.batches = (parts.batches(0, jax.process_index(), jax.process_count()) if real
+                        else synthetic(self.chosen.batch, parts.crop, len(parts.classes.names)))
+        self.fetch()
+        start = time.perf_counter()
+        self.program = self.compiled.program(self.batch)
+        self.compile_seconds = time.perf_counter() - start
+
+    def fetch(self) -> None:
+        """Put the next batch on the devices."""
+        self.batch = _placed(next(self.batches), self.mesh)
+
+    def step(self) -> dict[str, jax.Array]:
+        """One training step on the batch at hand: its metrics, not waited for."""
+        self.placed.state, metrics = self.compiled.program(self.batch)(self.placed.state, self.placed.frozen, self.batch)
+        return metrics
 
 
 def _parts(config: Any, real: bool, build: Callable[..., Parts] | None) -> Parts:
@@ -99,14 +114,14 @@ def _placed(batch: dict, mesh: Any) -> dict:
     return place_batch({**batch, STOP: np.zeros(len(batch["image"]), np.int32)}, mesh)
 
 
-def _time(compiled: CompileBudget, placed: Any, batches: Iterator[dict], mesh: Any, warmup: int, steps: int) -> tuple[list, list]:
+def _time(run: Prepared, warmup: int, steps: int) -> tuple[list, list]:
     """(seconds of each step, seconds of these spent waiting for data), the next batch being fetched while a step runs."""
     seconds, waits = [], []
-    batch = _placed(next(batches), mesh)
+    run.fetch()
     for number in range(warmup + steps):
         start = time.perf_counter()
-        placed.state, metrics = compiled.program(batch)(placed.state, placed.frozen, batch)
-        batch = _placed(next(batches), mesh)
+        metrics = run.step()
+        run.fetch()
         fetched, idle = time.perf_counter(), metrics["loss"].is_ready()
         jax.block_until_ready(metrics)
         end = time.perf_counter()
@@ -116,16 +131,16 @@ def _time(compiled: CompileBudget, placed: Any, batches: Iterator[dict], mesh: A
     return seconds, waits
 
 
-def _line(config: Any, plain: dict, parts: Parts, placed: Any, mesh: Any, chosen: Any, program: Any, measured: dict) -> dict[str, Any]:
+def _line(run: Prepared, measured: dict) -> dict[str, Any]:
     """The result: what was measured, and what it was measured on."""
-    device, used = mesh.devices.flat[0], program.memory_analysis()
+    device, used, devices = run.mesh.devices.flat[0], run.program.memory_analysis(), int(run.mesh.devices.size)
     stats = (device.memory_stats() or {}) if device.platform != "cpu" else {}
     top = peak(device.device_kind)
-    share = measured["flops_per_step"] / measured["step_seconds"] / mesh.devices.size / top if top else None
-    return {"bench": "step", "config": plain.get("name", ""), "backbone": plain.get("backbone", {}).get("name", ""), **measured,
-            "batch": chosen.batch, "crop": list(parts.crop), "devices": int(mesh.devices.size), "device": device.device_kind,
+    share = measured["flops_per_step"] / measured["step_seconds"] / devices / top if top else None
+    return {"bench": "step", "config": run.plain.get("name", ""), "backbone": run.plain.get("backbone", {}).get("name", ""), **measured,
+            "batch": run.chosen.batch, "crop": list(run.parts.crop), "devices": devices, "device": device.device_kind,
             "mfu": share, "argument_bytes": used.argument_size_in_bytes, "temporary_bytes": used.temp_size_in_bytes,
             "peak_device_bytes": stats.get("peak_bytes_in_use"),
             "peak_host_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
-            "plan_bytes": memory.on_device(placed.state) + memory.on_device(placed.frozen),
-            "trainable": trees.count(placed.state.trainable), "frozen": trees.count(placed.frozen), "jax": jax.__version__}
+            "plan_bytes": memory.on_device(run.placed.state) + memory.on_device(run.placed.frozen),
+            "trainable": trees.count(run.placed.state.trainable), "frozen": trees.count(run.placed.frozen), "jax": jax.__version__}

@@ -34,11 +34,13 @@ def neighbours(points: jax.Array, n) -> Neighbours:
     return Neighbours(tuple(jnp.clip(i, 0, n - 1) for i in (first, first + 1)), inside, weight)
 
 
-def corners(points: jax.Array, height: int, width: int) -> tuple[jax.Array, jax.Array]:
-    """The four neighbours of points [..., 2]: (flat index y * width + x int32 [..., 4], weight [..., 4], zero outside the map)."""
+def corners(points: jax.Array, height: int, width: int) -> list[tuple[jax.Array, jax.Array]]:
+    """The four neighbours of points [..., 2]: (flat index y * width + x int32 [...], weight [...], zero outside the map).
+
+    Four arrays, not one with a last axis of four: TPUs pad such an axis to 128 and CPUs do not vectorise along it.
+    """
     x, y = neighbours(points[..., 0], width), neighbours(points[..., 1], height)
-    index = jnp.stack([i * width + j for i in y.index for j in x.index], axis=-1)
-    return index, jnp.stack([v * w for v in y.weight for w in x.weight], axis=-1)
+    return [(i * width + j, v * w) for i, v in zip(y.index, y.weight, strict=True) for j, w in zip(x.index, x.weight, strict=True)]
 
 
 def take(table: jax.Array, index: jax.Array) -> jax.Array:
@@ -51,8 +53,7 @@ def sample(maps: jax.Array, points: jax.Array) -> jax.Array:
     height, width = maps.shape[-2:]
     table = maps.reshape(-1)
     first = _first_rows(maps.shape[:-2], height * width)
-    index, weight = corners(points, height, width)
-    return jnp.sum(take(table, first + index) * weight.astype(maps.dtype), axis=-1)
+    return sum(take(table, first + index) * weight.astype(maps.dtype) for index, weight in corners(points, height, width))
 
 
 def sample_vectors(maps: jax.Array, points: jax.Array) -> jax.Array:
@@ -60,13 +61,12 @@ def sample_vectors(maps: jax.Array, points: jax.Array) -> jax.Array:
     height, width, channels = maps.shape[-3:]
     table = maps.reshape(-1, channels)
     first = _first_rows(maps.shape[:-3], height * width)
-    index, weight = corners(points, height, width)
-    return jnp.einsum("...k,...kc->...c", weight.astype(maps.dtype), take(table, first + index))
+    return sum(take(table, first + index) * weight.astype(maps.dtype)[..., None] for index, weight in corners(points, height, width))
 
 
 def _first_rows(lead: tuple[int, ...], rows: int) -> jax.Array:
-    """Row of the table at which each map begins, with two last axes to add to points and corners."""
+    """Row of the table at which each map begins, with a last axis to add to the points' rows."""
     count = 1
     for n in lead:
         count *= n
-    return (jnp.arange(count, dtype=jnp.int32) * rows).reshape(*lead, 1, 1)
+    return (jnp.arange(count, dtype=jnp.int32) * rows).reshape(*lead, 1)

@@ -6,6 +6,7 @@ The same function as mmdet's Mask2FormerHead loss as Rein uses it, on every pred
 from __future__ import annotations
 
 import math
+from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -22,7 +23,8 @@ class Draws(NamedTuple):
     """The random points of one step, (x, y) in [0, 1]; P predictions, B images, n points.
 
     match [P, B, n, 2]; candidates [P, B, K, oversample * n, 2] and fresh [P, B, K, n - int(importance * n), 2] of each mask. The
-    masks of an image stand in the order of the queries they are matched to, the unused rest behind.
+    masks of an image stand in the order of the queries they are matched to, the unused rest behind. Instead of the candidates, the
+    most numerous, keys [P, B] may stand: those of the k-th mask are then drawn when they are looked at, from the key and k.
     """
 
     match: jax.Array
@@ -46,6 +48,34 @@ class _Sums(NamedTuple):
     mask: jax.Array
     dice: jax.Array
     count: jax.Array
+
+
+def _over(function, in_turn: bool):
+    """The function over the leading axis: one after the other, or all at once."""
+    return partial(jax.lax.map, function) if in_turn else jax.vmap(function)
+
+
+def _uniform(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
+    """Points [*shape, 2] in [0, 1], the middles of a grid of 2^16 x 2^16 cells: both coordinates from one random word."""
+    word = jax.random.bits(key, shape, jnp.uint32)
+    return (jnp.stack([word >> 16, word & 0xFFFF], axis=-1).astype(jnp.float32) + 0.5) / 2**16
+
+
+def least(values: jax.Array, k: int) -> jax.Array:
+    """Indices [k] of the k smallest of values [n] >= 0, in any order; of equal ones those that stand first, NaN last."""
+    if jax.default_backend() != "cpu":
+        return jax.lax.top_k(-values, k)[1]
+    # Non-negative floats are ordered as their bits: find the k-th smallest bit by bit, three times as fast as XLA's top-k.
+    bits = jax.lax.bitcast_convert_type(values.astype(jnp.float32), jnp.int32)
+
+    def grow(i, found):
+        trial = found | (1 << (30 - i))
+        return jnp.where(jnp.sum(bits < trial) < k, trial, found)
+
+    bound = jax.lax.fori_loop(0, 31, grow, jnp.zeros((), jnp.int32))
+    below, equal = bits < bound, bits == bound
+    chosen = below | (equal & (jnp.cumsum(equal) <= k - jnp.sum(below)))
+    return jnp.searchsorted(jnp.cumsum(chosen), jnp.arange(1, k + 1)).astype(jnp.int32)
 
 
 class MaskLoss:
@@ -87,20 +117,28 @@ class MaskLoss:
         draws = self.draw(key, predictions, batch) if draws is None else Draws(*draws)
         label = self._clean(label)
 
-        def predict(pair):
-            c, m, d = pair
-            return jax.vmap(self._image)(c, m, label, d)
+        most = jnp.max(jnp.sum(self._present(label), axis=-1))
 
-        every = (cls, mask, draws)
-        sums = jax.lax.map(jax.checkpoint(predict), every) if self.by_prediction else jax.vmap(predict)(every)
+        def choose(pair):
+            c, m, d = pair
+            return jax.vmap(self._choose, in_axes=(0, 0, 0, 0, None))(c, m, label, d, most)
+
+        def judge(pair):
+            return jax.vmap(self._judge)(*pair[:2], label, *pair[2:])
+
+        # No gradient runs through the choice. A CPU, which works through one prediction after the other anyway, keeps it in its cache.
+        chosen = _over(choose, self.by_prediction or jax.default_backend() == "cpu")(jax.lax.stop_gradient((cls, mask, draws)))
+        sums = _over(jax.checkpoint(judge) if self.by_prediction else judge, self.by_prediction)((cls, mask, *chosen))
         return self._terms(sums)
 
     def draw(self, key: jax.Array, predictions: int, batch: int) -> Draws:
         """Uniform random points for one step."""
         if key is None:
             raise ValueError("the mask loss draws random points: give a key, or the draws")
-        counts = ((self.points,), (self.classes, self.candidates), (self.classes, self.points - self.uncertain))
-        return Draws(*(jax.random.uniform(k, (predictions, batch, *n, 2)) for k, n in zip(jax.random.split(key, 3), counts, strict=True)))
+        lead = (predictions, batch)
+        match, candidates, fresh = jax.random.split(key, 3)
+        return Draws(_uniform(match, (*lead, self.points)), jax.random.split(candidates, lead),
+                     _uniform(fresh, (*lead, self.classes, self.points - self.uncertain)))
 
     def match(self, outputs: dict[str, jax.Array], label: jax.Array, draws: Draws) -> tuple[Costs, Slots]:
         """The costs and matched pairs behind the loss, for looking at: leading axes [P, B]."""
@@ -113,13 +151,16 @@ class MaskLoss:
         label = label.astype(jnp.int32)
         return jnp.where((label >= 0) & (label < self.classes) & (label != self.ignore), label, -1)
 
+    def _present(self, label: jax.Array) -> jax.Array:
+        """Which classes a label [..., H, W] holds: bool [..., K]."""
+        return jnp.any(label[..., None] == jnp.arange(self.classes), axis=(-3, -2))
+
     def _match(self, cls: jax.Array, mask: jax.Array, label: jax.Array, points: jax.Array) -> tuple[Costs, Slots]:
         """One prediction of one image: cls [Q, K + 1], mask [Q, h, w], label [H, W], points [n, 2]."""
-        names = jnp.arange(self.classes)
-        targets, valid = self._read(label, points, names)
+        targets, valid = self._read(label, points, jnp.arange(self.classes))
         logits = sample_vectors(jnp.moveaxis(mask, 0, -1), points)
         costs = match_costs(cls, logits, targets, valid, self.weights)
-        present = jnp.any(label[..., None] == names, axis=(0, 1))
+        present = self._present(label)
         query = assign(costs.total(), present)
         order = jnp.argsort(jnp.where(present, query, query + cls.shape[0]))
         return costs, Slots(query[order], order.astype(jnp.int32), present[order])
@@ -130,30 +171,40 @@ class MaskLoss:
         Reading the label map and comparing equals sampling one mask a class, without making the masks.
         """
         height, width = label.shape
-        index, weight = corners(points, height, width)
-        value = take(label.reshape(-1), index)
-        targets = jnp.sum(jnp.where(value[..., None] == names.reshape(-1), weight[..., None], 0.0), axis=1)
-        void = self.ignore_void & jnp.any((value < 0) & (weight > 0), axis=1)
-        return targets.reshape(-1, *names.shape), jnp.where(void, 0.0, 1.0)
+        targets, void = 0.0, False
+        for index, weight in corners(points, height, width):
+            value = take(label.reshape(-1), index)
+            targets += jnp.where(value[:, None] == names.reshape(-1), weight[:, None], 0.0)
+            void |= (value < 0) & (weight > 0)
+        return targets.reshape(-1, *names.shape), jnp.where(self.ignore_void & void, 0.0, 1.0)
 
-    def _image(self, cls: jax.Array, mask: jax.Array, label: jax.Array, draws: Draws) -> _Sums:
+    def _choose(self, cls: jax.Array, mask: jax.Array, label: jax.Array, draws: Draws, most: jax.Array) -> tuple[Slots, jax.Array]:
+        """Pairs, and points [K, n, 2], of one prediction of one image; `most`: the most classes that an image of the batch holds.
+
+        Slots from `most` on, which no image uses, have points at zero.
+        """
+        _, slots = self._match(cls, mask, label, draws.match)
+        lazy = jnp.issubdtype(draws.candidates.dtype, jax.dtypes.prng_key)
+
+        def choose(k, points):
+            candidates = _uniform(jax.random.fold_in(draws.candidates, k), (self.candidates,)) if lazy else draws.candidates[k]
+            return points.at[k].set(self.choose(mask[slots.query[k]], label, candidates, draws.fresh[k]))
+
+        return slots, jax.lax.fori_loop(0, most, choose, jnp.zeros((self.classes, self.points, 2), jnp.float32))
+
+    def _judge(self, cls: jax.Array, mask: jax.Array, label: jax.Array, slots: Slots, points: jax.Array) -> _Sums:
         """The sums of one prediction of one image."""
-        stopped = jax.lax.stop_gradient((cls, mask))
-        _, slots = self._match(*stopped, label, draws.match)
         matched = (jnp.arange(cls.shape[0])[:, None] == slots.query) & slots.valid
         target = jnp.where(matched.any(-1), jnp.sum(matched * slots.label, axis=-1), self.classes)
         weight = jnp.where(target == self.classes, self.no_object, 1.0)
         chosen = target[:, None] == jnp.arange(self.classes + 1)
         entropy = jax.nn.logsumexp(cls, axis=-1) - jnp.sum(jnp.where(chosen, cls, 0.0), axis=-1)
-        mask_sum, dice_sum = jax.vmap(self._mask, in_axes=(0, None, 0, 0, 0))(
-            mask[slots.query], label, slots.label, draws.candidates, draws.fresh)
+        mask_sum, dice_sum = jax.vmap(self._mask, in_axes=(0, None, 0, 0))(mask[slots.query], label, slots.label, points)
         return _Sums(jnp.sum(weight * entropy), weight.sum(), jnp.sum(jnp.where(slots.valid, mask_sum, 0.0)),
                      jnp.sum(jnp.where(slots.valid, dice_sum, 0.0)), jnp.maximum(slots.valid.sum(), 1))
 
-    def _mask(self, mask: jax.Array, label: jax.Array, name: jax.Array, candidates: jax.Array,
-              fresh: jax.Array) -> tuple[jax.Array, jax.Array]:
-        """(mean cross-entropy over the points, dice) of one mask [h, w] against one class."""
-        points = self.choose(jax.lax.stop_gradient(mask), label, candidates, fresh)
+    def _mask(self, mask: jax.Array, label: jax.Array, name: jax.Array, points: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """(mean cross-entropy over the points [n, 2], dice) of one mask [h, w] against one class."""
         logits = sample(mask, points)
         target, valid = self._read(label, points, name)
         entropy = jnp.maximum(logits, 0) - logits * target + jnp.log1p(jnp.exp(-jnp.abs(logits)))
@@ -164,11 +215,10 @@ class MaskLoss:
 
     def choose(self, mask: jax.Array, label: jax.Array, candidates: jax.Array, fresh: jax.Array) -> jax.Array:
         """The n points of one mask: the candidates whose logits are nearest to zero, and the fresh ones."""
-        doubt = -jnp.abs(sample(mask, candidates))
+        doubt = jnp.abs(sample(mask, candidates))
         if self.ignore_void:
-            doubt = jnp.where(self._read(label, candidates, jnp.zeros((), jnp.int32))[1] > 0, doubt, -math.inf)
-        _, index = jax.lax.top_k(doubt, self.uncertain)
-        return jnp.concatenate([candidates[index], fresh])
+            doubt = jnp.where(self._read(label, candidates, jnp.zeros((), jnp.int32))[1] > 0, doubt, math.inf)
+        return jnp.concatenate([candidates[least(doubt, self.uncertain)], fresh])
 
     def _terms(self, sums: _Sums) -> tuple[jax.Array, dict[str, jax.Array]]:
         """Sums [P, B] -> (total, terms)."""

@@ -38,9 +38,11 @@ def match_costs(cls: jax.Array, logits: jax.Array, targets: jax.Array, valid: ja
     def dot(a, b):
         return jnp.einsum("nq,nk->qk", a, b, precision=jax.lax.Precision.HIGHEST)
 
-    positive, negative = jax.nn.softplus(-logits) * valid, jax.nn.softplus(logits) * valid
+    small = jnp.exp(-jnp.abs(logits))  # shared by both entropies and the probability, which are most of the arithmetic
+    shared = jnp.log1p(small)
+    positive, negative = (shared + jnp.maximum(-logits, 0)) * valid, (shared + jnp.maximum(logits, 0)) * valid
     entropy = (dot(positive, targets) + dot(negative, 1 - targets)) / jnp.maximum(valid.sum(), 1)
-    share, masked = jax.nn.sigmoid(logits) * valid, targets * valid
+    share, masked = jnp.where(logits >= 0, 1, small) / (1 + small) * valid, targets * valid
     dice = 1 - (2 * dot(share, targets) + 1) / (share.sum(0)[:, None] + masked.sum(0) + 1)
     probability = jax.nn.softmax(cls.astype(jnp.float32), axis=-1)[:, : targets.shape[-1]]
     return Costs(-weights[0] * probability, weights[1] * entropy, weights[2] * dice)

@@ -116,3 +116,20 @@ def test_bad_blocks_are_named():
         Rein(Stage(4, 8), rngs=nnx.Rngs(0), blocks=(2, 4))
     with pytest.raises(UserError, match="at least 2"):
         Rein(Stage(4, 8), rngs=nnx.Rngs(0), tokens=1)
+
+
+@pytest.mark.parametrize("rank,shared", [(16, True), (None, False)])
+def test_spread_queries_start_apart_and_change_nothing_else(rank, shared):
+    make = lambda init: Rein(Stage(6, 96), rngs=nnx.Rngs(0), rank=rank, shared=shared, query_dims=64, query_init=init)
+    plain, spread = make("torch"), make("spread")
+    queries = np.asarray(spread.queries())
+    np.testing.assert_allclose(queries.mean(0), 0, atol=1e-4)
+    np.testing.assert_allclose(queries.std(0), 1, atol=1e-3)
+    assert np.asarray(plain.queries()).std(0).max() < 0.05  # the original's: close together
+    before, after = trees.flatten(plain), trees.flatten(spread)
+    assert {path for path in before if not np.array_equal(before[path], after[path])} == {"merge/kernel", "merge/bias"}
+
+
+def test_an_unknown_query_init_is_refused():
+    with pytest.raises(UserError, match="torch, spread"):
+        Rein(Stage(2, 16), rngs=nnx.Rngs(0), query_init="far")

@@ -1,0 +1,60 @@
+"""Two libraries measured in turns, every measurement in a process of its own so that its peak memory is its own.
+
+A machine that slows down slows both.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import statistics
+import subprocess
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+
+def take_turns(commands: Mapping[str, Sequence[str]], rounds: int) -> dict[str, Any]:
+    """{name: summary of its rounds}, and "times_faster": how much faster "ours" is than each other one."""
+    runs: dict[str, list[dict]] = {name: [] for name in commands}
+    for _ in range(rounds):
+        for name, command in commands.items():
+            runs[name].append(_run(command))
+    found: dict[str, Any] = {name: _summary(results) for name, results in runs.items()}
+    if "seconds" in found["ours"]:
+        faster = {name: round(result["seconds"] / found["ours"]["seconds"], 2)
+                  for name, result in found.items() if name != "ours" and "seconds" in result}
+        found["times_faster"] = faster
+    return found
+
+
+def timed(once: Callable[[], Any], passes: int) -> dict[str, Any]:
+    """{"seconds", "cpu_seconds"} of each pass after one to warm up, and the peak memory of the process in MB."""
+    seconds, processor = [], []
+    for _ in range(passes + 1):
+        wall, cpu = time.perf_counter(), time.process_time()
+        once()
+        seconds.append(time.perf_counter() - wall)
+        processor.append(time.process_time() - cpu)
+    return {"seconds": seconds[1:], "cpu_seconds": processor[1:],
+            "peak_rss_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}
+
+
+def _run(command: Sequence[str]) -> dict[str, Any]:
+    """The JSON line of a process, or {"failed": its last words}."""
+    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "OMP_WAIT_POLICY": "PASSIVE"})
+    if done.returncode:
+        return {"failed": (done.stderr.strip().splitlines() or ["no message"])[-1]}
+    return json.loads(done.stdout.strip().splitlines()[-1])
+
+
+def _summary(results: list[dict]) -> dict[str, Any]:
+    failed = [result for result in results if "failed" in result]
+    if failed:
+        return failed[0]
+    seconds, processor = ([s for result in results for s in result[name]] for name in ("seconds", "cpu_seconds"))
+    rest = {name: value for name, value in results[0].items() if name not in ("seconds", "cpu_seconds", "peak_rss_mb")}
+    return {"seconds": round(statistics.median(seconds), 3), "best": round(min(seconds), 3),
+            "cpu_seconds": round(statistics.median(processor), 3),
+            "peak_rss_mb": round(max(result["peak_rss_mb"] for result in results)), **rest}

@@ -1,0 +1,85 @@
+"""`rein bench twin`: training step and forward pass of Rein + Mask2Former on a frozen DINOv2, beside the same work in PyTorch.
+
+The PyTorch side is `benchmarks/step_torch.py`: modules of `transformers`, Rein from its equations, SciPy's matching, AdamW. How
+it is measured: `rein_jax.bench.turns`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from rein_jax.bench.machine import commit, cores, machine
+from rein_jax.bench.turns import take_turns, timed
+from rein_jax.cli.main import keep_memory
+
+TWIN = Path(__file__).parents[2] / "benchmarks" / "step_torch.py"
+MODES = ("forward", "step")
+
+
+def main(argv: list[str]) -> dict[str, Any]:
+    """Runs the benchmark and returns the result line."""
+    given = _parser().parse_args(argv)
+    if given.measure:
+        keep_memory()  # as every `rein` command
+        return measure(given)
+    found: dict[str, Any] = {"bench": "twin", "command": " ".join(["rein bench twin", *argv]), "machine": machine(), "commit": commit(),
+                             "backbone": f"dinov2_{given.family}", "crop": given.crop, "batch": given.batch}
+    sizes = [part for name in ("family", "crop", "batch", "passes") for part in (f"--{name}", str(getattr(given, name)))]
+    for mode in given.modes:
+        commands = {"ours": [sys.executable, "-m", "rein_jax.bench.twin", "--measure", mode, "--remat", given.remat, *sizes]}
+        for name, extra in {"torch": [], "torch_compiled": ["--compile"]}.items():
+            if name in given.against:
+                commands[name] = [sys.executable, str(TWIN), "--mode", mode, "--threads", str(cores()), *sizes, *extra]
+        found[mode] = take_turns(commands, given.rounds)
+    return found
+
+
+def _parser() -> argparse.ArgumentParser:
+    parse = argparse.ArgumentParser("rein bench twin", description=__doc__, allow_abbrev=False)
+    parse.add_argument("--family", default="s", choices=("s", "b", "l"), help="size of the DINOv2 (default s)")
+    parse.add_argument("--crop", type=int, default=512, help="side of the crop (default 512)")
+    parse.add_argument("--batch", type=int, default=1)
+    parse.add_argument("--passes", type=int, default=3, help="timed passes a round, after one to warm up (default 3)")
+    parse.add_argument("--rounds", type=int, default=2, help="turns of each library (default 2)")
+    parse.add_argument("--modes", nargs="+", default=MODES, choices=MODES, help="default: both")
+    parse.add_argument("--remat", default="none", choices=("none", "dots", "full"), help="what our backward pass recomputes")
+    parse.add_argument("--against", nargs="*", default=("torch",), choices=("torch", "torch_compiled"), help="default: torch, eager")
+    parse.add_argument("--measure", choices=MODES, help=argparse.SUPPRESS)
+    return parse
+
+
+def measure(given: argparse.Namespace) -> dict[str, Any]:
+    """Our side in this process: {"seconds", "cpu_seconds", "compile_s", "peak_rss_mb", "temporary_mb", ...}."""
+    import jax
+    import numpy as np
+
+    from data_pipelines.labels import CITYSCAPES
+    from rein_jax import config_io
+    from rein_jax.bench.infer import label
+    from rein_jax.bench.step import Prepared
+    from rein_jax.build import build_params
+
+    config = config_io.load(f"configs/rein_dinov2_gta.py:backbone=dinov2_{given.family}", (
+        f"train.batch={given.batch}", f"backbone.remat={given.remat}", f"backbone.image_size={given.crop}",
+        f"data.crop=({given.crop},{given.crop})"))
+    if given.measure == "step":
+        run = Prepared(config)
+        program, compile_s, once = run.program, run.compile_seconds, lambda: jax.block_until_ready(run.step())
+    else:
+        skeleton, trainable, frozen, _ = build_params(config, CITYSCAPES, pretrained=False)
+        params = {**trainable, **frozen}
+        images = np.random.default_rng(0).integers(0, 256, (given.batch, given.crop, given.crop, 3), np.uint8)
+        start = time.perf_counter()
+        program = label.lower(skeleton, params, images).compile()
+        compile_s, once = time.perf_counter() - start, lambda: np.asarray(program(params, images))
+    return {**timed(once, given.passes), "compile_s": round(compile_s, 1), "jax": jax.__version__,
+            "temporary_mb": round(program.memory_analysis().temp_size_in_bytes / 2**20)}
+
+
+if __name__ == "__main__":
+    print(json.dumps(main(sys.argv[1:])))
