@@ -27,7 +27,9 @@ def _backward(saved, gradient):
     of_input, = jax.linear_transpose(lambda x: _convolve(x, kernel), x)(gradient)
     height, width = x.shape[1:3]
     padded = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
-    of_kernel = [[jnp.einsum("bhwi,bhwo->io", padded[:, i:i + height, j:j + width], gradient) for j in range(3)] for i in range(3)]
+    channels = gradient.reshape(-1, gradient.shape[-1]).T  # turned over once; the other way about, each shifted map would be
+    shifted = lambda i, j: padded[:, i:i + height, j:j + width].reshape(-1, x.shape[-1])
+    of_kernel = [[(channels @ shifted(i, j)).T for j in range(3)] for i in range(3)]
     return of_input, jnp.stack([jnp.stack(row) for row in of_kernel]).astype(kernel.dtype)
 
 

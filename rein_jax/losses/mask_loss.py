@@ -123,12 +123,17 @@ class MaskLoss:
             c, m, d = pair
             return jax.vmap(self._choose, in_axes=(0, 0, 0, 0, None))(c, m, label, d, most)
 
-        def judge(pair):
-            return jax.vmap(self._judge)(*pair[:2], label, *pair[2:])
+        def judge(some):
+            return jax.vmap(self._judge, in_axes=(1, 1, 0, 1, 1), out_axes=1)(*some[:2], label, *some[2:])
 
         # No gradient runs through the choice. A CPU, which works through one prediction after the other anyway, keeps it in its cache.
         chosen = _over(choose, self.by_prediction or jax.default_backend() == "cpu")(jax.lax.stop_gradient((cls, mask, draws)))
-        sums = _over(jax.checkpoint(judge) if self.by_prediction else judge, self.by_prediction)((cls, mask, *chosen))
+        every = (cls, mask, *chosen)
+        if self.by_prediction:
+            one = jax.tree.map(lambda a: a[:, None], every)  # [P, 1, B, ...]
+            sums = jax.tree.map(lambda a: a[:, 0], jax.lax.map(jax.checkpoint(judge), one))
+        else:
+            sums = judge(every)
         return self._terms(sums)
 
     def draw(self, key: jax.Array, predictions: int, batch: int) -> Draws:
@@ -157,7 +162,7 @@ class MaskLoss:
 
     def _match(self, cls: jax.Array, mask: jax.Array, label: jax.Array, points: jax.Array) -> tuple[Costs, Slots]:
         """One prediction of one image: cls [Q, K + 1], mask [Q, h, w], label [H, W], points [n, 2]."""
-        targets, valid = self._read(label, points, jnp.arange(self.classes))
+        targets, valid = self._read(label, points, jnp.arange(self.classes)[None])
         logits = sample_vectors(jnp.moveaxis(mask, 0, -1), points)
         costs = match_costs(cls, logits, targets, valid, self.weights)
         present = self._present(label)
@@ -166,17 +171,19 @@ class MaskLoss:
         return costs, Slots(query[order], order.astype(jnp.int32), present[order])
 
     def _read(self, label: jax.Array, points: jax.Array, names: jax.Array) -> tuple[jax.Array, jax.Array]:
-        """Masks of the named classes at points [n, 2] -> ([n, *names.shape] in [0, 1], weight of each point [n]).
+        """Masks of the named classes at points [..., 2] -> (what they hold in [0, 1], weight of each point).
 
-        Reading the label map and comparing equals sampling one mask a class, without making the masks.
+        `names` broadcasts against the points [...]: [..., n] of them, or with an axis more. Reading the label map and comparing
+        equals sampling one mask a class, without making the masks.
         """
         height, width = label.shape
         targets, void = 0.0, False
         for index, weight in corners(points, height, width):
             value = take(label.reshape(-1), index)
-            targets += jnp.where(value[:, None] == names.reshape(-1), weight[:, None], 0.0)
             void |= (value < 0) & (weight > 0)
-        return targets.reshape(-1, *names.shape), jnp.where(self.ignore_void & void, 0.0, 1.0)
+            value, weight = (a.reshape(*a.shape, *(1,) * (names.ndim - a.ndim)) for a in (value, weight))
+            targets += jnp.where(value == names, weight, 0.0)
+        return targets, jnp.where(self.ignore_void & void, 0.0, 1.0)
 
     def _choose(self, cls: jax.Array, mask: jax.Array, label: jax.Array, draws: Draws, most: jax.Array) -> tuple[Slots, jax.Array]:
         """Pairs, and points [K, n, 2], of one prediction of one image; `most`: the most classes that an image of the batch holds.
@@ -193,31 +200,35 @@ class MaskLoss:
         return slots, jax.lax.fori_loop(0, most, choose, jnp.zeros((self.classes, self.points, 2), jnp.float32))
 
     def _judge(self, cls: jax.Array, mask: jax.Array, label: jax.Array, slots: Slots, points: jax.Array) -> _Sums:
-        """The sums of one prediction of one image."""
-        matched = (jnp.arange(cls.shape[0])[:, None] == slots.query) & slots.valid
-        target = jnp.where(matched.any(-1), jnp.sum(matched * slots.label, axis=-1), self.classes)
-        weight = jnp.where(target == self.classes, self.no_object, 1.0)
-        chosen = target[:, None] == jnp.arange(self.classes + 1)
-        entropy = jax.nn.logsumexp(cls, axis=-1) - jnp.sum(jnp.where(chosen, cls, 0.0), axis=-1)
-        mask_sum, dice_sum = jax.vmap(self._mask, in_axes=(0, None, 0, 0))(mask[slots.query], label, slots.label, points)
-        return _Sums(jnp.sum(weight * entropy), weight.sum(), jnp.sum(jnp.where(slots.valid, mask_sum, 0.0)),
-                     jnp.sum(jnp.where(slots.valid, dice_sum, 0.0)), jnp.maximum(slots.valid.sum(), 1))
+        """The sums [P] of the predictions of one image: cls [P, Q, K + 1], mask [P, Q, h, w], label [H, W], points [P, K, n, 2].
 
-    def _mask(self, mask: jax.Array, label: jax.Array, name: jax.Array, points: jax.Array) -> tuple[jax.Array, jax.Array]:
-        """(mean cross-entropy over the points [n, 2], dice) of one mask [h, w] against one class."""
-        logits = sample(mask, points)
-        target, valid = self._read(label, points, name)
+        All masks of all predictions are read at once: a map over them would become an index of many parts to each gather.
+        """
+        matched = (jnp.arange(cls.shape[1])[:, None] == slots.query[:, None]) & slots.valid[:, None]  # [P, Q, K]
+        target = jnp.where(matched.any(-1), jnp.sum(matched * slots.label[:, None], axis=-1), self.classes)
+        weight = jnp.where(target == self.classes, self.no_object, 1.0)
+        chosen = target[..., None] == jnp.arange(self.classes + 1)
+        entropy = jax.nn.logsumexp(cls, axis=-1) - jnp.sum(jnp.where(chosen, cls, 0.0), axis=-1)
+        logits = sample(jnp.take_along_axis(mask, slots.query[..., None, None], axis=1), points)
+        mask_sum, dice_sum = self._compare(logits, *self._read(label, points, slots.label[..., None]))
+        of_slots = lambda values: jnp.sum(jnp.where(slots.valid, values, 0.0), axis=-1)
+        return _Sums(jnp.sum(weight * entropy, axis=-1), weight.sum(-1), of_slots(mask_sum), of_slots(dice_sum),
+                     jnp.maximum(slots.valid.sum(-1), 1))
+
+    @staticmethod
+    def _compare(logits: jax.Array, target: jax.Array, valid: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """(mean cross-entropy, dice) over the last axis, the points."""
         entropy = jnp.maximum(logits, 0) - logits * target + jnp.log1p(jnp.exp(-jnp.abs(logits)))
-        count = jnp.maximum(valid.sum(), 1)  # n, unless void points are left out
+        count = jnp.maximum(valid.sum(-1), 1)  # n, unless void points are left out
         share, target = jax.nn.sigmoid(logits) * valid, target * valid
-        dice = 1 - (2 * jnp.sum(share * target) + 1) / (share.sum() + target.sum() + 1)
-        return jnp.sum(entropy * valid) / count, dice
+        dice = 1 - (2 * jnp.sum(share * target, axis=-1) + 1) / (share.sum(-1) + target.sum(-1) + 1)
+        return jnp.sum(entropy * valid, axis=-1) / count, dice
 
     def choose(self, mask: jax.Array, label: jax.Array, candidates: jax.Array, fresh: jax.Array) -> jax.Array:
         """The n points of one mask: the candidates whose logits are nearest to zero, and the fresh ones."""
         doubt = jnp.abs(sample(mask, candidates))
         if self.ignore_void:
-            doubt = jnp.where(self._read(label, candidates, jnp.zeros((), jnp.int32))[1] > 0, doubt, math.inf)
+            doubt = jnp.where(self._read(label, candidates, jnp.zeros(1, jnp.int32))[1] > 0, doubt, math.inf)
         return jnp.concatenate([candidates[least(doubt, self.uncertain)], fresh])
 
     def _terms(self, sums: _Sums) -> tuple[jax.Array, dict[str, jax.Array]]:
