@@ -11,7 +11,8 @@ ROOT = Path(__file__).parent.parent
 # Longest prefix wins. An import may reach its own floor or a lower one.
 FLOORS = {
     "rein_jax": 0,  # rein_jax/__init__.py: public names resolved lazily by string
-    "rein_jax.errors": 0, "rein_jax.registry": 0, "rein_jax.trees": 0, "rein_jax.precision": 0, "rein_jax.sharding": 0,
+    "rein_jax.errors": 0, "rein_jax.platforms": 0, "rein_jax.registry": 0, "rein_jax.trees": 0,
+    "rein_jax.precision": 0, "rein_jax.sharding": 0,
     "rein_jax.layers": 1, "rein_jax.weights.rules": 1,
     "rein_jax.layers.stack": 2, "rein_jax.adapters": 2,
     "rein_jax.weights": 3, "rein_jax.backbones": 3,

@@ -6,13 +6,15 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from rein_jax.platforms import target
+
 
 def attend(q, k, v, *, bias=None, scale: float | None = None):
     """Scaled dot-product attention, [B, N, heads, hd] each -> [B, N, heads, hd]; float32 softmax; cuDNN flash where it may run.
 
     `bias` [B or 1, heads or 1, N, M] is added to the scaled logits. `scale` is hd^-0.5 unless given.
     """
-    flash = jax.default_backend() == "gpu" and q.dtype in (jnp.bfloat16, jnp.float16) and q.shape[-1] % 8 == 0
+    flash = target() == "gpu" and q.dtype in (jnp.bfloat16, jnp.float16) and q.shape[-1] % 8 == 0
     flash = flash and q.shape[-1] <= 128  # the widest heads that every cuDNN flash kernel takes
     flash = flash and (bias is None or (q.shape[1] % 2 == 0 and k.shape[1] % 2 == 0))  # cuDNN: a bias needs even lengths
     return jax.nn.dot_product_attention(q, k, v, bias=bias, scale=scale, implementation="cudnn" if flash else None)

@@ -6,6 +6,8 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from rein_jax.platforms import target
+
 
 def _convolve(x: jax.Array, kernel: jax.Array) -> jax.Array:
     return jax.lax.conv_general_dilated(x, kernel, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC"))
@@ -38,7 +40,7 @@ _conv3x3_cpu.defvjp(_forward, _backward)
 
 def conv3x3(x: jax.Array, kernel: jax.Array) -> jax.Array:
     """x [B, H, W, C], kernel [3, 3, C, D], zero padding -> [B, H, W, D]."""
-    return _conv3x3_cpu(x, kernel) if jax.default_backend() == "cpu" else _convolve(x, kernel)
+    return _conv3x3_cpu(x, kernel) if target() == "cpu" else _convolve(x, kernel)
 
 
 class Conv3x3(nnx.Module):

@@ -11,6 +11,7 @@ import numpy as np
 from flax import nnx
 
 from rein_jax.layers.sampling import Neighbours, neighbours, take
+from rein_jax.platforms import target
 
 Size = tuple[int, int]
 
@@ -42,7 +43,7 @@ def _queries_at_once(queries: int, reads: int, low_memory: bool) -> int:
 
     On CPU what is read should stay in the cache, which makes it four times faster.
     """
-    rows = 2**15 if jax.default_backend() == "cpu" else 2**19 if low_memory else queries * reads
+    rows = 2**15 if target() == "cpu" else 2**19 if low_memory else queries * reads
     return max(n for n in range(1, queries + 1) if queries % n == 0 and (n * reads <= rows or n == 1))
 
 

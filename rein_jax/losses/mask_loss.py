@@ -15,6 +15,7 @@ import jax.numpy as jnp
 from rein_jax.errors import UserError
 from rein_jax.layers.sampling import corners, sample, sample_vectors, take
 from rein_jax.losses.matching import Costs, assign, match_costs
+from rein_jax.platforms import target
 
 _EPS = float(jnp.finfo(jnp.float32).eps)
 
@@ -63,7 +64,7 @@ def _uniform(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
 
 def least(values: jax.Array, k: int) -> jax.Array:
     """Indices [k] of the k smallest of values [n] >= 0, in any order; of equal ones those that stand first, NaN last."""
-    if jax.default_backend() != "cpu":
+    if target() != "cpu":
         return jax.lax.top_k(-values, k)[1]
     # Non-negative floats are ordered as their bits: find the k-th smallest bit by bit, three times as fast as XLA's top-k.
     bits = jax.lax.bitcast_convert_type(values.astype(jnp.float32), jnp.int32)
@@ -127,7 +128,7 @@ class MaskLoss:
             return jax.vmap(self._judge, in_axes=(1, 1, 0, 1, 1), out_axes=1)(*some[:2], label, *some[2:])
 
         # No gradient runs through the choice. A CPU, which works through one prediction after the other anyway, keeps it in its cache.
-        chosen = _over(choose, self.by_prediction or jax.default_backend() == "cpu")(jax.lax.stop_gradient((cls, mask, draws)))
+        chosen = _over(choose, self.by_prediction or target() == "cpu")(jax.lax.stop_gradient((cls, mask, draws)))
         every = (cls, mask, *chosen)
         if self.by_prediction:
             one = jax.tree.map(lambda a: a[:, None], every)  # [P, 1, B, ...]

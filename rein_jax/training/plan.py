@@ -16,6 +16,7 @@ import jax.numpy as jnp
 
 from rein_jax import trees
 from rein_jax.errors import UserError
+from rein_jax.platforms import compiling_for
 from rein_jax.precision import Policy
 from rein_jax.precision import policy as precision_policy
 from rein_jax.sharding import batch_sharding, make_mesh, replicated
@@ -95,6 +96,7 @@ class _Planner:
 
     def __init__(self, config: Mapping[str, Any], parts: Parts, devices: Sequence[Any], policy: Policy, limit: int | None) -> None:
         self.config, self.parts, self.policy, self.limit = config, parts, policy, limit
+        self.platform = devices[0].platform
         self.mesh = make_mesh(config.get("mesh"), devices)
         self.chosen = settings(config["train"])
         self.placed = place_run(parts.trainable, parts.frozen, parts.tx, policy, self.mesh, identity.rules(config), self.chosen.ema > 0)
@@ -125,7 +127,9 @@ class _Planner:
     def _compile(self, function: Any, *arguments: Any) -> dict[str, Any]:
         start = time.perf_counter()
         try:
-            compiled = function.lower(*arguments).compile()
+            with compiling_for(self.platform):
+                lowered = function.lower(*arguments)
+            compiled = lowered.compile()
         except Exception as error:  # XLA has one type for all failures; only "does not fit" is an answer
             if not _FULL.search(str(error)):
                 raise
