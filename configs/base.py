@@ -136,14 +136,13 @@ def set_head(config: ConfigDict, head: str, **options) -> ConfigDict:
 def small_head(config: ConfigDict, head: str) -> ConfigDict:
     """A head that trains in minutes on a CPU, for a ViT-S on small crops, and its learning rate.
 
-    Mask2Former at width 64 with 1 + 3 layers, 40 queries and 1,024 points. With Rein its queries start from learned features: linked ones
-    start almost equal to one another and separate late, which a short run does not survive (see the evidence page).
+    Mask2Former at width 64 with 1 + 3 layers, 40 queries and 1,024 points. With Rein its linked queries start spread out: the original's
+    start almost equal to one another and separate late, which a short run does not survive (see benchmarks/generalisation/RESULTS.md).
     """
     if head == "mask2former":
         narrow = {"channels": 64, "encoder_layers": 1, "decoder_layers": 3, "encoder_ffn": 128, "decoder_ffn": 256, "queries": 40}
         if config.adapter.name == "rein":
-            config.adapter.tokens, config.adapter.query_dims = 40, 64
-            narrow["query_source"] = "learned_feat"
+            config.adapter.tokens, config.adapter.query_dims, config.adapter.query_init = 40, 64, "spread"
         set_head(config, head, **narrow)
         config.loss.points = 1024
         config.optim.lr = 1e-3

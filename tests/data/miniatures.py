@@ -35,6 +35,12 @@ class Miniature:
     def note(self, split: str, key: str, label: np.ndarray) -> None:
         self.truth.setdefault(split, {})[key] = label
 
+    def label_of(self, split: str, name: str) -> np.ndarray:
+        """The true train ids of the element that has this name in an opened split."""
+        known = self.truth[split if split in self.truth else "all"]
+        stem = Path(name.replace("_leftImg8bit", "").replace("_rgb_anon", "")).stem
+        return known[stem if stem in known else f"{name.split('/')[1]}/{stem}"]  # ACDC: the condition stands before it
+
     def write(self, name: str, data: bytes) -> None:
         path = self.root / name
         path.parent.mkdir(parents=True, exist_ok=True)
