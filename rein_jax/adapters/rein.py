@@ -19,7 +19,6 @@ from rein_jax.layers.init import torch_linear
 from rein_jax.layers.stack import stacked
 from rein_jax.weights.rules import Rule
 
-
 QUERY_INITS = ("torch", "spread")
 
 
