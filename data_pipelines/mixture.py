@@ -12,7 +12,9 @@ import hashlib
 import json
 import logging
 import multiprocessing
+import os
 import sys
+import threading
 import weakref
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -293,6 +295,15 @@ def _allow_processes() -> None:
 
 
 def _start_worker(worker_index: int, worker_count: int) -> None:
-    """In a worker process: OpenCV's own threads would fight with the other workers."""
+    """In a worker process: OpenCV's own threads would fight with the other workers; it ends when its parent is killed."""
     cv2.setNumThreads(0)
     logging.getLogger("absl").setLevel(logging.WARNING)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    """Waits for the end of the process that started this one. Grain's workers would stay, and keep their memory, after kill -9."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
