@@ -17,7 +17,7 @@ from tests.experiments.test_paper import parts_of
 GOLDEN = Path(__file__).parent.parent / "golden"
 EXTRA = (
     "configs/quickstart.py", "configs/quickstart.py:method=full,head=semantic_fpn,augment=pasta", "configs/camvid_dinov2s.py",
-    "configs/folder.py:source=mydata",
+    "configs/folder.py:source=mydata", "configs/generalisation.py", "configs/generalisation.py:task=camvid,method=full",
     "configs/rein_dinov2_gta.py", "configs/citys_to_acdc.py:crop=512", "configs/gta_to_cbm.py:method=bitfit",
     "configs/gta_to_cbm.py:method=soma", "configs/gta_to_cbm.py:backbone=clip_l,neck=fpn", "configs/gta_to_cbm.py:head=semantic_fpn",
     "configs/gta_to_cbm.py:rank=none,shared=false,link=false", "configs/gta_to_cbm.py:tokens=50,rank=8,backbone=dinov2_s",

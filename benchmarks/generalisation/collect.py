@@ -1,0 +1,164 @@
+"""Gather finished runs of configs/generalisation.py: results.json, the tables in RESULTS.md between their marks, and the plots.
+
+    python benchmarks/generalisation/collect.py runs/streets runs/camvid ...
+
+Runs that are already in results.json stay, unless one of the same settings and seed is given again.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import sys
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+HERE = Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE.parents[1]))
+
+from rein_jax.bench.machine import commit  # noqa: E402
+from rein_jax.evaluation.bootstrap import interval  # noqa: E402
+from rein_jax.experiments import runs  # noqa: E402
+
+SOURCE = {"streets": "clear", "camvid": None, "transfer": "clear"}  # the domain that was trained on, where it is tested too
+SETTINGS = ("task", "method", "augment", "head", "queries", "steps")
+START, END = "<!-- tables: written by collect.py -->", "<!-- end of tables -->"
+QUERIES = {("linked", "spread"): "spread", ("linked", "torch"): "official", ("learned_feat", "torch"): "learned"}
+
+
+def record(run: runs.Run) -> dict[str, Any]:
+    """What the page needs of one run."""
+    config = run.config
+    tested = {entry["name"] for entry in config["eval"]["domains"]}
+    trained = config["data"]["train"][0]["name"]
+    adapter, trains = config["adapter"], config["trainable"]
+    method = adapter["name"] if adapter["name"] != "none" else "full" if "backbone/" in trains else "freeze"
+    linked = method == "rein" and config["head"]["name"] == "mask2former"
+    rows = [json.loads(line) for line in (run.folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
+    train = [row for row in rows if row.get("kind") == "train"]
+    return {"task": "camvid" if trained == "camvid" else "streets" if tested == {"streets"} else "transfer", "method": method,
+            "augment": config["augment"]["name"], "head": config["head"]["name"],
+            "queries": QUERIES[config["head"]["query_source"], adapter.get("query_init", "torch")] if linked else "",
+            "steps": config["train"]["steps"], "seed": run.seed, "domains": run.numbers, "protocol": run.protocol,
+            "trainable": json.loads((run.folder / "results.json").read_text(encoding="utf-8"))["trainable_parameters"],
+            "loss": [[row["step"], round(row["loss"], 4)] for row in train], "commit": commit()}
+
+
+def identity(entry: dict[str, Any]) -> tuple:
+    return tuple(entry[key] for key in (*SETTINGS, "seed"))
+
+
+def unseen(entry: dict[str, Any]) -> float:
+    """Mean mIoU over the domains that were not trained on."""
+    return float(np.mean([value for name, value in entry["domains"].items() if name != SOURCE[entry["task"]] and "/" not in name]))
+
+
+def compare(folders: dict[tuple, Path], entries: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Paired bootstrap over the images of all unseen domains: rein against freeze and full, one entry for each seed."""
+    found = []
+    for one in entries:
+        for other in entries:
+            same = all(one[key] == other[key] for key in ("task", "augment", "head", "steps", "seed"))
+            if not same or one["method"] != "rein" or one["queries"] not in ("spread", "") or other["method"] not in ("freeze", "full"):
+                continue
+            if identity(one) not in folders or identity(other) not in folders:
+                continue
+            first, second = (_matrices(folders[identity(e)], SOURCE[e["task"]]) for e in (other, one))
+            found.append({**{key: one[key] for key in ("task", "head", "steps", "seed")}, "rein minus": other["method"],
+                          **{key: round(value, 3) for key, value in interval(first, second).items()}})
+    return found
+
+
+def _matrices(folder: Path, source: str | None) -> np.ndarray:
+    files = [f for f in sorted((folder / "evaluation" / "images").glob("*.npz")) if f.stem != source]
+    return np.concatenate([np.load(f)["matrices"] for f in files])
+
+
+def tables(results: dict[str, Any]) -> str:
+    """Markdown of all tables."""
+    groups: dict[tuple, list[dict]] = defaultdict(list)
+    for entry in results["runs"]:
+        groups[tuple(entry[key] for key in SETTINGS)].append(entry)
+    out = []
+    for (task, head, steps), keys in _sections(groups).items():
+        domains = list(groups[keys[0]][0]["domains"])
+        names = [f"**{name}**" if name != SOURCE[task] else f"{name} (source)" for name in domains]
+        out += ["", f"### {task}, {head}, {steps} steps", "", "| method | seeds | trained | " + " | ".join(names) + " | mean unseen |",
+                "|---|---|---|" + "---|" * (len(names) + 1)]
+        for key in sorted(keys, key=lambda k: -np.mean([unseen(e) for e in groups[k]])):
+            rows = groups[key]
+            label = " + ".join(filter(None, [key[1], f"{key[4]} queries" if key[4] else "", key[2] if key[2] != "none" else ""]))
+            cells = [_cell([e["domains"][d] for e in rows]) for d in domains] + [_cell([unseen(e) for e in rows])]
+            out.append(f"| {label} | {len(rows)} | {rows[0]['trainable'] / 1e6:.2f}M | " + " | ".join(cells) + " |")
+    if results["comparisons"]:
+        out += ["", "### Rein minus another method, unseen images together (paired bootstrap over images, 95 %)", "",
+                "| task | head | steps | seed | against | difference | interval | share of draws in which Rein is better |",
+                "|---|---|---|---|---|---|---|---|"]
+        out += [f"| {c['task']} | {c['head']} | {c['steps']} | {c['seed']} | {c['rein minus']} | {c['value']:+.2f} | "
+                f"{c['low']:+.2f} ... {c['high']:+.2f} | {c['better']:.2f} |" for c in results["comparisons"]]
+    return "\n".join(out) + "\n"
+
+
+def _sections(groups: dict[tuple, list]) -> dict[tuple, list[tuple]]:
+    found: dict[tuple, list[tuple]] = defaultdict(list)
+    for key in sorted(groups, key=str):
+        found[key[0], key[3], key[5]].append(key)
+    return found
+
+
+def _cell(values: list[float]) -> str:
+    return f"{np.mean(values):.2f}" + (f" ± {np.std(values, ddof=1):.2f}" if len(values) > 1 else "")
+
+
+def plots(results: dict[str, Any]) -> list[Path]:
+    """Training loss over steps, and source against unseen, one picture for each task and length."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    written = []
+    order = lambda e: (e["task"], e["head"], e["steps"])
+    for (task, head, steps), entries in itertools.groupby(sorted(results["runs"], key=order), order):
+        figure, (left, right) = pyplot.subplots(1, 2, figsize=(11, 4), layout="constrained")
+        grouped: dict[str, list] = defaultdict(list)
+        for entry in entries:
+            grouped[" + ".join(filter(None, [entry["method"], entry["queries"], entry["augment"].replace("none", "")]))].append(entry)
+        for label, rows in sorted(grouped.items()):
+            curve = np.mean([[value for _, value in row["loss"]] for row in rows], axis=0)
+            line, = left.plot([step for step, _ in rows[0]["loss"]], curve, label=label)
+            source = SOURCE[task] or next(iter(rows[0]["domains"]))
+            right.scatter([row["domains"][source] for row in rows], [unseen(row) for row in rows], color=line.get_color(), label=label)
+        left.set(xlabel="step", ylabel="training loss"), left.grid(alpha=0.3), left.legend(fontsize=8)
+        right.set(xlabel=f"mIoU on {source}", ylabel="mean mIoU on unseen domains"), right.grid(alpha=0.3)
+        figure.suptitle(f"{task}, {head}, {steps} steps")
+        written.append(HERE / f"{task}_{head}_{steps}.png")
+        figure.savefig(written[-1], dpi=90)
+        pyplot.close(figure)
+    return written
+
+
+def main(paths: list[str]) -> None:
+    file, page = HERE / "results.json", HERE / "RESULTS.md"
+    old = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {"runs": [], "comparisons": []}
+    found, unfinished = runs.find(paths)
+    for folder in unfinished:
+        print(f"{folder}: not finished, left out")
+    new = {identity(record(run)): (record(run), run.folder) for run in found}
+    entries = [entry for entry in old["runs"] if identity(entry) not in new] + [entry for entry, _ in new.values()]
+    fresh = compare({key: folder for key, (_, folder) in new.items()}, entries)
+    mark = lambda c: tuple(c[key] for key in ("task", "head", "steps", "seed", "rein minus"))
+    kept = [c for c in old["comparisons"] if mark(c) not in {mark(c) for c in fresh}]
+    results = {"runs": sorted(entries, key=lambda e: str(identity(e))), "comparisons": sorted(kept + fresh, key=mark)}
+    file.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+    text = page.read_text(encoding="utf-8")
+    before, after = text[:text.index(START) + len(START)], text[text.index(END):]
+    page.write_text(f"{before}\n{tables(results)}\n{after}", encoding="utf-8")
+    print(*plots(results), sep="\n")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,46 @@
+"""Evidence on data that can be had anywhere: which way of tuning a frozen DINOv2-S holds up where it was not trained.
+
+    rein matrix configs/generalisation.py:task=streets --grid method=freeze,full,rein --grid seed=0,1,2 --workdir runs/streets
+    rein matrix configs/generalisation.py:task=camvid --grid method=freeze,rein --config.data.root=/data --workdir runs/cam
+
+The protocol and its results: benchmarks/generalisation/. Tasks: `streets` trains on clear synthetic streets and tests on weather and a
+city never seen, `camvid` on CamVid by day and tests by day and at dusk, `transfer` on clear synthetic streets and tests on all of CamVid.
+"""
+
+from configs import base
+from configs.quickstart import STYLES
+from rein_jax.registry import unknown
+
+ARGS = {"task": "streets", "method": "rein", "augment": "none", "head": "mask2former", "queries": "spread"}
+STREETS = [{"name": "streets", "style": "clear", "split": "train"}]
+TASKS = {
+    "streets": (STREETS, [{"name": "streets", "style": style, "split": "val", "length": 8} for style in STYLES]),
+    "camvid": ([{"name": "camvid", "split": "day_train"}], [{"name": "camvid", "split": "day_test"}, {"name": "camvid", "split": "dusk"}]),
+    "transfer": (STREETS, [{"name": "streets", "style": "clear", "split": "val", "length": 8}, {"name": "camvid", "split": "all"}]),
+}
+# How the queries of a linked Mask2Former begin: (head.query_source, adapter.query_init).
+QUERIES = {"spread": ("linked", "spread"), "official": ("linked", "torch"), "learned": ("learned_feat", "torch")}
+
+
+def get_config(arg=None):
+    """Arguments: task, method, augment, head, and queries: spread (ours), official, or learned (own initial features), for Rein."""
+    args = base.parse(arg, **ARGS)
+    for key, known in (("task", TASKS), ("queries", QUERIES)):
+        if args[key] not in known:
+            raise unknown(args[key], known, f"value of the config argument {key}")
+    config = base.default()
+    config.name = base.title("generalisation", args, ARGS, "task", "method")
+    config.backbone.name, config.backbone.image_size = "dinov2_vits14", 256
+    base.set_method(config, args["method"])
+    base.small_head(config, args["head"])
+    if args["method"] == "rein" and args["head"] == "mask2former":
+        config.head.query_source, config.adapter.query_init = QUERIES[args["queries"]]
+    if args["method"] == "full":
+        config.optim.groups = "full_paper"  # the backbone at a tenth of the head's learning rate, as the paper's text has it
+    base.set_augment(config, args["augment"])
+    config.data.train, config.eval.domains = TASKS[args["task"]]
+    config.data.crop, config.data.resize = (128, 128), "128:320" if args["task"] != "camvid" else "144:320"
+    config.eval.crop, config.eval.stride = 256, 192
+    config.eval.mode = "whole" if args["task"] == "camvid" else "slide"
+    config.train.steps, config.train.batch, config.train.checkpoint_every = 120, 4, 120
+    return config
