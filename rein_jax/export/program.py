@@ -74,28 +74,34 @@ def merged(skeleton: trees.Skeleton, params: Mapping[str, Any], merge: bool | No
     return trees.split(bare, ())[0], leaves, True
 
 
+def float32(params: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    """The weights on the host, floats as float32."""
+    return {name: np.asarray(value, np.float32 if jnp.issubdtype(value.dtype, jnp.floating) else None) for name, value in params.items()}
+
+
 def program(skeleton: trees.Skeleton, params: Mapping[str, Any], plan: Plan, *, unroll: bool = False) -> Callable[[Any], jax.Array]:
     """The function of the plan, its weights float32 constants: uint8 [B, H, W, 3] -> `plan.output`.
 
     unroll: the blocks of a transformer one after another in place of a loop.
     """
-    weights = {name: np.asarray(value, np.float32 if jnp.issubdtype(value.dtype, jnp.floating) else None) for name, value in params.items()}
+    weights = float32(params)
+    return lambda images: answer(skeleton, {name: jnp.asarray(value) for name, value in weights.items()}, plan, images, unroll=unroll)
 
-    def run(images):
-        model = trees.merge(skeleton, {name: jnp.asarray(value) for name, value in weights.items()})
-        if unroll and hasattr(model.backbone, "unroll"):
-            model.backbone.unroll = True
-        x = images.astype(jnp.float32)
-        if plan.resize and plan.resize != plan.size:
-            x = bilinear(x, plan.resize)
-        scores = slide(model, x, plan.window, plan.stride) if plan.window else model.scores(x)
-        if scores.shape[1:3] != plan.size:
-            scores = bilinear(scores, plan.size)
-        if plan.output == "labels":
-            return jnp.argmax(scores, axis=-1).astype(jnp.uint8)
-        return model.probabilities(scores) if plan.output == "probabilities" else scores
 
-    return run
+def answer(skeleton: trees.Skeleton, weights: Mapping[str, Any], plan: Plan, images, *, unroll: bool = False) -> jax.Array:
+    """What the program of a plan computes from its weights and images uint8 [B, H, W, 3]."""
+    model = trees.merge(skeleton, weights)
+    if unroll and hasattr(model.backbone, "unroll"):
+        model.backbone.unroll = True
+    x = images.astype(jnp.float32)
+    if plan.resize and plan.resize != plan.size:
+        x = bilinear(x, plan.resize)
+    scores = slide(model, x, plan.window, plan.stride) if plan.window else model.scores(x)
+    if scores.shape[1:3] != plan.size:
+        scores = bilinear(scores, plan.size)
+    if plan.output == "labels":
+        return jnp.argmax(scores, axis=-1).astype(jnp.uint8)
+    return model.probabilities(scores) if plan.output == "probabilities" else scores
 
 
 def slide(model: Any, x, window: tuple[int, int], stride: tuple[int, int]):

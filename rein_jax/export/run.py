@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from rein_jax.errors import UserError
 from rein_jax.evaluation.subject import subject
 from rein_jax.evaluation.tally import write_atomically
 from rein_jax.export import stablehlo, to_onnx
-from rein_jax.export.program import Plan, merged, program
+from rein_jax.export.program import Plan, answer, float32, merged, program
 
 TARGETS = {"stablehlo": ".stablehlo", "onnx": ".onnx"}
 TOLERANCE = 1e-4  # of the largest score, or absolute where scores are below 1
@@ -60,11 +61,12 @@ def export_model(model: Any, to: str, plan: Plan, out: str | Path, *, merge: boo
 def reference(found: Any, plan: Plan) -> Callable[[Any], dict[str, np.ndarray]]:
     """The plan in JAX with the adapters as they are: images -> {"scores"} and {plan.output}."""
     kinds = {"scores", plan.output} - {"labels"}
-    runs = {kind: jax.jit(program(found.skeleton, found.params, replace(plan, output=kind))) for kind in kinds}
+    weights = float32(found.params)  # arguments here: XLA would work for long at what it could fold among constants
+    runs = {kind: jax.jit(partial(answer, found.skeleton, plan=replace(plan, output=kind))) for kind in kinds}
 
     def call(images) -> dict[str, np.ndarray]:
         with jax.default_matmul_precision("highest"):
-            return {kind: np.asarray(run(images)) for kind, run in runs.items()}
+            return {kind: np.asarray(run(weights, images=images)) for kind, run in runs.items()}
 
     return call
 

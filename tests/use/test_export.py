@@ -2,14 +2,20 @@
 
 import json
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from rein_jax import build
+from configs import camvid_dinov2s
+from data_pipelines.labels import CITYSCAPES
+from rein_jax import build, trees
 from rein_jax.cli.main import main
 from rein_jax.errors import UserError
 from rein_jax.evaluation.windows import Predictor
-from rein_jax.export import Plan, export_model, run, stablehlo
+from rein_jax.export import Plan, export_model, run, stablehlo, to_onnx
+from rein_jax.layers import deformable
+from rein_jax.weights import fetch
 from tests.use.tiny import tiny_model
 
 
@@ -37,16 +43,54 @@ def test_several_sizes_and_resize(model_file, tmp_path):
     np.testing.assert_allclose(found.sum(-1), 1, atol=1e-5)
 
 
-@pytest.mark.parametrize("method, head", [("rein", "linear"), pytest.param("rein", "mask2former", marks=pytest.mark.slow)])
-def test_onnx(method, head, tmp_path):
+@pytest.mark.parametrize("head, size", [("linear", (64, 64)), pytest.param("mask2former", (64, 96), marks=pytest.mark.slow)])
+def test_onnx(head, size, tmp_path):
+    """Mask2Former at a size whose 126 deformable queries are read in two parts."""
     pytest.importorskip("jax2onnx")
+    onnx = pytest.importorskip("onnx")
     pytest.importorskip("onnxruntime")
-    facts = export_model(tiny_model(method, head), "onnx", Plan((64, 64), "scores"), tmp_path / "m", seconds=0.1)
+    facts = export_model(tiny_model("rein", head), "onnx", Plan(size, "scores"), tmp_path / "m", seconds=0.1)
     assert max(facts["largest deviation"].values()) < 1e-4 and facts["adapters"] == "as they are"
-    import onnx
-
     model = onnx.load(tmp_path / "m.onnx")
     assert model.graph.input[0].type.tensor_type.shape.dim[0].dim_param and model.metadata_props[0].key == "rein"
+
+
+@pytest.mark.parametrize("sizes", [((4, 4), (8, 8), (16, 16)), ((2, 3), (4, 6), (8, 12))])
+def test_onnx_of_deformable_attention_in_parts(sizes, tmp_path):
+    """A batch of unknown size inside a loop over parts of the queries, which jax2onnx got wrong in an earlier form of ours."""
+    pytest.importorskip("jax2onnx")
+    pytest.importorskip("onnxruntime")
+    heads, points, queries = 8, 4, sum(h * w for h, w in sizes)
+    assert 1 < queries // deformable._queries_at_once(queries, 4 * heads * len(sizes) * points, False)
+    spread = np.random.default_rng(0).uniform(0, 4, (heads, len(sizes), points, 2)).astype("f4")
+
+    def run(images):  # uint8 [B, queries, 4 * heads, 3]
+        x = images[..., 0].astype(jnp.float32) / 255
+        value = x.reshape(-1, queries, heads, 4)
+        places = 0.5 + 0.7 * jnp.sin(9 * value[:, :, :, None, None, :2] + spread)  # some outside the maps
+        weights = jax.nn.softmax(value[:, :, :, :1, None] * spread[..., 0], axis=-1)
+        return deformable.deformable_sum(value, sizes, places, weights).reshape(x.shape)
+
+    to_onnx.write(run, (queries, 4 * heads), tmp_path / "m.onnx", "out", {})
+    call = to_onnx.read(tmp_path / "m.onnx")
+    for batch in (1, 3):
+        images = np.random.default_rng(batch).integers(0, 256, (batch, queries, 4 * heads, 3), np.uint8)
+        np.testing.assert_allclose(call(images), run(images), atol=1e-4)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("to", ["onnx", "stablehlo"])
+def test_real_backbone(to, tmp_path):
+    """DINOv2-S as published, Rein and the Mask2Former of configs/camvid_dinov2s.py, at two sizes."""
+    pytest.importorskip("jax2onnx")
+    pytest.importorskip("onnxruntime")
+    if fetch.cached("dinov2_vits14") is None:
+        pytest.skip("needs the weights dinov2_vits14 in REIN_CACHE")
+    skeleton, trainable, frozen, _ = build.build_params(camvid_dinov2s.get_config(), CITYSCAPES)
+    model = trees.merge(skeleton, {**trainable, **frozen})
+    for size in ((112, 112), (96, 160)):
+        facts = export_model(model, to, Plan(size, "scores"), tmp_path / "m", seconds=0.1)
+        assert max(facts["largest deviation"].values()) < 1e-4
 
 
 def test_a_program_that_differs_is_not_kept(model_file, tmp_path, monkeypatch):

@@ -18,7 +18,7 @@ from rein_jax.weights.modelfile import write_model
 BACKBONES["dinov2_tiny"] = "rein_jax.backbones.dinov2:DINOv2"
 DINOv2.VARIANTS["tiny"] = Sizes(width=24, depth=4, heads=2)
 HEADS = {"linear": {"name": "linear"}, "semantic_fpn": {"name": "semantic_fpn", "channels": 8, "head_channels": 8},
-         "mask2former": {"name": "mask2former", "channels": 16, "groups": 4, "heads": 2, "encoder_ffn": 16, "decoder_ffn": 16,
+         "mask2former": {"name": "mask2former", "channels": 16, "groups": 4, "heads": 8, "encoder_ffn": 16, "decoder_ffn": 16,
                          "encoder_layers": 1, "decoder_layers": 3}}
 
 
