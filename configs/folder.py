@@ -23,5 +23,5 @@ def get_config(arg=None):
     config.data.crop, config.data.resize = (crop, crop), f"{crop}:{2 * crop}"
     config.eval.domains = [{"name": "folder", "split": "val", **where}]
     config.eval.crop, config.eval.stride = crop, crop * 2 // 3
-    config.train.steps, config.train.batch, config.train.checkpoint_every = 300, 4, 100
+    config.train.steps, config.train.batch, config.train.checkpoint_every = 150, 4, 50
     return config
