@@ -6,6 +6,7 @@
 """
 
 from configs import base
+from rein_jax.errors import UserError
 
 ARGS = {"source": "", "method": "rein", "backbone": "dinov2_vits14", "crop": "256"}
 
@@ -13,6 +14,8 @@ ARGS = {"source": "", "method": "rein", "backbone": "dinov2_vits14", "crop": "25
 def get_config(arg=None):
     """Arguments: source (the folder; a tenth of it is kept for validation), method, backbone, crop (side in pixels, a multiple of 16)."""
     args = base.parse(arg, **ARGS)
+    if not args["crop"].isdecimal() or int(args["crop"]) % 16 or args["crop"] == "0":
+        raise UserError(f"crop={args['crop']}: give the crop's side in pixels, a multiple of 16.")
     config, crop = base.default(), int(args["crop"])
     config.name = base.title("folder", args, ARGS, "method")
     config.backbone.name, config.backbone.image_size = args["backbone"], crop

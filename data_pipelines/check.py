@@ -234,7 +234,8 @@ def write(report: Report, picture: np.ndarray | None, out: Path) -> list[Path]:
 
 def describe(report: Report) -> str:
     """The report as text for a terminal."""
-    lines = [f"{report.dataset} at {report.source}: {'fit' if report.fit else 'NOT FIT'}"]
+    total = sum(part.count for part in report.splits.values())
+    lines = [f"{report.dataset} at {report.source}: {'fit' if report.fit else 'NOT FIT'}, {total} images"]
     for split, part in report.splits.items():
         published = "" if part.published is None else f" (published {part.published})"
         looked = "" if part.checked == part.count else f", {part.checked} looked at"

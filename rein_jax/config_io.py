@@ -128,7 +128,7 @@ def _value(path: str, old: Any, text: str) -> Any:
     try:
         new = ast.literal_eval(text)
     except (ValueError, SyntaxError):
-        new = text
+        new = {"true": True, "false": False}.get(text.lower(), text)  # the text "false" would count as true
     if old is None or (isinstance(old, float) and type(new) is int):
         return new if old is None else float(new)
     if isinstance(old, (tuple, list)):

@@ -94,3 +94,9 @@ def test_json_round_trip(file, tmp_path):
     with pytest.raises(UserError, match="not valid JSON"):
         config_io.load(str(path))
     assert isinstance(config, ConfigDict)
+
+
+@pytest.mark.parametrize("text, value", [("false", False), ("True", True), ("3", 3), ("spread", "spread")])
+def test_options_that_the_file_does_not_spell_take_true_and_false(text, value):
+    found = config_io.load("configs/rein_dinov2_gta.py", [f"adapter.query_init={text}"]).adapter.query_init
+    assert found == value and type(found) is type(value)
