@@ -157,16 +157,20 @@ def open_entry(entry: Mapping[str, Any], root: str = ""):
 
 
 def open_domains(config) -> dict[str, Any]:
-    """{domain: source} of `config.eval.domains`; a domain's name is its entry's `label`, else the source's domain."""
+    """{domain: source} of `config.eval.domains`."""
+    entries = [plain(entry) for entry in config.eval.domains]
+    return named_domains(entries, [open_entry(entry, config.data.root) for entry in entries], "label in config.eval.domains")
+
+
+def named_domains(entries: list[dict[str, Any]], sources: list[Any], where: str) -> dict[str, Any]:
+    """{name: source}: an entry's `label`, else the source's domain, with the split where two sources share a domain."""
+    shared = [source.domain for source in sources]
     out: dict[str, Any] = {}
-    for entry in config.eval.domains:
-        source = open_entry(entry, config.data.root)
-        label = entry.get("label") or source.domain
-        if label in out:
-            label = f"{source.name} {label}"
-        if label in out:
-            raise UserError(f"Two entries of config.eval.domains are both called {label!r}; give them different `label`s.")
-        out[label] = source
+    for entry, source in zip(entries, sources, strict=True):
+        name = entry.get("label") or (source.domain if shared.count(source.domain) == 1 else f"{source.domain}-{source.split}")
+        if name in out:
+            raise UserError(f"Two domains are called {name!r}; give one of them another name ({where}).")
+        out[name] = source
     return out
 
 

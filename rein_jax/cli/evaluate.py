@@ -142,18 +142,9 @@ def open_domains(specs: Sequence[str], config: Any) -> dict[str, Any]:
         if config is None or not config.eval.domains:
             raise UserError("No data set is named; add --domain NAME (see `rein data list`).")
         return build.open_domains(config)
-    domains: dict[str, Any] = {}
-    for spec in specs:
-        entry = parse_domain(spec)
-        label = entry.pop("label", None)
-        source = build.open_entry(entry, config.data.root if config is not None else "")
-        name = label or source.domain
-        if name in domains and not label:
-            name = f"{name}-{source.split}"
-        if name in domains:
-            raise UserError(f"Two domains are called {name!r}; give one of them a name with label=NAME.")
-        domains[name] = source
-    return domains
+    entries = [parse_domain(spec) for spec in specs]
+    root = config.data.root if config is not None else ""
+    return build.named_domains(entries, [build.open_entry(entry, root) for entry in entries], "label=NAME")
 
 
 def parse_domain(spec: str) -> dict[str, Any]:
