@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import queue
 import threading
 import time
@@ -20,9 +21,11 @@ from rein_jax import trees
 from rein_jax.errors import UserError
 from rein_jax.evaluation import device
 from rein_jax.evaluation.subject import subject
-from rein_jax.evaluation.windows import Query, local_mesh
+from rein_jax.evaluation.windows import Query, local_mesh, pair
 from rein_jax.predict.maps import MapPredictor, Maps
 from rein_jax.predict.run import windows
+
+STEP = 128  # pixels
 
 
 class Full(Exception):
@@ -70,7 +73,11 @@ def share(params: trees.Flat, resident: dict[str, list[jax.Array]]) -> tuple[tre
 
 
 def open_models(paths: Sequence[str], precision: str = "auto", batch: int = 4) -> tuple[dict[str, Served], int]:
-    """({name: model}, bytes that later models share with earlier ones). Names are those of the runs, made unique."""
+    """({name: model}, bytes that later models share with earlier ones). Names are those of the runs, made unique.
+
+    Windows, and whole images in a run that is tested so, as in the run; what is smaller than a window is padded to multiples of
+    STEP pixels, so that strangers' sizes cannot make the server compile without end.
+    """
     models: dict[str, Served] = {}
     resident: dict[str, list[jax.Array]] = {}
     total = 0
@@ -80,8 +87,9 @@ def open_models(paths: Sequence[str], precision: str = "auto", batch: int = 4) -
         total += saved
         config = found.facts.get("config") or {}
         own = config.get("eval", {})
-        chosen = windows(own, None, None, found.patch)
-        predictor = MapPredictor(found.skeleton, params, kinds=("confidence",), classes=len(found.classes), patch=found.patch, batch=batch,
+        chosen = {"mode": own.get("mode", "slide"), **windows(own, None, None, found.patch)}
+        step = STEP if chosen["mode"] == "whole" else math.gcd(STEP, *pair(chosen["window"]))
+        predictor = MapPredictor(found.skeleton, params, kinds=("confidence",), classes=len(found.classes), patch=step, batch=batch,
                                  **chosen)
         name = _unique(str(config.get("name") or Path(path).stem), models)
         models[name] = Served(name, str(config.get("adapter", {}).get("name", "")), str(config.get("backbone", {}).get("name", "")),
@@ -97,16 +105,18 @@ def _unique(name: str, models: dict[str, Served]) -> str:
 
 
 class Engine:
-    """Answers `submit`ted images in batches, one model after another, on one thread; at most `waiting` requests wait.
+    """Answers `submit`ted images in batches, one model after another, on one thread; at most `waiting` requests wait, and no more
+    than are answered in about `patience` seconds: on a slow machine a full queue would be answered after its clients have gone.
 
     side: images are shrunk so that their longer side is at most this. Windows of all the images of a batch go through one
-    compiled program (images smaller than a window: one more for each multiple of 128 pixels).
+    compiled program (images smaller than a window, and those of a model that sees whole images: one for each multiple of STEP).
     """
 
-    def __init__(self, models: dict[str, Served], *, waiting: int = 64, side: int = 1024, batch: int = 4):
+    def __init__(self, models: dict[str, Served], *, waiting: int = 64, side: int = 1024, batch: int = 4,
+                 patience: float = 20.0):
         if not models:
             raise UserError("Name at least one model to serve.")
-        self.models, self.side, self.batch = models, side, batch
+        self.models, self.side, self.batch, self.patience = models, side, batch, patience
         self.queue: queue.Queue[Job | None] = queue.Queue(waiting)
         self.seconds = 1.0  # a moving mean per image, for Retry-After
         self.done = 0
@@ -122,11 +132,15 @@ class Engine:
 
     def submit(self, model: str, image: np.ndarray) -> Job:
         """A job for an image uint8 [H, W, 3]: its image after `fit`, and the future of the `Maps` of that. Raises `Full`."""
+        before = self.queue.qsize()
+        after = max(1, round(self.seconds * before / 2))
+        if before > self.batch and before * self.seconds > self.patience:
+            raise Full(after)
         job = Job(model, fit(image, self.models[model].window, self.side))
         try:
             self.queue.put_nowait(job)
         except queue.Full:
-            raise Full(max(1, round(self.seconds * self.queue.maxsize / 2))) from None
+            raise Full(after) from None
         return job
 
     def close(self) -> None:

@@ -13,10 +13,11 @@ import numpy as np
 import pytest
 
 from rein_jax import build
+from rein_jax.evaluation.windows import Query
 from rein_jax.predict.outputs import png
 from rein_jax.serve.engine import Engine, Full, open_models
 from tests.use.conftest import png_header
-from tests.use.tiny import write_tiny
+from tests.use.tiny import tiny_config, write_tiny
 
 pytest.importorskip("fastapi")
 uvicorn = pytest.importorskip("uvicorn")
@@ -142,6 +143,19 @@ def test_two_hundred_uploads_at_once(server, scenes, tmp_path):
     assert min(busy, default=1) >= 1
     health = json.loads(ask(port, "GET", "/api/health")[1])
     assert health["ok"] and health["waiting"] == 0 and health["under way"] == 0
+
+
+@pytest.mark.parametrize("mode, step", [("slide", 64), ("whole", 128)])
+def test_few_sizes_are_compiled(mode, step, tmp_path):
+    """The model sees as much as its run's test did, in shapes of which there are few, whatever the sizes of the images."""
+    config = tiny_config("freeze")
+    config.eval.mode = mode
+    models, _ = open_models([str(write_tiny(tmp_path / "m.safetensors", "freeze", config=config.to_dict()))])
+    predictor = next(iter(models.values())).predictor
+    images = [np.zeros((40 + i, 60 + i, 3), np.uint8) for i in range(4)]
+    assert [answer.labels.shape for answer in predictor.stream(Query(i, a, a.shape[:2]) for i, a in enumerate(images))] == [
+        a.shape[:2] for a in images]
+    assert (predictor.mode, predictor.patch, predictor.traces["score"]) == (mode, step, 1)
 
 
 def test_queue_is_bounded(model_file):

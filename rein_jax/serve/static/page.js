@@ -73,6 +73,7 @@ async function values(base64) {
 }
 
 function draw() {
+  $("hover").textContent = "";  // it spoke of the answer before
   const {maps: {width, height}, labels, model} = shown, canvas = $("overlay"), context = canvas.getContext("2d");
   canvas.width = width;
   canvas.height = height;
