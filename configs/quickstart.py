@@ -24,5 +24,5 @@ def get_config(arg=None):
     config.data.crop, config.data.resize = (192, 192), "160:384"
     config.eval.domains = [{"name": "streets", "style": style, "split": "val", "length": 12} for style in STYLES]
     config.eval.crop, config.eval.stride = 256, 192
-    config.train.steps, config.train.batch, config.train.checkpoint_every = 200, 4, 40
+    config.train.steps, config.train.batch, config.train.checkpoint_every = 150, 4, 30
     return config
