@@ -11,8 +11,8 @@ import pytest
 
 CAMVID = Path(os.environ.get("REIN_DATA", "/opt/cache/data")) / "camvid"
 FRAMES = ("0006R0_f00930", "0006R0_f02910", "0016E5_00390", "0016E5_08340")
-SHORT = {"data.crop": "(360,480)", "data.resize": "none", "data.photometric": "False", "data.flip": "0.0", "train.batch": 1, "train.steps": 600,
-         "train.checkpoint_every": 600,
+SHORT = {"data.crop": "(360,480)", "data.resize": "none", "data.photometric": "False", "data.flip": "0.0", "train.batch": 1,
+         "train.steps": 600, "train.checkpoint_every": 600,
          "eval.domains": "[{'name': 'camvid', 'split': 'day_train'}]"}
 
 
