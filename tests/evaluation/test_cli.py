@@ -52,7 +52,7 @@ def test_options_of_the_command_line_come_first(run, tmp_path, capsys):
     arguments = ["--domain", "camvid:split=day_test,label=day", "--domain", "acdc:condition=night,reference=true,subset=1/2"]
     assert command.main([str(folder), *arguments, "--crop", "48", "--mode", "slide", "--flip", "--scales", "1", "1.5", "--boundary",
                          "--no-report", "--save-predictions", "--out", str(tmp_path / "out"), "--table", "csv"]) == 0
-    assert entries == [{"name": "camvid", "split": "day_test"},
+    assert entries == [{"name": "camvid", "split": "day_test", "label": "day"},
                        {"name": "acdc", "split": "val", "condition": "night", "reference": True, "subset": "1/2"}]
     rows = capsys.readouterr().out.splitlines()
     assert rows[0].startswith("domain,images,mIoU") and rows[1].startswith("day,3,") and "day/fog" in rows[2]
