@@ -147,7 +147,7 @@ def main(paths: list[str]) -> None:
     found, unfinished = runs.find(paths)
     for folder in unfinished:
         print(f"{folder}: not finished, left out")
-    new = {identity(record(run)): (record(run), run.folder) for run in found}
+    new = {identity(entry): (entry, run.folder) for run in found for entry in [record(run)]}
     entries = [entry for entry in old["runs"] if identity(entry) not in new] + [entry for entry, _ in new.values()]
     fresh = compare({key: folder for key, (_, folder) in new.items()}, entries)
     mark = lambda c: tuple(c[key] for key in ("task", "head", "steps", "seed", "rein minus"))

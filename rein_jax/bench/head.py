@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from rein_jax.bench.machine import commit, cores, machine
+from rein_jax.bench.machine import cores
 from rein_jax.bench.turns import take_turns, timed
 from rein_jax.cli.main import keep_memory
 
@@ -26,8 +26,7 @@ def main(argv: list[str]) -> dict[str, Any]:
     if given.measure:
         keep_memory()  # as every `rein` command
         return measure(given)
-    found: dict[str, Any] = {"bench": "head", "command": " ".join(["rein bench head", *argv]), "machine": machine(), "commit": commit(),
-                             "size": given.size, "width": given.width, "batch": given.batch}
+    found: dict[str, Any] = {"bench": "head", "size": given.size, "width": given.width, "batch": given.batch}
     for mode in MODES:
         commands = {"ours": [sys.executable, "-m", "rein_jax.bench.head", "--measure", mode, *_sizes(given),
                              *(["--low_memory"] if given.low_memory else []), "--remat", given.remat]}

@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from rein_jax.bench.machine import commit, cores, machine
+from rein_jax.bench.machine import cores
 from rein_jax.bench.turns import take_turns, timed
 from rein_jax.cli.main import keep_memory
 
@@ -27,8 +27,7 @@ def main(argv: list[str]) -> dict[str, Any]:
     if given.measure:
         keep_memory()  # as every `rein` command
         return measure(given)
-    found: dict[str, Any] = {"bench": "twin", "command": " ".join(["rein bench twin", *argv]), "machine": machine(), "commit": commit(),
-                             "backbone": f"dinov2_{given.family}", "crop": given.crop, "batch": given.batch}
+    found: dict[str, Any] = {"bench": "twin", "backbone": f"dinov2_{given.family}", "crop": given.crop, "batch": given.batch}
     sizes = [part for name in ("family", "crop", "batch", "passes") for part in (f"--{name}", str(getattr(given, name)))]
     for mode in given.modes:
         commands = {"ours": [sys.executable, "-m", "rein_jax.bench.twin", "--measure", mode, "--remat", given.remat, *sizes]}
