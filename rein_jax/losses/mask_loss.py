@@ -63,7 +63,7 @@ def _uniform(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
 
 
 def least(values: jax.Array, k: int) -> jax.Array:
-    """Indices [k] of the k smallest of values [n] >= 0, in any order; of equal ones those that stand first, NaN last."""
+    """Indices [k] of the k smallest of values [n] >= 0, in any order; of equal ones those that stand first."""
     if target() != "cpu":
         return jax.lax.top_k(-values, k)[1]
     # Non-negative floats are ordered as their bits: find the k-th smallest bit by bit, three times as fast as XLA's top-k.

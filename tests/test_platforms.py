@@ -1,0 +1,54 @@
+"""Operations with a form of their own for the CPU compute what their forms for accelerators do."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from rein_jax.layers.conv3x3 import conv3x3
+from rein_jax.layers.deformable import deformable_sum
+from rein_jax.losses.mask_loss import MaskLoss, least
+from rein_jax.platforms import compiling_for, target
+
+KEYS = jax.random.split(jax.random.key(0), 4)
+
+
+def both(function, *arguments):
+    """The function traced for this CPU, and for a TPU."""
+    here = jax.jit(lambda *a: function(*a))(*arguments)
+    with compiling_for("tpu"):
+        assert target() == "tpu"
+        there = jax.jit(lambda *a: function(*a))(*arguments)
+    assert target() == "cpu"
+    return here, there
+
+
+def test_least():
+    values = jnp.round(jnp.abs(jax.random.normal(KEYS[0], (500,))) * 20) / 20  # many equal ones
+    for k in (1, 137, 500):
+        here, there = both(lambda v: least(v, k), values)  # noqa: B023
+        assert set(np.asarray(here).tolist()) == set(np.asarray(there).tolist()) and len(here) == k
+
+
+def test_mask_loss_and_its_gradient():
+    loss = MaskLoss(5, points=96)
+    outputs = {"cls": jax.random.normal(KEYS[0], (3, 2, 8, 6)), "mask": 4 * jax.random.normal(KEYS[1], (3, 2, 8, 12, 16))}
+    label = jnp.repeat(jnp.repeat(jax.random.randint(KEYS[2], (2, 6, 8), 0, 4), 8, 1), 8, 2)
+    close(both(jax.value_and_grad(lambda o: loss(o, label, KEYS[3])[0]), outputs))
+
+
+def test_deformable_attention_and_its_gradient():
+    sizes = ((4, 6), (8, 12))
+    value, weights = jax.random.normal(KEYS[0], (2, 120, 2, 4)), jax.random.uniform(KEYS[1], (2, 120, 2, 2, 3))
+    places = jax.random.uniform(KEYS[2], (2, 120, 2, 2, 3, 2), minval=-0.2, maxval=1.2)
+    close(both(jax.value_and_grad(lambda *a: jnp.sum(deformable_sum(a[0], sizes, *a[1:]) ** 2), argnums=(0, 1, 2)), value, places, weights))
+
+
+def test_convolution_and_its_gradient():
+    x, kernel = jax.random.normal(KEYS[0], (2, 9, 7, 5)), jax.random.normal(KEYS[1], (3, 3, 5, 6))
+    close(both(jax.value_and_grad(lambda *a: jnp.sum(conv3x3(*a) ** 2), argnums=(0, 1)), x, kernel))
+
+
+def close(pair):
+    for here, there in zip(*map(jax.tree.leaves, pair), strict=True):
+        scale = max(float(jnp.abs(there).max()), 1e-6)
+        np.testing.assert_allclose(here / scale, there / scale, atol=3e-6)
