@@ -40,6 +40,7 @@ def get_config(arg=None):
     base.set_augment(config, args["augment"])
     config.data.train, config.eval.domains = TASKS[args["task"]]
     config.data.crop, config.data.resize = (128, 128), "128:320" if args["task"] != "camvid" else "144:320"
+    config.data.workers = 2 if args["task"] != "camvid" else 0  # drawing streets is Python's work, which threads do in turn
     config.eval.crop, config.eval.stride = 256, 192
     config.eval.mode = "whole" if args["task"] == "camvid" else "slide"
     config.train.steps, config.train.batch, config.train.checkpoint_every = 120, 4, 120

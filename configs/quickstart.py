@@ -22,6 +22,7 @@ def get_config(arg=None):
     base.set_augment(config, args["augment"])
     config.data.train = [{"name": "streets", "style": "clear", "split": "train"}]
     config.data.crop, config.data.resize = (192, 192), "160:384"
+    config.data.workers = 2  # drawing streets is Python's work, which threads do in turn
     config.eval.domains = [{"name": "streets", "style": style, "split": "val", "length": 12} for style in STYLES]
     config.eval.crop, config.eval.stride = 256, 192
     config.train.steps, config.train.batch, config.train.checkpoint_every = 150, 4, 30
