@@ -3,9 +3,13 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax import nnx
 
+from rein_jax.layers.attention import attend
+from rein_jax.layers.blocked import worth
 from rein_jax.layers.conv3x3 import conv3x3
 from rein_jax.layers.deformable import deformable_sum
+from rein_jax.layers.norm import layer_norm
 from rein_jax.losses.mask_loss import MaskLoss, least
 from rein_jax.platforms import compiling_for, target
 
@@ -34,6 +38,26 @@ def test_mask_loss_and_its_gradient():
     outputs = {"cls": jax.random.normal(KEYS[0], (3, 2, 8, 6)), "mask": 4 * jax.random.normal(KEYS[1], (3, 2, 8, 12, 16))}
     label = jnp.repeat(jnp.repeat(jax.random.randint(KEYS[2], (2, 6, 8), 0, 4), 8, 1), 8, 2)
     close(both(jax.value_and_grad(lambda o: loss(o, label, KEYS[3])[0]), outputs))
+
+
+def test_attention_and_its_gradient():
+    size = lambda n: (2, n, 3, 8)
+    q, k, v, weights = (jax.random.normal(key, size(n)) for key, n in zip(KEYS, (780, 800, 800, 780), strict=True))
+    assert worth(780, 800, 3)  # two blocks of 390 rows
+    value = jax.value_and_grad(lambda *a: jnp.sum(jnp.abs(attend(*a) - weights)), argnums=(0, 1, 2))
+    close(both(value, q, k, v))
+    allowed = jax.random.bernoulli(KEYS[0], 0.3, (2, 780, 800)).at[:, 0, 1:].set(False).at[:, 0, 0].set(True)
+    close(both(jax.value_and_grad(lambda *a: jnp.sum(jnp.abs(attend(*a, allowed=allowed) - weights)), argnums=(0, 1, 2)), q, k, v))
+    odd = q[:, :779]  # the last block is filled up
+    close(both(jax.value_and_grad(lambda *a: jnp.sum(jnp.abs(attend(*a, scale=0.5) - weights[:, :779])), argnums=(0, 1, 2)), odd, k, v))
+
+
+def test_layer_norm_and_its_gradient():
+    norm = layer_norm(48, 1e-6, rngs=nnx.Rngs(0))
+    graph, state = nnx.split(norm)
+    state = jax.tree.map(lambda a: a + 0.3 * jax.random.normal(KEYS[1], a.shape), state)
+    x, weights = 5 + 3 * jax.random.normal(KEYS[0], (3, 7, 48)), jax.random.normal(KEYS[2], (3, 7, 48))
+    close(both(jax.value_and_grad(lambda s, x: jnp.sum(jnp.abs(nnx.merge(graph, s)(x) - weights)), argnums=(0, 1)), state, x))
 
 
 def test_deformable_attention_and_its_gradient():

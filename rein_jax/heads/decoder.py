@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from rein_jax.heads.pixel_decoder import LEVELS, XAVIER_NORMAL, FeedForward
-from rein_jax.layers.attention import split_heads
+from rein_jax.layers.attention import attend, split_heads
 from rein_jax.layers.norm import layer_norm
 
 
@@ -26,7 +26,7 @@ class MultiHeadAttention(nnx.Module):
         kernels = jnp.split(self.qkv.kernel[...], 3, axis=-1)
         biases = jnp.split(self.qkv.bias[...], 3)
         q, k, v = (split_heads(x @ w + b, self.heads) for x, w, b in zip((query, key, value), kernels, biases, strict=True))
-        y = jax.nn.dot_product_attention(q, k, v, mask=None if allowed is None else allowed[:, None])
+        y = attend(q, k, v, allowed=allowed)
         return self.proj(y.reshape(query.shape))
 
 

@@ -6,18 +6,22 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from rein_jax.layers.blocked import blocked_attention, worth
 from rein_jax.platforms import target
 
 
-def attend(q, k, v, *, bias=None, scale: float | None = None):
-    """Scaled dot-product attention, [B, N, heads, hd] each -> [B, N, heads, hd]; float32 softmax; cuDNN flash where it may run.
+def attend(q, k, v, *, scale: float | None = None, allowed=None):
+    """Scaled dot-product attention, [B, N, heads, hd], [B, M, heads, hd] twice -> [B, N, heads, hd]; float32 softmax.
 
-    `bias` [B or 1, heads or 1, N, M] is added to the scaled logits. `scale` is hd^-0.5 unless given.
+    `scale` is hd^-0.5 unless given. allowed: bool [B, N, M], what each query may look at, at least one thing. Uses cuDNN's flash
+    kernels where they may run, and on a CPU blocks that stay in its cache.
     """
-    flash = target() == "gpu" and q.dtype in (jnp.bfloat16, jnp.float16) and q.shape[-1] % 8 == 0
+    if target() == "cpu" and q.dtype == jnp.float32 and worth(q.shape[1], k.shape[1], q.shape[2]):
+        return blocked_attention(q, k, v, q.shape[-1] ** -0.5 if scale is None else scale, allowed)
+    flash = target() == "gpu" and q.dtype in (jnp.bfloat16, jnp.float16) and q.shape[-1] % 8 == 0 and allowed is None
     flash = flash and q.shape[-1] <= 128  # the widest heads that every cuDNN flash kernel takes
-    flash = flash and (bias is None or (q.shape[1] % 2 == 0 and k.shape[1] % 2 == 0))  # cuDNN: a bias needs even lengths
-    return jax.nn.dot_product_attention(q, k, v, bias=bias, scale=scale, implementation="cudnn" if flash else None)
+    mask = None if allowed is None else allowed[:, None]
+    return jax.nn.dot_product_attention(q, k, v, scale=scale, mask=mask, implementation="cudnn" if flash else None)
 
 
 def split_heads(x, heads: int):
