@@ -46,7 +46,7 @@ class EncoderLayer(nnx.Module):
         self.ffn = FeedForward(width, hidden, rngs=rngs)
 
     def __call__(self, x: jax.Array, positions: jax.Array, sizes: Sequence[tuple[int, int]]) -> jax.Array:
-        """x [B, N, C], positions [N, C] -> [B, N, C]."""
+        """x [B, N, C], positions [B, N, C] -> [B, N, C]."""
         x = self.norm1(x + self.attn(x + positions, x, sizes))
         return self.norm2(x + self.ffn(x))
 
@@ -95,10 +95,11 @@ class PixelDecoder(nnx.Module):
         sizes = [x.shape[1:3] for x in levels]
         batch, channels = levels[0].shape[0], levels[0].shape[-1]
         dtype = levels[0].dtype
-        encoding = self.level_encoding[...].astype(dtype)
+        # Each image has its own copy: else the gradients of the positions, as large as the maps, travel between devices in every layer.
+        encoding = jnp.broadcast_to(self.level_encoding[...].astype(dtype)[:, None, None], (LEVELS, batch, 1, channels))
         positions = jnp.concatenate([
             sine_positions(*size, channels, dtype).reshape(-1, channels) + encoding[i] for i, size in enumerate(sizes)
-        ])
+        ], axis=1)
         x = jnp.concatenate([level.reshape(batch, -1, channels) for level in levels], axis=1)
         graph, states = nnx.split(self.layers)
 
