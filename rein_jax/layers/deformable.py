@@ -129,6 +129,24 @@ def _pieces(part: int, *arrays: jax.Array) -> tuple[jax.Array, ...]:
     return tuple(a.reshape(-1, part, *a.shape[1:]) for a in arrays)
 
 
+@jax.custom_vjp
+def _with_bias(x: jax.Array, bias: jax.Array) -> jax.Array:
+    """x [B, N, C] + bias [C].
+
+    Its gradient is summed over each image's positions before it is over images: left to itself XLA for TPU, behind a scatter, adds up
+    [N, C] between devices first.
+    """
+    return x + bias
+
+
+def _of_bias(_, gradient):
+    each = jax.lax.optimization_barrier(gradient.sum(axis=1))
+    return gradient, each.sum(axis=0)
+
+
+_with_bias.defvjp(lambda x, bias: (x + bias, None), _of_bias)
+
+
 class DeformableAttention(nnx.Module):
     """Each position reads a few points of every level, at learned offsets from itself.
 
@@ -157,7 +175,7 @@ class DeformableAttention(nnx.Module):
         """query (x with positions added) and x [B, N, C] over the flattened levels of the given sizes -> [B, N, C]."""
         batch, n, width = x.shape
         lead = (batch, n, self.heads, self.levels, self.points)
-        value = self.value(x).reshape(batch, n, self.heads, width // self.heads)
+        value = _with_bias(x @ self.value.kernel[...], self.value.bias[...]).reshape(batch, n, self.heads, width // self.heads)
         # Places stay float32: bfloat16 cannot tell neighbouring pixels of a large map apart.
         offsets = self.offsets(query).astype(jnp.float32).reshape(*lead, 2)
         scale = np.asarray([(w, h) for h, w in sizes], np.float32)[:, None]
