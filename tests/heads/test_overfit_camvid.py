@@ -37,6 +37,6 @@ def test_four_camvid_frames_are_learnt_by_heart(tmp_path):
     (domain,) = result["evaluation"]["domains"].values()
     assert domain["mIoU"] > 90, domain
     picture = run / "queries.png"
-    subprocess.run([sys.executable, "scripts/query_sheet.py", str(run), str(tmp_path / "data" / "camvid" / "train" / f"{FRAMES[0]}.png"), str(picture)],
+    subprocess.run([sys.executable, "scripts/query_sheet.py", str(run), str(CAMVID / "train" / f"{FRAMES[0]}.png"), str(picture)],
                    check=True, env=environment)
     assert picture.stat().st_size > 10_000
