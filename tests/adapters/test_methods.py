@@ -59,7 +59,7 @@ def test_start_and_tree(name, plain):
         close(maps, plain[2])
 
 
-@pytest.mark.parametrize("name", EVERY)
+@pytest.mark.parametrize("name", [name if name == "rein" else pytest.param(name, marks=pytest.mark.slow) for name in METHODS])
 def test_scan_equals_unrolled_and_remat(name):
     skeleton, leaves = tiny.build(*METHODS[name])
     maps, grads = tiny.gradients(skeleton, leaves, tiny.images())

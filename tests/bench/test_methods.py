@@ -24,6 +24,7 @@ def test_rein_on_vit_large_is_within_a_tenth_and_as_the_formula_says():
     assert found["methods"]["rein"]["forward_ratio"] - 1 == pytest.approx(formula, rel=0.05) and formula < 0.1
 
 
+@pytest.mark.slow
 def test_a_method_that_the_backbone_cannot_take_has_a_line_of_its_own(capsys):
     found = methods.main(["--no-compile", "--methods", "rein,vpt", "--backbone", "sam_b"])
     assert "token sequence" in found["methods"]["vpt"]["refused"] and "forward_ratio" in found["methods"]["rein"]

@@ -40,7 +40,10 @@ class Nearest(nnx.Module):
 random_model = functools.cache(functools.partial(tiny_model, "rein", "linear"))
 
 
-@pytest.mark.parametrize("style", miniatures.STYLES)
+QUICK = ("gtav", "synthia", "cityscapes", "acdc:prepared", "camvid", "mapillary:half", "folder:colours")
+
+
+@pytest.mark.parametrize("style", [s if s in QUICK else pytest.param(s, marks=pytest.mark.slow) for s in miniatures.STYLES])
 def test_from_the_files_to_the_numbers(style, tmp_path):
     made, name = miniatures.build(style, tmp_path), style.partition(":")[0]
     options = {"size": "half"} if style.endswith(":half") else {}

@@ -196,6 +196,7 @@ def test_shards_average_as_data_parallel_processes_would():
         assert value == pytest.approx(np.mean([f * float(t[name]) for f, t in zip(factors, alone, strict=True)]), rel=1e-5)
 
 
+@pytest.mark.slow
 def test_one_prediction_after_the_other_is_the_same():
     draws = LOSS.draw(jax.random.key(2), 2, 2)
     outputs, label = _outputs(), _label()

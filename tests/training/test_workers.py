@@ -39,6 +39,7 @@ def losses(workdir):
     return [(row["step"], row["loss"]) for row in rows if row["kind"] == "train"]
 
 
+@pytest.mark.slow  # test_a_worker_process_gives_the_same_pixels is the quick form
 def test_killed_and_resumed_with_other_workers_ends_bit_equal(config, tmp_path):
     code, output = train(config, tmp_path / "straight", workers=0, threads=4)
     assert code == 0, output

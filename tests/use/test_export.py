@@ -34,6 +34,7 @@ def test_stablehlo_of_windows_equals_the_predictor(model_file, tmp_path, capsys)
     assert np.mean([labels[i] == predictor(images[i]) for i in range(2)]) > 0.999
 
 
+@pytest.mark.slow
 def test_several_sizes_and_resize(model_file, tmp_path):
     assert main(["export", str(model_file), "--to", "stablehlo", "--size", "48", "32x64", "--resize", "64", "--no-merge",
                  "--output", "probabilities", "--out", str(tmp_path / "m")]) == 0
@@ -43,7 +44,8 @@ def test_several_sizes_and_resize(model_file, tmp_path):
     np.testing.assert_allclose(found.sum(-1), 1, atol=1e-5)
 
 
-@pytest.mark.parametrize("head, size", [("linear", (64, 64)), pytest.param("mask2former", (64, 96), marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("head, size", [("linear", (64, 64)), ("mask2former", (64, 96))])
 def test_onnx(head, size, tmp_path):
     """Mask2Former at a size whose 126 deformable queries are read in two parts."""
     pytest.importorskip("jax2onnx")
