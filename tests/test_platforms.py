@@ -52,6 +52,12 @@ def test_attention_and_its_gradient():
     close(both(jax.value_and_grad(lambda *a: jnp.sum(jnp.abs(attend(*a, scale=0.5) - weights[:, :779])), argnums=(0, 1, 2)), odd, k, v))
 
 
+def test_attention_of_an_exported_program_has_no_loops():
+    batch, = jax.export.symbolic_shape("b")
+    shapes = [jax.ShapeDtypeStruct((batch, 780, 3, 8), jnp.float32)] * 3
+    assert worth(780, 780, 3) and "scan" not in str(jax.make_jaxpr(attend)(*shapes))
+
+
 def test_layer_norm_and_its_gradient():
     norm = layer_norm(48, 1e-6, rngs=nnx.Rngs(0))
     graph, state = nnx.split(norm)

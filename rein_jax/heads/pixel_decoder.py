@@ -95,7 +95,7 @@ class PixelDecoder(nnx.Module):
         sizes = [x.shape[1:3] for x in levels]
         batch, channels = levels[0].shape[0], levels[0].shape[-1]
         dtype = levels[0].dtype
-        # Each image has its own copy: else the gradients of the positions, as large as the maps, travel between devices in every layer.
+        # Each image has its own copy: else the gradient of the positions, as large as the maps, travels between devices.
         encoding = jnp.broadcast_to(self.level_encoding[...].astype(dtype)[:, None, None], (LEVELS, batch, 1, channels))
         positions = jnp.concatenate([
             sine_positions(*size, channels, dtype).reshape(-1, channels) + encoding[i] for i, size in enumerate(sizes)

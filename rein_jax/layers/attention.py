@@ -16,7 +16,8 @@ def attend(q, k, v, *, scale: float | None = None, allowed=None):
     `scale` is hd^-0.5 unless given. allowed: bool [B, N, M], what each query may look at, at least one thing. Uses cuDNN's flash
     kernels where they may run, and on a CPU blocks that stay in its cache.
     """
-    if target() == "cpu" and q.dtype == jnp.float32 and worth(q.shape[1], k.shape[1], q.shape[2]):
+    exported = not isinstance(q.shape[0], int)  # with a free batch size, to run anywhere: no loops that suit a CPU's cache
+    if target() == "cpu" and q.dtype == jnp.float32 and not exported and worth(q.shape[1], k.shape[1], q.shape[2]):
         return blocked_attention(q, k, v, q.shape[-1] ** -0.5 if scale is None else scale, allowed)
     flash = target() == "gpu" and q.dtype in (jnp.bfloat16, jnp.float16) and q.shape[-1] % 8 == 0 and allowed is None
     flash = flash and q.shape[-1] <= 128  # the widest heads that every cuDNN flash kernel takes

@@ -1,4 +1,4 @@
-"""Self-attention whose scores stay in a CPU's cache: some rows of them at a time, computed again by the backward pass.
+"""Attention whose scores stay in a CPU's cache: some rows of them at a time, computed again by the backward pass.
 
 As in FlashAttention (Dao et al., 2022) the gradient of the softmax needs one number for each query beside its normaliser, the product of
 the result with its gradient; so no [N, M] array is ever kept. Written out, such arrays cost a CPU more time than the matrix products.
@@ -11,7 +11,7 @@ import math
 import jax
 import jax.numpy as jnp
 
-ROWS = 2**19  # scores at once: 2 MiB
+SCORES = 2**19  # scores at once: 2 MiB
 WORTH = 2**18  # scores of all heads of an image below which they are written out
 
 
@@ -54,7 +54,7 @@ def _forward(q, k, v, allowed):
 
         return jax.lax.map(block, (q, may))
 
-    may = _blocks(allowed[None], k, filling=True)[0] if masked else jnp.ones((_count(q, k), 1, 1), bool)
+    may = _allowed_blocks(allowed, q, k)
     result, level = jax.lax.map(head, (_blocks(q, k), k, v))
     result, level = (_whole(x, q.shape[1]) for x in (result, level))
     return result, (q, k, v, allowed, result, level)
@@ -78,7 +78,7 @@ def _backward(saved, gradient):
         (of_k, of_v), of_q = jax.lax.scan(block, (jnp.zeros_like(k), jnp.zeros_like(v)), (q, gradient, level, own, may))
         return of_q, of_k, of_v
 
-    may = _blocks(allowed[None], k, filling=True)[0] if masked else jnp.ones((_count(q, k), 1, 1), bool)
+    may = _allowed_blocks(allowed, q, k)
     of_q, of_k, of_v = jax.lax.map(head, (*(_blocks(x, k) for x in (q, gradient, level, own)), k, v))
     return _whole(of_q, q.shape[1]), of_k, of_v, None
 
@@ -88,7 +88,7 @@ _attend.defvjp(_forward, _backward)
 
 def _count(q: jax.Array, k: jax.Array) -> int:
     """Blocks: as few as the cache lets them be."""
-    return math.ceil(q.shape[1] * k.shape[1] / ROWS)
+    return math.ceil(q.shape[1] * k.shape[1] / SCORES)
 
 
 def _blocks(x: jax.Array, k: jax.Array, filling=0) -> jax.Array:
@@ -100,6 +100,11 @@ def _blocks(x: jax.Array, k: jax.Array, filling=0) -> jax.Array:
     rows = math.ceil(x.shape[1] / count)
     x = jnp.pad(x, ((0, 0), (0, count * rows - x.shape[1]), *((0, 0),) * (x.ndim - 2)), constant_values=filling)
     return x.reshape(x.shape[0], count, rows, *x.shape[2:])
+
+
+def _allowed_blocks(allowed: jax.Array, q: jax.Array, k: jax.Array) -> jax.Array:
+    """Bool [blocks, rows, M], or [blocks, 1, 1] where everything is allowed; rows that fill the last block up may look anywhere."""
+    return _blocks(allowed[None], k, filling=True)[0] if allowed.size > 1 else jnp.ones((_count(q, k), 1, 1), bool)
 
 
 def _whole(x: jax.Array, n: int) -> jax.Array:
