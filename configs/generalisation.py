@@ -4,7 +4,7 @@
     rein matrix configs/generalisation.py:task=camvid --grid method=freeze,rein --config.data.root=/data --workdir runs/cam
 
 The protocol and its results: benchmarks/generalisation/. Tasks: `streets` trains on clear synthetic streets and tests on weather and a
-city never seen, `camvid` on CamVid by day and tests by day and at dusk, `transfer` on clear synthetic streets and tests on all of CamVid.
+city never seen, `camvid` on CamVid by day and tests by day and at dusk, `transfer` trains as `streets` and tests on all of CamVid too.
 """
 
 from configs import base
@@ -13,10 +13,11 @@ from rein_jax.registry import unknown
 
 ARGS = {"task": "streets", "method": "rein", "augment": "none", "head": "mask2former", "queries": "spread"}
 STREETS = [{"name": "streets", "style": "clear", "split": "train"}]
+STREETS_TESTED = [{"name": "streets", "style": style, "split": "val", "length": 8} for style in STYLES]
 TASKS = {
-    "streets": (STREETS, [{"name": "streets", "style": style, "split": "val", "length": 8} for style in STYLES]),
+    "streets": (STREETS, STREETS_TESTED),
     "camvid": ([{"name": "camvid", "split": "day_train"}], [{"name": "camvid", "split": "day_test"}, {"name": "camvid", "split": "dusk"}]),
-    "transfer": (STREETS, [{"name": "streets", "style": "clear", "split": "val", "length": 8}, {"name": "camvid", "split": "all"}]),
+    "transfer": (STREETS, [*STREETS_TESTED, {"name": "camvid", "split": "all"}]),
 }
 # How the queries of a linked Mask2Former begin: (head.query_source, adapter.query_init).
 QUERIES = {"spread": ("linked", "spread"), "official": ("linked", "torch"), "learned": ("learned_feat", "torch")}
@@ -42,6 +43,6 @@ def get_config(arg=None):
     config.data.crop, config.data.resize = (128, 128), "128:320" if args["task"] != "camvid" else "144:320"
     config.data.workers = 2 if args["task"] != "camvid" else 0  # drawing streets is Python's work, which threads do in turn
     config.eval.crop, config.eval.stride = 256, 192
-    config.eval.mode = "whole" if args["task"] == "camvid" else "slide"
+    config.eval.mode = "slide" if args["task"] == "streets" else "whole"
     config.train.steps, config.train.batch, config.train.checkpoint_every = 120, 4, 120
     return config

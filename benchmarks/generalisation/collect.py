@@ -2,7 +2,8 @@
 
     python benchmarks/generalisation/collect.py runs/streets runs/camvid ...
 
-Runs that are already in results.json stay, unless one of the same settings and seed is given again.
+Runs that are already in results.json stay, unless one of the same settings and seed is given again. A run of the task `transfer` is trained
+as one of `streets` and counts for both.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ sys.path.insert(0, str(HERE.parents[1]))
 
 from rein_jax.bench.machine import commit  # noqa: E402
 from rein_jax.evaluation.bootstrap import interval  # noqa: E402
+from rein_jax.evaluation.results import image_file  # noqa: E402
 from rein_jax.experiments import runs  # noqa: E402
 
 SOURCE = {"streets": "clear", "camvid": None, "transfer": "clear"}  # the domain that was trained on, where it is tested too
@@ -29,22 +31,42 @@ START, END = "<!-- tables: written by collect.py -->", "<!-- end of tables -->"
 QUERIES = {("linked", "spread"): "spread", ("linked", "torch"): "official", ("learned_feat", "torch"): "learned"}
 
 
-def record(run: runs.Run) -> dict[str, Any]:
-    """What the page needs of one run."""
+def records(run: runs.Run) -> list[dict[str, Any]]:
+    """What the page needs of one run, once for each task it answers."""
     config = run.config
-    tested = {entry["name"] for entry in config["eval"]["domains"]}
-    trained = config["data"]["train"][0]["name"]
     adapter, trains = config["adapter"], config["trainable"]
     method = adapter["name"] if adapter["name"] != "none" else "full" if "backbone/" in trains else "freeze"
     linked = method == "rein" and config["head"]["name"] == "mask2former"
     rows = [json.loads(line) for line in (run.folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
     train = [row for row in rows if row.get("kind") == "train"]
-    return {"task": "camvid" if trained == "camvid" else "streets" if tested == {"streets"} else "transfer", "method": method,
+    common = {"method": method,
             "augment": config["augment"]["name"], "head": config["head"]["name"],
             "queries": QUERIES[config["head"]["query_source"], adapter.get("query_init", "torch")] if linked else "",
-            "steps": config["train"]["steps"], "seed": run.seed, "domains": run.numbers, "protocol": run.protocol,
+            "steps": config["train"]["steps"], "seed": run.seed, "protocol": run.protocol,
             "trainable": json.loads((run.folder / "results.json").read_text(encoding="utf-8"))["trainable_parameters"],
-            "loss": [[row["step"], round(row["loss"], 4)] for row in train], "commit": commit()}
+            "loss": _thinned([(row["step"], row["loss"]) for row in train]), "commit": commit()}
+    sampled = [row for row in rows if row.get("kind") == "sample"]
+    found = []
+    for task, domains in _tasks(config["data"]["train"][0]["name"], run.numbers).items():
+        curves = {name: [[row["step"], row[f"domains/{name}/mIoU"]] for row in sampled] for name in domains}
+        found.append({"task": task, **common, "domains": domains, **({"curves": curves} if sampled else {})})
+    return found
+
+
+def _thinned(curve: list[tuple[int, float]]) -> list[list[float]]:
+    """At most 50 points: means over as many logged losses each."""
+    many = -(-len(curve) // 50)
+    groups = [curve[k:k + many] for k in range(0, len(curve), many)]
+    return [[group[-1][0], round(float(np.mean([value for _, value in group])), 4)] for group in groups]
+
+
+def _tasks(trained: str, numbers: dict[str, float]) -> dict[str, dict[str, float]]:
+    """{task: its domains} of the numbers of one run."""
+    if trained == "camvid":
+        return {"camvid": numbers}
+    real = {name: value for name, value in numbers.items() if name.startswith("camvid")}
+    found = {"streets": {name: value for name, value in numbers.items() if name not in real}}
+    return {**found, "transfer": {"clear": numbers["clear"], **real}} if real else found
 
 
 def identity(entry: dict[str, Any]) -> tuple:
@@ -53,7 +75,11 @@ def identity(entry: dict[str, Any]) -> tuple:
 
 def unseen(entry: dict[str, Any]) -> float:
     """Mean mIoU over the domains that were not trained on."""
-    return float(np.mean([value for name, value in entry["domains"].items() if name != SOURCE[entry["task"]] and "/" not in name]))
+    return float(np.mean([entry["domains"][name] for name in unseen_domains(entry)]))
+
+
+def unseen_domains(entry: dict[str, Any]) -> list[str]:
+    return [name for name in entry["domains"] if name != SOURCE[entry["task"]] and "/" not in name]
 
 
 def compare(folders: dict[tuple, Path], entries: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -66,15 +92,14 @@ def compare(folders: dict[tuple, Path], entries: list[dict[str, Any]]) -> list[d
                 continue
             if identity(one) not in folders or identity(other) not in folders:
                 continue
-            first, second = (_matrices(folders[identity(e)], SOURCE[e["task"]]) for e in (other, one))
+            first, second = (_matrices(folders[identity(e)], unseen_domains(e)) for e in (other, one))
             found.append({**{key: one[key] for key in ("task", "head", "steps", "seed")}, "rein minus": other["method"],
                           **{key: round(value, 3) for key, value in interval(first, second).items()}})
     return found
 
 
-def _matrices(folder: Path, source: str | None) -> np.ndarray:
-    files = [f for f in sorted((folder / "evaluation" / "images").glob("*.npz")) if f.stem != source]
-    return np.concatenate([np.load(f)["matrices"] for f in files])
+def _matrices(folder: Path, domains: list[str]) -> np.ndarray:
+    return np.concatenate([np.load(image_file(folder / "evaluation", name))["matrices"] for name in sorted(domains)])
 
 
 def tables(results: dict[str, Any]) -> str:
@@ -114,7 +139,7 @@ def _cell(values: list[float]) -> str:
 
 
 def plots(results: dict[str, Any]) -> list[Path]:
-    """Training loss over steps, and source against unseen, one picture for each task and length."""
+    """Training loss over steps, source against unseen, and where runs recorded it unseen over steps; a picture for each task and length."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -123,7 +148,9 @@ def plots(results: dict[str, Any]) -> list[Path]:
     written = []
     order = lambda e: (e["task"], e["head"], e["steps"])
     for (task, head, steps), entries in itertools.groupby(sorted(results["runs"], key=order), order):
-        figure, (left, right) = pyplot.subplots(1, 2, figsize=(11, 4), layout="constrained")
+        entries = list(entries)
+        curves = any("curves" in entry for entry in entries)
+        figure, (left, right, *third) = pyplot.subplots(1, 2 + curves, figsize=(11 + 5 * curves, 4), layout="constrained")
         grouped: dict[str, list] = defaultdict(list)
         for entry in entries:
             grouped[" + ".join(filter(None, [entry["method"], entry["queries"], entry["augment"].replace("none", "")]))].append(entry)
@@ -132,6 +159,11 @@ def plots(results: dict[str, Any]) -> list[Path]:
             line, = left.plot([step for step, _ in rows[0]["loss"]], curve, label=label)
             source = SOURCE[task] or next(iter(rows[0]["domains"]))
             right.scatter([row["domains"][source] for row in rows], [unseen(row) for row in rows], color=line.get_color(), label=label)
+            if with_curve := [row for row in rows if "curves" in row]:
+                steps_of, values = zip(*(unseen_curve(row) for row in with_curve), strict=True)
+                third[0].plot(steps_of[0], np.mean(values, axis=0), marker="o", color=line.get_color(), label=label)
+        if third:
+            third[0].set(xlabel="step", ylabel="mean mIoU on a sample of the unseen domains"), third[0].grid(alpha=0.3)
         left.set(xlabel="step", ylabel="training loss"), left.grid(alpha=0.3), left.legend(fontsize=8)
         right.set(xlabel=f"mIoU on {source}", ylabel="mean mIoU on unseen domains"), right.grid(alpha=0.3)
         figure.suptitle(f"{task}, {head}, {steps} steps")
@@ -141,13 +173,19 @@ def plots(results: dict[str, Any]) -> list[Path]:
     return written
 
 
+def unseen_curve(entry: dict[str, Any]) -> tuple[list[int], list[float]]:
+    """(steps, mean mIoU over samples of the unseen domains)."""
+    curves = [entry["curves"][name] for name in unseen_domains(entry)]
+    return [step for step, _ in curves[0]], np.mean([[value for _, value in curve] for curve in curves], axis=0).tolist()
+
+
 def main(paths: list[str]) -> None:
     file, page = HERE / "results.json", HERE / "RESULTS.md"
     old = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {"runs": [], "comparisons": []}
     found, unfinished = runs.find(paths)
     for folder in unfinished:
         print(f"{folder}: not finished, left out")
-    new = {identity(entry): (entry, run.folder) for run in found for entry in [record(run)]}
+    new = {identity(entry): (entry, run.folder) for run in found for entry in records(run)}
     entries = [entry for entry in old["runs"] if identity(entry) not in new] + [entry for entry, _ in new.values()]
     fresh = compare({key: folder for key, (_, folder) in new.items()}, entries)
     mark = lambda c: tuple(c[key] for key in ("task", "head", "steps", "seed", "rein minus"))

@@ -221,21 +221,22 @@ class _Run:
         if chosen.checkpoint_every and step % chosen.checkpoint_every == 0:
             self.checkpoints.save(step, self.placed.state, self.meta)
         if chosen.eval_every and step % chosen.eval_every == 0 and step < chosen.steps:
-            self._evaluate(step)
+            self._evaluate(step, chosen.eval_images)
         self.clock.reset()
 
-    def _evaluate(self, step: int) -> dict:
-        """Numbers of all domains, logged; the best model so far is written as a file of its own."""
-        results = self.outputs.evaluate(self.placed, step)
+    def _evaluate(self, step: int, images: int = 0) -> dict:
+        """Numbers of all domains (or of so many `images` of each), logged; the best model so far is written as a file of its own."""
+        results = self.outputs.evaluate(self.placed, step, images)
         if results:
-            self.log.write(step, "eval", identity.scalars(results))
-            self._say(f"evaluation at step {step}:\n{self.outputs.table(results)}")
+            self.log.write(step, "sample" if images else "eval", identity.scalars(results))
+            of = f", {images} images a domain" if images else ""
+            self._say(f"evaluation at step {step}{of}:\n{self.outputs.table(results)}")
         return results
 
     def _evaluation_owed(self, step: int) -> bool:
         """Was the run killed between the checkpoint of this step and its evaluation?"""
         every = self.chosen.eval_every
-        done = any(row["step"] == step and row["kind"] == "eval" for row in read_metrics(self.workdir))
+        done = any(row["step"] == step and row["kind"] in ("eval", "sample") for row in read_metrics(self.workdir))
         return distributed.all_agree(bool(every and step and step % every == 0 and step < self.chosen.steps and not done))
 
     def _leave(self, step: int) -> None:
@@ -249,6 +250,8 @@ class _Run:
         """The last checkpoint, the last evaluation, the model file, results.json and the report."""
         self.checkpoints.save(step, self.placed.state, self.meta)
         self.checkpoints.wait()
+        if self.chosen.eval_every and self.chosen.eval_images:
+            self._evaluate(step, self.chosen.eval_images)  # the curve's last point, on the same images as the others
         results = self._evaluate(step) if self.chosen.eval_at_end else {}
         skipped = int(jax.device_get(self.placed.state.skipped))
         summary = {"steps": step, "skipped_steps": skipped, "compilations": self.compiled.count,

@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from jax.sharding import Mesh
 
 from rein_jax.errors import UserError
+from rein_jax.evaluation.sample import Sample
 from rein_jax.precision import Policy
 from rein_jax.sharding import gather
 from rein_jax.training import distributed
@@ -41,12 +43,21 @@ class Outputs:
         self.workdir, self.parts, self.meta, self.config = workdir, parts, meta, config
         self.mesh, self.policy, self.function = mesh, policy, evaluate
 
-    def evaluate(self, placed: Placed, step: int) -> dict[str, Any]:
-        """Evaluate the model as it would be exported now (the moving average where there is one); keeps the best model."""
+    def evaluate(self, placed: Placed, step: int, images: int = 0) -> dict[str, Any]:
+        """Evaluate the model as it would be exported now (the moving average where there is one); keeps the best model.
+
+        images: only so many of each domain, evenly spaced, under WORKDIR/sample; models are not compared by these.
+        """
         if not self.parts.domains and self.function is None:
             return {}
         weights = placed.state.ema or placed.state.trainable
-        results = (self.function or _evaluate)(self.parts, weights, placed.frozen, self.mesh, self.policy, self.workdir)
+        parts, folder = self.parts, self.workdir
+        if images:
+            parts = replace(parts, domains={name: Sample(source, images) for name, source in parts.domains.items()})
+            folder = folder / "sample"
+        results = (self.function or _evaluate)(parts, weights, placed.frozen, self.mesh, self.policy, folder)
+        if images:
+            return results
         value, best = headline(results), self.best()
         better = value is not None and (best is None or value > best["mIoU"])
         if distributed.all_agree(better):  # which also means that nobody writes before everybody has read

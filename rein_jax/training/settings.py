@@ -23,6 +23,7 @@ class Settings:
     accumulate: int = 1  # micro-batches per optimizer step; divides `batch`
     log_every: int = 10  # steps between two lines of metrics.jsonl
     eval_every: int = 0  # steps between evaluations; 0 = only at the end
+    eval_images: int = 0  # images of each domain, evenly spaced, at those evaluations; 0 = all (the one at the end is of all)
     eval_at_end: bool = True
     checkpoint_every: int = 200  # steps between checkpoints; 0 = only at the end and on SIGTERM
     keep: int = 3  # newest checkpoints kept, beside the best one
@@ -67,7 +68,7 @@ def _check(chosen: Settings) -> None:
     for key in ("steps", "batch", "accumulate", "log_every", "keep", "skip_limit"):
         if getattr(chosen, key) < 1:
             raise UserError(f"train.{key} must be at least 1, not {getattr(chosen, key)}.")
-    for key in ("eval_every", "checkpoint_every", "compile_budget", "spike"):
+    for key in ("eval_every", "eval_images", "checkpoint_every", "compile_budget", "spike"):
         if getattr(chosen, key) < 0:
             raise UserError(f"train.{key} must be 0 or more, not {getattr(chosen, key)}.")
     if not 0 <= chosen.ema < 1:

@@ -13,7 +13,7 @@ from rein_jax.training import distributed
 
 # Keys that may differ when a run is resumed: they change where and how it runs, what it writes, not what it computes.
 FREE = re.compile(r"mesh(\.|$)|sharding(\.|$)|data\.(workers|threads|cache)$|eval(\.|$)|report(\.|$)|"
-                  r"train\.(log_every|eval_every|eval_at_end|checkpoint_every|keep|skip_limit|spike|compile_budget|"
+                  r"train\.(log_every|eval_every|eval_images|eval_at_end|checkpoint_every|keep|skip_limit|spike|compile_budget|"
                   r"transfer_guard|profile|tensorboard)$")
 
 

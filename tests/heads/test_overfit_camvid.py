@@ -16,11 +16,12 @@ import pytest
 CAMVID = Path(os.environ.get("REIN_DATA", "/opt/cache/data")) / "camvid"
 FRAMES = ("0016E5_02070", "0016E5_08280", "0016E5_08550", "0006R0_f03930")
 SHORT = {"data.crop": "(360,480)", "data.resize": "none", "data.photometric": "False", "data.flip": "0.0", "train.batch": 1,
-         "train.steps": 800, "train.checkpoint_every": 100, "loss.points": 4096,
+         "train.steps": 1000, "train.checkpoint_every": 100, "loss.points": 4096,
          "eval.domains": "[{'name': 'camvid', 'split': 'day_train'}]"}
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(5400)
 def test_four_camvid_frames_are_learnt_by_heart(tmp_path):
     if not CAMVID.is_dir():
         pytest.skip("needs CamVid: set REIN_DATA to the folder that holds camvid/")

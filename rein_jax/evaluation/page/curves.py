@@ -68,10 +68,12 @@ def training(rows: Sequence[Mapping[str, Any]]) -> str:
     if rate:
         parts.append(("Learning rate", charts.lines([charts.Line(rate, series(1), "learning rate")], x="step", y="learning rate")))
     domains = evaluated(rows)
-    measured = [points(rows, f"{domain}/mIoU", "eval") for domain in domains]
+    kind = "sample" if any(row.get("kind") == "sample" for row in rows) else "eval"  # config.train.eval_images
+    measured = [points(rows, f"{domain}/mIoU", kind) for domain in domains]
     if any(len(curve) > 1 for curve in measured):
         lines = [charts.Line(curve, series(i), d, marks=True) for i, (d, curve) in enumerate(zip(domains, measured, strict=True))]
-        parts.append(("mIoU by domain", charts.lines(lines, x="step", y="mIoU") + legend(domains)))
+        title = "mIoU by domain" + (", a sample of each" if kind == "sample" else "")
+        parts.append((title, charts.lines(lines, x="step", y="mIoU") + legend(domains)))
     return tag("div", *(tag("div", tag("h3", title), chart) for title, chart in parts if chart), class_="charts") if parts else ""
 
 

@@ -1,0 +1,59 @@
+"""`train.eval_images`: evaluations during training on a part of each domain, the last one on all of it."""
+
+import json
+
+import numpy as np
+import pytest
+
+from rein_jax.errors import UserError
+from rein_jax.evaluation.sample import Sample
+from rein_jax.training.settings import settings
+from tests.use.tiny import tiny_config
+
+
+class Numbers:
+    name, split, domain, classes, policy = "numbers", "val", "numbers", ("a",), "skip"
+
+    def __len__(self):
+        return 10
+
+    def __getitem__(self, i):
+        return {"i": i}
+
+    read = __getitem__
+
+    def entry_name(self, i):
+        return f"{i}.png"
+
+    def fingerprint(self):
+        return "f"
+
+
+def test_a_sample_is_evenly_spaced_and_otherwise_its_source():
+    part = Sample(Numbers(), 4)
+    assert len(part) == 4 and [part[i]["i"] for i in range(4)] == [0, 3, 6, 9] == [part.read(i)["i"] for i in range(4)]
+    assert part.entry_name(1) == "3.png" and part.policy == "skip" and part.classes == ("a",)
+    assert len({part.fingerprint(), Sample(Numbers(), 5).fingerprint(), "f"}) == 3
+    assert len(Sample(Numbers(), 99)) == 10
+
+
+def test_settings_refuse_a_negative_number():
+    with pytest.raises(UserError, match=r"train\.eval_images must be 0 or more"):
+        settings({"eval_images": -1})
+
+
+def test_curve_of_a_sample_and_the_end_of_everything(tmp_path):
+    from rein_jax.cli.main import main
+
+    config = tiny_config("freeze", "linear", crop=32)
+    config.data.crop, config.data.resize = (32, 32), "36:96"
+    config.eval.domains = [{"name": "streets", "style": "fog", "split": "val", "length": 3}]
+    config.train.update({"steps": 4, "batch": 2, "log_every": 1, "eval_every": 2, "eval_images": 2, "tensorboard": False})
+    (tmp_path / "config.json").write_text(json.dumps(config.to_dict()))
+    assert main(["train", "--config", str(tmp_path / "config.json"), "--workdir", str(tmp_path / "run")]) == 0
+    rows = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    seen = [(row["step"], row["kind"], next(v for k, v in row.items() if k.endswith("/of"))) for row in rows if row["kind"] != "train"]
+    assert seen == [(2, "sample", 2), (4, "sample", 2), (4, "eval", 3)]
+    results = json.loads((tmp_path / "run" / "results.json").read_text())
+    assert results["best"]["step"] == 4 and np.isfinite(results["evaluation"]["mean"]["mIoU"])
+    assert "mIoU by domain, a sample of each" in (tmp_path / "run" / "report.html").read_text()
