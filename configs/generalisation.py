@@ -9,9 +9,10 @@ city never seen, `camvid` on CamVid by day and tests by day and at dusk, `transf
 
 from configs import base
 from configs.quickstart import STYLES
+from rein_jax.errors import UserError
 from rein_jax.registry import unknown
 
-ARGS = {"task": "streets", "method": "rein", "augment": "none", "head": "mask2former", "queries": "spread"}
+ARGS = {"task": "streets", "method": "rein", "augment": "none", "head": "mask2former", "queries": "spread", "backbone_lr": "0.1"}
 STREETS = [{"name": "streets", "style": "clear", "split": "train"}]
 STREETS_TESTED = [{"name": "streets", "style": style, "split": "val", "length": 8} for style in STYLES]
 TASKS = {
@@ -24,7 +25,8 @@ QUERIES = {"spread": ("linked", "spread"), "official": ("linked", "torch"), "lea
 
 
 def get_config(arg=None):
-    """Arguments: task, method, augment, head, and queries: spread (ours), official, or learned (own initial features), for Rein."""
+    """Arguments: task, method, augment, head; queries, for Rein: spread (ours), official, or learned (own initial features);
+    backbone_lr, for full: times the head's learning rate (0.1 is the paper's text)."""
     args = base.parse(arg, **ARGS)
     for key, known in (("task", TASKS), ("queries", QUERIES)):
         if args[key] not in known:
@@ -37,7 +39,10 @@ def get_config(arg=None):
     if args["method"] == "rein" and args["head"] == "mask2former":
         config.head.query_source, config.adapter.query_init = QUERIES[args["queries"]]
     if args["method"] == "full":
-        config.optim.groups = "full_paper"  # the backbone at a tenth of the head's learning rate, as the paper's text has it
+        try:
+            config.optim.backbone_lr = float(args["backbone_lr"])
+        except ValueError:
+            raise UserError(f"The config argument backbone_lr={args['backbone_lr']!r} is no number.") from None
     base.set_augment(config, args["augment"])
     config.data.train, config.eval.domains = TASKS[args["task"]]
     config.data.crop, config.data.resize = (128, 128), "128:320" if args["task"] != "camvid" else "144:320"

@@ -48,6 +48,17 @@ def test_backbone_factors():
     assert {n for n, g in groups.items() if g.lr == 0.5} == {n for n in NAMES if not n.startswith("head/")}
 
 
+def test_backbone_lr_is_a_factor_on_the_groups():
+    arrays = {name: jnp.ones(3) for name in NAMES}
+    grads = {name: jnp.full(3, 0.3) for name in NAMES}
+    updates = []
+    for more in ({"groups": "full_paper"}, {"groups": "full_512", "backbone_lr": 0.1}):
+        tx, _ = optim.make_optimizer(more, arrays, steps=10)
+        updates.append(tx.update(grads, tx.init(arrays), arrays)[0])
+    for name in NAMES:
+        np.testing.assert_array_equal(updates[0][name], updates[1][name], name)
+
+
 def test_every_recipe_makes_an_optimizer():
     for recipe in optim.RECIPES.values():
         optim.make_optimizer(recipe, dict.fromkeys(NAMES), steps=40_000)
@@ -65,6 +76,7 @@ def test_mistakes_are_named():
         ({"weight_decy": 0.1}, "Did you mean 'weight_decay'"),
         ({"warmup_steps": 10}, "warmup_steps"),
         ({"lr": -1.0}, "optim.lr"),
+        ({"backbone_lr": float("nan")}, "optim.backbone_lr"),
     ]:
         if words is None:
             optim.make_optimizer(config, arrays, steps=10)

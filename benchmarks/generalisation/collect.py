@@ -36,6 +36,9 @@ def records(run: runs.Run) -> list[dict[str, Any]]:
     config = run.config
     adapter, trains = config["adapter"], config["trainable"]
     method = adapter["name"] if adapter["name"] != "none" else "full" if "backbone/" in trains else "freeze"
+    share = config["optim"].get("backbone_lr", 1.0) * (0.1 if config["optim"]["groups"] == "full_paper" else 1)
+    if method == "full" and share != 0.1:
+        method = f"full, backbone lr x {share:g}"
     linked = method == "rein" and config["head"]["name"] == "mask2former"
     rows = [json.loads(line) for line in (run.folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
     train = [row for row in rows if row.get("kind") == "train"]
@@ -88,7 +91,9 @@ def compare(folders: dict[tuple, Path], entries: list[dict[str, Any]]) -> list[d
     for one in entries:
         for other in entries:
             same = all(one[key] == other[key] for key in ("task", "augment", "head", "steps", "seed"))
-            if not same or one["method"] != "rein" or one["queries"] not in ("spread", "") or other["method"] not in ("freeze", "full"):
+            if not same or one["method"] != "rein" or one["queries"] not in ("spread", ""):
+                continue
+            if other["method"].partition(",")[0] not in ("freeze", "full"):
                 continue
             if identity(one) not in folders or identity(other) not in folders:
                 continue
