@@ -8,6 +8,7 @@ as one of `streets` and counts for both.
 
 from __future__ import annotations
 
+import argparse
 import itertools
 import json
 import sys
@@ -20,19 +21,23 @@ import numpy as np
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parents[1]))
 
+from data_pipelines.labels import CITYSCAPES  # noqa: E402
 from rein_jax.bench.machine import commit  # noqa: E402
-from rein_jax.evaluation.bootstrap import interval  # noqa: E402
+from rein_jax.evaluation.bootstrap import interval, mean_ious  # noqa: E402
 from rein_jax.evaluation.results import image_file  # noqa: E402
 from rein_jax.experiments import runs  # noqa: E402
 
 SOURCE = {"streets": "clear", "camvid": None, "transfer": "clear"}  # the domain that was trained on, where it is tested too
 SETTINGS = ("task", "method", "augment", "head", "queries", "steps")
 START, END = "<!-- tables: written by collect.py -->", "<!-- end of tables -->"
+# What CamVid's 11 classes hold besides the class of that name (see data_pipelines/datasets/camvid.py): 19 are measured as these.
+CAMVID = {"wall": "building", "traffic light": "traffic sign", "terrain": "vegetation", "truck": "car", "bus": "car", "train": "car",
+          "motorcycle": "rider", "bicycle": "rider"}
 QUERIES = {("linked", "spread"): "spread", ("linked", "torch"): "official", ("learned_feat", "torch"): "learned"}
 
 
-def records(run: runs.Run) -> list[dict[str, Any]]:
-    """What the page needs of one run, once for each task it answers."""
+def records(run: runs.Run, code: str) -> list[dict[str, Any]]:
+    """What the page needs of one run, once for each task it answers; code: commit that made the run."""
     config = run.config
     adapter, trains = config["adapter"], config["trainable"]
     method = adapter["name"] if adapter["name"] != "none" else "full" if "backbone/" in trains else "freeze"
@@ -47,11 +52,11 @@ def records(run: runs.Run) -> list[dict[str, Any]]:
             "queries": QUERIES[config["head"]["query_source"], adapter.get("query_init", "torch")] if linked else "",
             "steps": config["train"]["steps"], "seed": run.seed, "protocol": run.protocol,
             "trainable": json.loads((run.folder / "results.json").read_text(encoding="utf-8"))["trainable_parameters"],
-            "loss": _thinned([(row["step"], row["loss"]) for row in train]), "commit": commit()}
+            "loss": _thinned([(row["step"], row["loss"]) for row in train]), "commit": code}
     sampled = [row for row in rows if row.get("kind") == "sample"]
     found = []
-    for task, domains in _tasks(config["data"]["train"][0]["name"], run.numbers).items():
-        curves = {name: [[row["step"], row[f"domains/{name}/mIoU"]] for row in sampled] for name in domains}
+    for task, domains in _tasks(config["data"]["train"][0]["name"], run).items():
+        curves = {name: [[row["step"], row[f"domains/{name}/mIoU"]] for row in sampled] for name in domains if "/" not in name}
         found.append({"task": task, **common, "domains": domains, **({"curves": curves} if sampled else {})})
     return found
 
@@ -63,13 +68,15 @@ def _thinned(curve: list[tuple[int, float]]) -> list[list[float]]:
     return [[group[-1][0], round(float(np.mean([value for _, value in group])), 4)] for group in groups]
 
 
-def _tasks(trained: str, numbers: dict[str, float]) -> dict[str, dict[str, float]]:
-    """{task: its domains} of the numbers of one run."""
+def _tasks(trained: str, run: runs.Run) -> dict[str, dict[str, float]]:
+    """{task: its domains} of the numbers of one run; a model of the streets' 19 classes is measured on CamVid's 11 too."""
     if trained == "camvid":
-        return {"camvid": numbers}
-    real = {name: value for name, value in numbers.items() if name.startswith("camvid")}
-    found = {"streets": {name: value for name, value in numbers.items() if name not in real}}
-    return {**found, "transfer": {"clear": numbers["clear"], **real}} if real else found
+        return {"camvid": run.numbers}
+    found = {"streets": {name: value for name, value in run.numbers.items() if name != "camvid"}}
+    if "camvid" in run.numbers:
+        merged = round(100 * float(mean_ious(_matrices(run.folder, "transfer", ["camvid"]).astype(np.int64).sum(0))), 2)
+        found["transfer"] = {"clear": run.numbers["clear"], "camvid": merged, "camvid/19 classes": run.numbers["camvid"]}
+    return found
 
 
 def identity(entry: dict[str, Any]) -> tuple:
@@ -97,14 +104,20 @@ def compare(folders: dict[tuple, Path], entries: list[dict[str, Any]]) -> list[d
                 continue
             if identity(one) not in folders or identity(other) not in folders:
                 continue
-            first, second = (_matrices(folders[identity(e)], unseen_domains(e)) for e in (other, one))
+            first, second = (_matrices(folders[identity(e)], e["task"], unseen_domains(e)) for e in (other, one))
             found.append({**{key: one[key] for key in ("task", "head", "steps", "seed")}, "rein minus": other["method"],
                           **{key: round(value, 3) for key, value in interval(first, second).items()}})
     return found
 
 
-def _matrices(folder: Path, domains: list[str]) -> np.ndarray:
-    return np.concatenate([np.load(image_file(folder / "evaluation", name))["matrices"] for name in sorted(domains)])
+def _matrices(folder: Path, task: str, domains: list[str]) -> np.ndarray:
+    """Confusion matrices of all images of the domains; on CamVid's classes under `transfer`."""
+    found = np.concatenate([np.load(image_file(folder / "evaluation", name))["matrices"] for name in sorted(domains)])
+    if task != "transfer":
+        return found
+    names = CITYSCAPES.names
+    merge = np.array([[CAMVID.get(name, name) == other for other in names] for name in names], np.int64)  # [19 classes, theirs]
+    return np.einsum("nij,ik,jl->nkl", found.astype(np.int64), merge, merge, optimize=True)
 
 
 def tables(results: dict[str, Any]) -> str:
@@ -184,13 +197,17 @@ def unseen_curve(entry: dict[str, Any]) -> tuple[list[int], list[float]]:
     return [step for step, _ in curves[0]], np.mean([[value for _, value in curve] for curve in curves], axis=0).tolist()
 
 
-def main(paths: list[str]) -> None:
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("runs", nargs="+", help="folders of runs, or folders that hold some")
+    parser.add_argument("--commit", default=commit(), help="of the code that made these runs (default: this checkout's)")
+    given = parser.parse_args()
     file, page = HERE / "results.json", HERE / "RESULTS.md"
     old = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {"runs": [], "comparisons": []}
-    found, unfinished = runs.find(paths)
+    found, unfinished = runs.find(given.runs)
     for folder in unfinished:
         print(f"{folder}: not finished, left out")
-    new = {identity(entry): (entry, run.folder) for run in found for entry in records(run)}
+    new = {identity(entry): (entry, run.folder) for run in found for entry in records(run, given.commit)}
     entries = [entry for entry in old["runs"] if identity(entry) not in new] + [entry for entry, _ in new.values()]
     fresh = compare({key: folder for key, (_, folder) in new.items()}, entries)
     mark = lambda c: tuple(c[key] for key in ("task", "head", "steps", "seed", "rein minus"))
@@ -204,4 +221,4 @@ def main(paths: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    main()
