@@ -29,8 +29,16 @@ def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
-    """"train.steps: 100 -> 200" for every key that matters and differs."""
+    """"train.steps: 100 -> 200" for every key that matters and differs.
+
+    A key that an older version did not write yet differs only if it is not at its default.
+    """
+    from configs.base import default
+
     before, after = flatten(old), flatten(new)
+    plain = lambda value: json.loads(json.dumps(value))
+    before = {**{key: after[key] for key, value in flatten(default().to_dict()).items()
+                 if key in after and key not in before and plain(after[key]) == plain(value)}, **before}
     keys = sorted(before.keys() | after.keys())
     return [f"{key}: {before.get(key, '(unset)')!r} -> {after.get(key, '(unset)')!r}" for key in keys
             if before.get(key) != after.get(key) and not FREE.match(key)]

@@ -29,6 +29,11 @@ def test_what_it_computes_may_not(tmp_path):
     assert read_config(tmp_path) == CONFIG
 
 
+def test_keys_that_a_newer_version_added_count_when_they_are_used():
+    assert difference(CONFIG, {**CONFIG, "optim": {"backbone_lr": 1.0}}) == []
+    assert difference(CONFIG, {**CONFIG, "optim": {"backbone_lr": 0.1}}) == ["optim.backbone_lr: '(unset)' -> 0.1"]
+
+
 def test_foreign_folders_are_left_alone(tmp_path):
     (tmp_path / "thesis.tex").write_text("x")
     with pytest.raises(UserError, match=r"not a run \(thesis\.tex\)"):
