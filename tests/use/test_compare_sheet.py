@@ -1,0 +1,29 @@
+"""`scripts/compare_sheet.py`: a row an image, a column a model."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+
+from .tiny import write_tiny
+
+ROOT = Path(__file__).parents[2]
+RUN = ("import sys; sys.argv[0] = 'scripts/compare_sheet.py'; import tests.use.tiny, runpy; "  # the tiny backbone must be known
+       "runpy.run_path('scripts/compare_sheet.py', run_name='__main__')")
+
+
+def test_sheet_of_two_models_and_two_images(tmp_path):
+    models = [write_tiny(tmp_path / f"{seed}.safetensors", method="freeze", seed=seed) for seed in (0, 1)]
+    images = []
+    for k in range(2):
+        images.append(str(tmp_path / f"{k}.png"))
+        cv2.imwrite(images[-1], np.random.default_rng(k).integers(0, 256, (64, 96, 3), np.uint8))
+    for extra, columns in (([], 3), (["--masks"], 2)):
+        out = tmp_path / "sheet.png"
+        subprocess.run([sys.executable, "-c", RUN, str(out), "--runs", *map(str, models), "--images", *images, *extra], check=True, cwd=ROOT)
+        sheet = cv2.imread(str(out))
+        assert sheet.shape[1] == 96 * columns and sheet.shape[0] > 2 * 64
+        assert np.any(sheet[26 : 26 + 64, -96:] != sheet[26 : 26 + 64, -192:-96])  # the two models differ
