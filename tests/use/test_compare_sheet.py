@@ -7,7 +7,6 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-
 from .tiny import write_tiny
 
 ROOT = Path(__file__).parents[2]
@@ -23,7 +22,8 @@ def test_sheet_of_two_models_and_two_images(tmp_path):
         cv2.imwrite(images[-1], np.random.default_rng(k).integers(0, 256, (64, 96, 3), np.uint8))
     for extra, columns in (([], 3), (["--masks"], 2)):
         out = tmp_path / "sheet.png"
-        subprocess.run([sys.executable, "-c", RUN, str(out), "--runs", *map(str, models), "--images", *images, *extra], check=True, cwd=ROOT)
+        arguments = [str(out), "--runs", *map(str, models), "--images", *images, *extra]
+        subprocess.run([sys.executable, "-c", RUN, *arguments], check=True, cwd=ROOT)
         sheet = cv2.imread(str(out))
         assert sheet.shape[1] == 96 * columns and sheet.shape[0] > 2 * 64
         assert np.any(sheet[26 : 26 + 64, -96:] != sheet[26 : 26 + 64, -192:-96])  # the two models differ
