@@ -128,7 +128,8 @@ def tables(results: dict[str, Any]) -> str:
     out = []
     for (task, head, steps), keys in _sections(groups).items():
         domains = list(groups[keys[0]][0]["domains"])
-        names = [f"**{name}**" if name != SOURCE[task] else f"{name} (source)" for name in domains]
+        bold = unseen_domains(groups[keys[0]][0])
+        names = [f"**{name}**" if name in bold else f"{name} (source)" if name == SOURCE[task] else name for name in domains]
         out += ["", f"### {task}, {head}, {steps} steps", "", "| method | seeds | trained | " + " | ".join(names) + " | mean unseen |",
                 "|---|---|---|" + "---|" * (len(names) + 1)]
         for key in sorted(keys, key=lambda k: -np.mean([unseen(e) for e in groups[k]])):
@@ -181,7 +182,7 @@ def plots(results: dict[str, Any]) -> list[Path]:
                 steps_of, values = zip(*(unseen_curve(row) for row in with_curve), strict=True)
                 third[0].plot(steps_of[0], np.mean(values, axis=0), marker="o", color=line.get_color(), label=label)
         if third:
-            third[0].set(xlabel="step", ylabel="mean mIoU on a sample of the unseen domains"), third[0].grid(alpha=0.3)
+            third[0].set(xlabel="step", ylabel="mean unseen mIoU, sample of images"), third[0].grid(alpha=0.3)
         left.set(xlabel="step", ylabel="training loss"), left.grid(alpha=0.3), left.legend(fontsize=8)
         right.set(xlabel=f"mIoU on {source}", ylabel="mean mIoU on unseen domains"), right.grid(alpha=0.3)
         figure.suptitle(f"{task}, {head}, {steps} steps")
