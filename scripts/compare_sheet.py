@@ -18,6 +18,7 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from rein_jax import build  # noqa: E402
+from rein_jax.errors import UserError  # noqa: E402
 from rein_jax.predict import outputs, pixels  # noqa: E402
 
 BAR = 26  # pixels of a title or of a line of the legend
@@ -26,9 +27,16 @@ BAR = 26  # pixels of a title or of a line of the legend
 def sheet(runs: list[str], images: list[Path], masks: bool) -> np.ndarray:
     """RGB sheet with titles above and the classes that occur below."""
     photos = [pixels.read(image) for image in images]
+    for image, photo in zip(images, photos, strict=True):
+        if photo.shape != photos[0].shape:
+            raise UserError(f"{image} has another size than {images[0]}; give images of one size.")
     columns, titles, seen = ([], [], set()) if masks else ([photos], ["image"], set())
+    classes = None
     for run in runs:
         model = build.load(run)
+        classes = classes or model.classes
+        if tuple(model.classes.names) != tuple(classes.names):
+            raise UserError(f"{run} has other classes than {runs[0]}; compare runs of the same classes.")
         shown = outputs.style(model.classes)
         labels = [np.asarray(model.predict(photo[None]))[0] for photo in photos]
         seen |= {int(label) for one in labels for label in np.unique(one)}
@@ -37,7 +45,7 @@ def sheet(runs: list[str], images: list[Path], masks: bool) -> np.ndarray:
         titles.append(Path(run).name)
     heads = [_bar(column[0].shape[1], [(title, (0, 0, 0))]) for title, column in zip(titles, columns, strict=True)]
     picture = np.concatenate([np.concatenate([head, *column]) for head, column in zip(heads, columns, strict=True)], axis=1)
-    named = [(model.classes.names[label], tuple(map(int, model.classes.palette[label]))) for label in sorted(seen)]
+    named = [(classes.names[label], tuple(map(int, classes.palette[label]))) for label in sorted(seen)]
     return np.concatenate([picture, _bar(picture.shape[1], named, patches=True)])
 
 
@@ -66,7 +74,11 @@ def main() -> None:
     parser.add_argument("--images", nargs="+", type=Path, required=True, help="images of one size")
     parser.add_argument("--masks", action="store_true", help="class colours alone")
     given = parser.parse_args()
-    cv2.imwrite(str(given.out), cv2.cvtColor(sheet(given.runs, given.images, given.masks), cv2.COLOR_RGB2BGR))
+    try:
+        picture = sheet(given.runs, given.images, given.masks)
+    except UserError as error:
+        sys.exit(str(error))
+    cv2.imwrite(str(given.out), cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
 
 
 if __name__ == "__main__":

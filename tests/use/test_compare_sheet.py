@@ -27,3 +27,7 @@ def test_sheet_of_two_models_and_two_images(tmp_path):
         sheet = cv2.imread(str(out))
         assert sheet.shape[1] == 96 * columns and sheet.shape[0] > 2 * 64
         assert np.any(sheet[26 : 26 + 64, -96:] != sheet[26 : 26 + 64, -192:-96])  # the two models differ
+    cv2.imwrite(images[1], np.zeros((64, 64, 3), np.uint8))
+    bad = subprocess.run([sys.executable, "-c", RUN, *arguments], cwd=ROOT, capture_output=True, text=True)
+    assert bad.returncode == 1 and "Traceback" not in bad.stderr
+    assert bad.stderr.strip().endswith("give images of one size.")
