@@ -81,7 +81,7 @@ def default() -> ConfigDict:
             "batch": 4,  # windows at once
         },
         "optim": {"lr": 1e-4, "weight_decay": 0.05, "groups": "rein_512", "warmup_steps": 0, "steps": 0,  # steps 0 = train.steps
-                  "backbone_lr": 1.0},  # factor on the learning rate of what trains under backbone/
+                  "backbone_lr": 1.0, "adapter_lr": 1.0},  # factors on the learning rate of what trains under backbone/ and adapters/
     })  # fmt: skip
     config.update(ConfigDict(defaults()))
     return config

@@ -12,7 +12,8 @@ from configs.quickstart import STYLES
 from rein_jax.errors import UserError
 from rein_jax.registry import unknown
 
-ARGS = {"task": "streets", "method": "rein", "augment": "none", "head": "mask2former", "queries": "spread", "backbone_lr": "0.1"}
+ARGS = {"task": "streets", "method": "rein", "augment": "none", "head": "mask2former", "queries": "spread", "backbone_lr": "0.1",
+        "adapter_lr": "1"}
 STREETS = [{"name": "streets", "style": "clear", "split": "train"}]
 STREETS_TESTED = [{"name": "streets", "style": style, "split": "val", "length": 8} for style in STYLES]
 TASKS = {
@@ -26,7 +27,7 @@ QUERIES = {"spread": ("linked", "spread"), "official": ("linked", "torch"), "lea
 
 def get_config(arg=None):
     """Arguments: task, method, augment, head; queries, for Rein: spread (ours), official, or learned (own initial features);
-    backbone_lr, for full: times the head's learning rate (0.1 is the paper's text)."""
+    backbone_lr, for full: times the head's learning rate (0.1 is the paper's text); adapter_lr, for adapters: the same."""
     args = base.parse(arg, **ARGS)
     for key, known in (("task", TASKS), ("queries", QUERIES)):
         if args[key] not in known:
@@ -38,11 +39,11 @@ def get_config(arg=None):
     base.small_head(config, args["head"])
     if args["method"] == "rein" and args["head"] == "mask2former":
         config.head.query_source, config.adapter.query_init = QUERIES[args["queries"]]
-    if args["method"] == "full":
-        try:
-            config.optim.backbone_lr = float(args["backbone_lr"])
-        except ValueError:
-            raise UserError(f"The config argument backbone_lr={args['backbone_lr']!r} is no number.") from None
+    key = "backbone_lr" if args["method"] == "full" else "adapter_lr"
+    try:
+        config.optim[key] = float(args[key])
+    except ValueError:
+        raise UserError(f"The config argument {key}={args[key]!r} is no number.") from None
     base.set_augment(config, args["augment"])
     config.data.train, config.eval.domains = TASKS[args["task"]]
     config.data.crop, config.data.resize = (128, 128), "128:320" if args["task"] != "camvid" else "144:320"

@@ -75,8 +75,8 @@ class OptimConfig:
     steps: length of the schedule; warmup_steps: linear warm-up from lr * warmup_factor, after which the polynomial
     decay to lr_end begins (it begins at step 0 without warm-up). decay_end: weight decay falls along a cosine to this
     value (SoMA: 1e-5); None keeps it. clip: largest global gradient norm, None for no clipping.
-    groups: name of a preset, or rows (pattern, decay[, lr[, optional]]) tried in order. backbone_lr: further factor on the learning
-    rate of everything under backbone/.
+    groups: name of a preset, or rows (pattern, decay[, lr[, optional]]) tried in order. backbone_lr, adapter_lr: further
+    factors on the learning rate of everything under backbone/ and adapters/.
     """
 
     steps: int
@@ -92,11 +92,12 @@ class OptimConfig:
     clip: float | None = None
     groups: str | tuple = "rein_512"
     backbone_lr: float = 1.0
+    adapter_lr: float = 1.0
 
     def __post_init__(self):
         if self.steps < 1 or not 0 <= self.warmup_steps < self.steps:
             raise UserError(f"optim.warmup_steps ({self.warmup_steps}) must be at least 0 and below optim.steps ({self.steps}).")
-        for name in ("lr", "weight_decay", "eps", "backbone_lr"):
+        for name in ("lr", "weight_decay", "eps", "backbone_lr", "adapter_lr"):
             if not 0 <= getattr(self, name) < float("inf"):
                 raise UserError(f"optim.{name} is {getattr(self, name)}; it must be a number of at least 0.")
 
@@ -196,7 +197,8 @@ def make_optimizer(config: Mapping[str, Any] | OptimConfig, arrays: Mapping[str,
     start, end = config.weight_decay, config.decay_end
     decays = {name: cosine_decay(start * group.decay, end, config.steps) for name, group in groups.items()}
     parts = [optax.clip_by_global_norm(config.clip)] if config.clip is not None else []
-    factors = {name: group.lr * (config.backbone_lr if name.startswith("backbone/") else 1) for name, group in groups.items()}
+    shares = {"backbone": config.backbone_lr, "adapters": config.adapter_lr}
+    factors = {name: group.lr * shares.get(name.partition("/")[0], 1.0) for name, group in groups.items()}
     parts.append(adamw(rate, decays, factors, config.betas, config.eps))
     return optax.chain(*parts), rate
 

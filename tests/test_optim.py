@@ -48,7 +48,7 @@ def test_backbone_factors():
     assert {n for n, g in groups.items() if g.lr == 0.5} == {n for n in NAMES if not n.startswith("head/")}
 
 
-def test_backbone_lr_is_a_factor_on_the_groups():
+def test_backbone_lr_and_adapter_lr_are_factors_on_the_groups():
     arrays = {name: jnp.ones(3) for name in NAMES}
     grads = {name: jnp.full(3, 0.3) for name in NAMES}
     updates = []
@@ -57,6 +57,10 @@ def test_backbone_lr_is_a_factor_on_the_groups():
         updates.append(tx.update(grads, tx.init(arrays), arrays)[0])
     for name in NAMES:
         np.testing.assert_array_equal(updates[0][name], updates[1][name], name)
+    makers = [optim.make_optimizer({"groups": "rein_512", "adapter_lr": more}, arrays, steps=10)[0] for more in (1.0, 4.0)]
+    plain, larger = (tx.update(grads, tx.init(arrays), arrays)[0] for tx in makers)
+    for name in NAMES:
+        np.testing.assert_array_equal((4 if name.startswith("adapters/") else 1) * plain[name], larger[name], name)
 
 
 def test_every_recipe_makes_an_optimizer():
@@ -77,6 +81,7 @@ def test_mistakes_are_named():
         ({"warmup_steps": 10}, "warmup_steps"),
         ({"lr": -1.0}, "optim.lr"),
         ({"backbone_lr": float("nan")}, "optim.backbone_lr"),
+        ({"adapter_lr": -1.0}, "optim.adapter_lr"),
     ]:
         if words is None:
             optim.make_optimizer(config, arrays, steps=10)

@@ -44,7 +44,9 @@ def records(run: runs.Run, code: str) -> list[dict[str, Any]]:
     share = config["optim"].get("backbone_lr", 1.0) * (0.1 if config["optim"]["groups"] == "full_paper" else 1)
     if method == "full" and share != 0.1:
         method = f"full, backbone lr x {share:g}"
-    linked = method == "rein" and config["head"]["name"] == "mask2former"
+    if adapter["name"] != "none" and (factor := config["optim"].get("adapter_lr", 1.0)) != 1:
+        method += f", adapter lr x {factor:g}"
+    linked = adapter["name"] == "rein" and config["head"]["name"] == "mask2former"
     rows = [json.loads(line) for line in (run.folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
     train = [row for row in rows if row.get("kind") == "train"]
     common = {"method": method,
@@ -98,7 +100,7 @@ def compare(folders: dict[tuple, Path], entries: list[dict[str, Any]]) -> list[d
     for one in entries:
         for other in entries:
             same = all(one[key] == other[key] for key in ("task", "augment", "head", "steps", "seed"))
-            if not same or one["method"] != "rein" or one["queries"] not in ("spread", ""):
+            if not same or one["method"].partition(",")[0] != "rein" or one["queries"] not in ("spread", ""):
                 continue
             if other["method"].partition(",")[0] not in ("freeze", "full"):
                 continue

@@ -78,16 +78,17 @@ def use_compilation_cache() -> None:
 def keep_memory() -> None:
     """Let freed memory stay with the process instead of being unmapped (glibc only).
 
-    XLA's CPU programs take and free their temporaries, gigabytes for a large model, at every step; mapping the pages anew was a
-    fifth of the step's time.
+    XLA's CPU programs take and free their temporaries, gigabytes for a large model, at every step, from whatever thread runs them;
+    mapping the pages anew was a fifth of the step's time. One arena: in the others glibc maps such a block whatever mmap_max says.
     """
     import ctypes
 
-    trim_threshold, mmap_max = -1, -4  # mallopt's names for its parameters
+    trim_threshold, mmap_max, arena_max = -1, -4, -8  # mallopt's names for its parameters
     try:
         libc = ctypes.CDLL(None)
         libc.mallopt(mmap_max, 0)
         libc.mallopt(trim_threshold, -1)
+        libc.mallopt(arena_max, 1)
     except (OSError, AttributeError, TypeError):  # another C library
         pass
 
