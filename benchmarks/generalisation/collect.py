@@ -100,7 +100,7 @@ def compare(folders: dict[tuple, Path], entries: list[dict[str, Any]]) -> list[d
     for one in entries:
         for other in entries:
             same = all(one[key] == other[key] for key in ("task", "augment", "head", "steps", "seed"))
-            if not same or one["method"].partition(",")[0] != "rein" or one["queries"] not in ("spread", ""):
+            if not same or one["method"] != "rein" or one["queries"] not in ("spread", ""):
                 continue
             if other["method"].partition(",")[0] not in ("freeze", "full"):
                 continue
