@@ -13,7 +13,7 @@ from rein_jax.errors import UserError
 from rein_jax.registry import unknown
 
 ARGS = {"task": "streets", "method": "rein", "augment": "none", "head": "mask2former", "queries": "spread", "backbone_lr": "0.1",
-        "adapter_lr": "1"}
+        "adapter_lr": "1", "edition": "2"}
 STREETS = [{"name": "streets", "style": "clear", "split": "train"}]
 STREETS_TESTED = [{"name": "streets", "style": style, "split": "val", "length": 8} for style in STYLES]
 TASKS = {
@@ -27,7 +27,7 @@ QUERIES = {"spread": ("linked", "spread"), "official": ("linked", "torch"), "lea
 
 def get_config(arg=None):
     """Arguments: task, method, augment, head; queries, for Rein: spread (ours), official, or learned (own initial features);
-    backbone_lr, for full: times the head's learning rate (0.1 is the paper's text); adapter_lr, for adapters: the same."""
+    backbone_lr, for full: times the head's learning rate (0.1 is the paper's text); adapter_lr, for adapters: the same; edition, of the streets."""
     args = base.parse(arg, **ARGS)
     for key, known in (("task", TASKS), ("queries", QUERIES)):
         if args[key] not in known:
@@ -45,7 +45,12 @@ def get_config(arg=None):
     except ValueError:
         raise UserError(f"The config argument {key}={args[key]!r} is no number.") from None
     base.set_augment(config, args["augment"])
-    config.data.train, config.eval.domains = TASKS[args["task"]]
+    if args["edition"] not in ("1", "2"):
+        raise UserError(f"The config argument edition={args['edition']!r} is neither 1 nor 2.")
+    drawn = {"edition": int(args["edition"])}
+    config.data.train, config.eval.domains = (
+        [{**entry, **drawn} if entry["name"] == "streets" else entry for entry in entries] for entries in TASKS[args["task"]]
+    )
     config.data.crop, config.data.resize = (128, 128), "128:320" if args["task"] != "camvid" else "144:320"
     config.data.workers = 2 if args["task"] != "camvid" else 0  # drawing streets is Python's work, which threads do in turn
     config.eval.crop, config.eval.stride = 256, 192

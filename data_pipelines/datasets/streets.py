@@ -1,7 +1,7 @@
 """Streets: procedural street scenes with exact labels, made on the fly; nothing to download. See `data_pipelines/streets`.
 
 Licence: Apache-2.0, as this package. Options: `style` (clear, night, fog, rain, snow, city), `length`, `size=(height, width)`,
-`seed`.
+`seed`, `edition` (2; 1 as first published).
 Splits: train 2,000, val 200, test 200 by default.
 """
 

@@ -18,11 +18,11 @@ class Canvas:
     """Pixels [H * scale, W * scale, 4] uint8 (red, green, blue, object number), painted far to near.
 
     Every object number has a class and a plane of inverse depth, so that depth, haze and light are computed later per pixel.
-    `shade` [H, W] uint8 gathers cast shadows, used on the ground only.
+    `shade` [H, W] uint8 gathers cast shadows, used on the ground only; `edition` is that of the pictures.
     """
 
-    def __init__(self, camera: Camera, size: tuple[int, int], scale: int, light):
-        self.camera, self.size, self.scale, self.light = camera, size, scale, light
+    def __init__(self, camera: Camera, size: tuple[int, int], scale: int, light, edition: int):
+        self.camera, self.size, self.scale, self.light, self.edition = camera, size, scale, light, edition
         self.pixels = np.zeros((size[0] * scale, size[1] * scale, 4), np.uint8)
         self.shade = np.zeros(size, np.uint8)
         self.classes, self.planes, self.shining = [SKY], [(0.0, 0.0, 0.0)], [0.0]

@@ -156,12 +156,16 @@ BARRIERS = {
     "fence": ((70, 74, 72), (40, 60, 48), (150, 152, 150), (130, 96, 64), (214, 214, 208)),
     "rail": ((160, 164, 166), (140, 140, 138)),
 }
+DARK_FENCES = {
+    (42, 44, 43): 0.3, (30, 42, 34): 0.2, (70, 74, 72): 0.15, (84, 62, 44): 0.2, (130, 96, 64): 0.08, (150, 152, 150): 0.07
+}  # fmt: skip
 BANDS = {"wall": ((1.0, 1.2, 0.1),), "fence": ((0.33, 0.75, 0.04), (0.7, 0.75, 0.04)), "rail": ((0.75, 0.65, 0.06),)}
 
 
 def barrier(canvas: Canvas, rng: np.random.Generator, far: np.ndarray, near: np.ndarray, kind: str, height: float) -> None:
     """A wall, fence or guard rail between two ground points."""
-    colour = np.array(pick(rng, BARRIERS[kind])) * rng.uniform(0.8, 1.1)
+    palette = DARK_FENCES if kind == "fence" and canvas.edition > 1 else BARRIERS[kind]
+    colour = np.array(pick(rng, palette)) * rng.uniform(0.8, 1.1)
     see_through = rng.random() < 0.65 and kind == "fence"
     along = near - far
     normal = np.array([along[2], 0, -along[0]]) / (math.hypot(along[0], along[2]) + 1e-9)

@@ -8,7 +8,7 @@ import numpy as np
 from data_pipelines.streets.canvas import Canvas
 from data_pipelines.streets.furniture import post
 from data_pipelines.streets.solids import Frame
-from data_pipelines.streets.textures import bare_crowns, canopies
+from data_pipelines.streets.textures import bare_crowns, bare_hulls, canopies
 
 VEGETATION = 8
 GREENS = np.array(
@@ -40,7 +40,10 @@ def tree(canvas: Canvas, rng: np.random.Generator, frame: Frame, size: float, ki
     if kind != "bare":
         _crown_shadow(canvas, rng, frame, width, (low + size) / 2)
     if kind == "bare":
-        mask = bare_crowns()[rng.integers(8)]
+        which = rng.integers(8)
+        mask = bare_crowns()[which]
+        if canvas.edition > 1:  # what lies behind shows through the gaps, with twigs too thin to draw
+            crown(canvas, frame, width, low, size, np.full_like(mask, 110), bare_hulls()[which], bark * 1.1, number, veil=0.2)
         crown(canvas, frame, width, low, size, np.full_like(mask, 110), mask, bark * 1.1, number)
     else:
         crowns = canopies(kind)
@@ -49,9 +52,10 @@ def tree(canvas: Canvas, rng: np.random.Generator, frame: Frame, size: float, ki
 
 
 def crown(
-    canvas: Canvas, frame: Frame, width: float, low: float, high: float, shade, mask, tint, number: int, mirrored: bool = False
-) -> None:
-    """Paste a crown that spans `low` to `high` metres above the ground."""
+    canvas: Canvas, frame: Frame, width: float, low: float, high: float, shade, mask, tint, number: int, mirrored: bool = False,
+    veil: float = 1.0,
+) -> None:  # fmt: skip
+    """Paste a crown that spans `low` to `high` metres above the ground; below 1, `veil` is how much it hides."""
     top, depth = canvas.place(frame.world([0, high, 0]))
     metre = canvas.camera.focal * canvas.scale / max(depth, 0.5)
     w, h = max(width * metre, 2.0), max((high - low) * metre, 2.0)
@@ -66,6 +70,9 @@ def crown(
     table[:, :3] = np.clip(_STEPS * tone + _GLINT, 0, 255)
     table[:, 3] = number
     piece = table.view(np.uint32)[:, 0][shade].view(np.uint8).reshape(*shade.shape, 4)
+    if veil < 1:
+        piece = cv2.addWeighted(canvas.pixels[part], 1 - veil, piece, veil, 0)
+        piece[..., 3] = number
     cv2.copyTo(piece, cv2.threshold(mask, 110, 255, cv2.THRESH_BINARY)[1], canvas.pixels[part])
 
 

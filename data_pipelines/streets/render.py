@@ -21,7 +21,7 @@ def render(scene: Scene, stage: Stage, style: str, size: tuple[int, int], paint:
     """Image and label, uint8. `paint` decides shapes and own colours (the same in all weather), `look` light and weather."""
     scale = 2 if size[0] * size[1] <= 400_000 else 1
     light = Light(style, look)
-    canvas = Canvas(scene.camera, size, scale, light)
+    canvas = Canvas(scene.camera, size, scale, light, scene.edition)
     _sky(canvas, look)
     ground = Ground(canvas, scene)
     ground.paint()

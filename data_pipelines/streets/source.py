@@ -17,7 +17,7 @@ from data_pipelines.streets.world import sample_scene
 STYLES = ("clear", "night", "fog", "rain", "snow", "city")
 SPLITS = {"train": 1, "val": 2, "test": 3}
 LENGTHS = {"train": 2000, "val": 200, "test": 200}
-VERSION = 1  # raised with every change of the pictures, so that caches and resumed runs notice
+EDITIONS = (1, 2)  # a change of the pictures is a new edition: caches and resumed runs notice, earlier results can be repeated
 
 
 class Streets:
@@ -28,8 +28,10 @@ class Streets:
     split: `train`, `val`, `test` never share a scene; length: by default 2000, 200, 200 (element i does not depend on it).
     size: (height, width) in pixels; the horizontal field of view stays the same.
     seed: another seed is another set of scenes.
+    edition: 2, or 1 for the pictures as first published (brighter pavements and fences, the gaps of leafless trees labelled as
+        what lies behind); same scenes.
 
-    Reading is thread-safe and depends on nothing but (seed, split, style, size, index). Raises DataError for options that do
+    Reading is thread-safe and depends on nothing but (edition, seed, split, style, size, index). Raises DataError for options that do
     not exist. The world and its parameters are described in `data_pipelines.streets`.
     """
 
@@ -43,6 +45,7 @@ class Streets:
         length: int | None = None,
         size: tuple[int, int] = (256, 512),
         seed: int = 0,
+        edition: int = 2,
     ):
         _check("style", style, STYLES)
         _check("split", split, SPLITS)
@@ -53,6 +56,9 @@ class Streets:
             raise DataError(f"streets: size must be (height, width) in whole pixels, each at least 32, not {size!r}.")
         if not _whole(seed, 0):
             raise DataError(f"streets: seed must be a whole number, 0 or more, not {seed!r}.")
+        if edition not in EDITIONS:
+            raise DataError(f"streets: edition must be one of {EDITIONS}, not {edition!r}.")
+        self.edition = int(edition)
         self.style, self.split, self.length, self.seed = style, split, int(length), int(seed)
         self.size = (int(size[0]), int(size[1]))
 
@@ -71,13 +77,13 @@ class Streets:
         key = [self.seed, SPLITS[self.split], ("town", "city").index(world), index]
         layout, paint = _generator(*key, 0), _generator(*key, 1)
         look = _generator(*key, 2, STYLES.index(self.style))
-        scene = sample_scene(layout, world, self.size)
+        scene = sample_scene(layout, world, self.size, self.edition)
         image, label = render(scene, set_stage(layout, scene), self.style, self.size, paint, look)
         return {"image": image, "label": label, "name": f"{self.split}_{self.style}_{self.seed}_{index:06d}"}
 
     def fingerprint(self) -> str:
         """Digest of everything that decides the elements."""
-        facts = [VERSION, self.style, self.split, self.length, self.size, self.seed]
+        facts = [self.edition, self.style, self.split, self.length, self.size, self.seed]
         return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
 
 

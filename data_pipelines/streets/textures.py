@@ -112,6 +112,14 @@ def bare_crowns() -> tuple[np.ndarray, ...]:
     return tuple(frozen(_branches(rng)) for _ in range(8))
 
 
+@cache
+def bare_hulls() -> tuple[np.ndarray, ...]:
+    """The same crowns with the gaps between their branches closed, as people label them."""
+    kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (21, 21))
+    room = [cv2.copyMakeBorder(mask, 21, 21, 21, 21, cv2.BORDER_CONSTANT) for mask in bare_crowns()]
+    return tuple(frozen(cv2.morphologyEx(mask, cv2.MORPH_CLOSE, kernel)[21:-21, 21:-21]) for mask in room)
+
+
 def _branches(rng: np.random.Generator) -> np.ndarray:
     mask = np.zeros((192, 192), np.uint8)
     stack = [(96.0, 191.0, -np.pi / 2, 52.0, 6.0)]

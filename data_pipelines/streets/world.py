@@ -34,6 +34,7 @@ class Scene:
     arms: tuple[int, ...]
     colours: dict[str, np.ndarray]
     bonnet: float
+    edition: int
     lines: list = field(default_factory=list)
     dash: tuple[float, float] = (3.0, 9.0)
     phase: float = 0.0
@@ -79,7 +80,7 @@ def sample_camera(rng: np.random.Generator, world: str, ego: float, size: tuple[
 PARKING = {"downtown": 0.62, "residential": 0.62}  # probability of a parking lane; 0.2 elsewhere
 
 
-def sample_scene(rng: np.random.Generator, world: str, size: tuple[int, int]) -> Scene:
+def sample_scene(rng: np.random.Generator, world: str, size: tuple[int, int], edition: int) -> Scene:
     """The street itself: lanes, sides, markings and colours."""
     forward, backward = pick(rng, {1: 0.6, 2: 0.3, 3: 0.1}), pick(rng, {0: 0.15, 1: 0.65, 2: 0.2})
     lane, zone = rng.uniform(2.8, 3.7), {side: pick(rng, ZONES[world]) for side in (-1, 1)}
@@ -110,8 +111,9 @@ def sample_scene(rng: np.random.Generator, world: str, size: tuple[int, int]) ->
         zone=zone,
         junction=junction,
         arms=arms,
-        colours=_colours(rng, world),
+        colours=_colours(rng, world, edition),
         bonnet=float((rng.random() < 0.12) * rng.uniform(0.03, 0.12)),
+        edition=edition,
     )
     _mark(rng, scene, lane, backward, start)
     _wear(rng, scene)
@@ -136,11 +138,15 @@ YELLOW, SAND, WARM = np.array([206.0, 168, 60]), np.array([176.0, 150, 112]), np
 DASHES = ((3.0, 9.0), (1.5, 4.5), (4.0, 12.0), (2.0, 6.0))  # metres: painted, period
 
 
-def _colours(rng: np.random.Generator, world: str) -> dict[str, np.ndarray]:
+def _colours(rng: np.random.Generator, world: str, edition: int) -> dict[str, np.ndarray]:
     """Colours of the ground before light."""
     tint = rng.normal(0, 4, 3)
     asphalt = rng.uniform(112, 160) + WARM if world == "city" else np.full(3, rng.uniform(80, 138))
-    paving = np.array(pick(rng, PAVING)) * rng.uniform(0.75, 1.08)
+    paving, tone = np.array(pick(rng, PAVING), float), rng.random()
+    if edition == 1:
+        paving *= 0.75 + (1.08 - 0.75) * tone
+    else:  # about as bright as the road: brighter or darker, seldom by more than a quarter
+        paving *= asphalt.mean() / paving.mean() * 2 ** (0.74 * tone - 0.35)
     soil = SAND if world == "city" and rng.random() < 0.5 else np.array(pick(rng, SOIL), float)
     return {
         "road": asphalt + tint,

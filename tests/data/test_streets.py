@@ -152,3 +152,22 @@ def test_wrong_options_are_named(options, words):
 def test_an_element_outside_is_an_index_error(index):
     with pytest.raises(IndexError):
         Streets(length=3, size=SMALL)[index]
+
+
+def test_editions_differ_in_colours_and_in_what_leafless_trees_hold():
+    first, second = (Streets("clear", length=30, size=SMALL, edition=edition) for edition in (1, 2))
+    assert first.fingerprint() != second.fingerprint() == Streets("clear", length=30, size=SMALL).fingerprint()
+    level = {}
+    for source in (first, second):
+        level[source.edition] = []
+        for item in (source[i] for i in range(30)):
+            grey = item["image"].mean(-1)
+            road, walk = (grey[item["label"] == k] for k in (0, 1))
+            level[source.edition] += [np.log2(walk.mean() / road.mean())] if min(len(road), len(walk)) > 100 else []
+    near = {edition: np.mean(np.abs(values) < 0.3) for edition, values in level.items()}  # log2 of pavement over road
+    assert near[1] + 0.1 < near[2]
+    moved = [(a["label"] != b["label"], b["label"]) for a, b in ((first[i], second[i]) for i in range(30))]
+    assert 0 < np.mean([change.mean() for change, _ in moved]) < 0.02
+    assert all(set(np.unique(label[change])) <= {8} for change, label in moved)
+    with pytest.raises(DataError, match="edition must be one of"):
+        Streets(edition=3)
