@@ -27,7 +27,8 @@ QUERIES = {"spread": ("linked", "spread"), "official": ("linked", "torch"), "lea
 
 def get_config(arg=None):
     """Arguments: task, method, augment, head; queries, for Rein: spread (ours), official, or learned (own initial features);
-    backbone_lr, for full: times the head's learning rate (0.1 is the paper's text); adapter_lr, for adapters: the same; edition, of the streets."""
+    backbone_lr, for full: times the head's learning rate (0.1 is the paper's text); adapter_lr, for adapters: the same;
+    edition: of the streets."""
     args = base.parse(arg, **ARGS)
     for key, known in (("task", TASKS), ("queries", QUERIES)):
         if args[key] not in known:

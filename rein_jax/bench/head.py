@@ -6,15 +6,13 @@ Gradients are those of all parameters and of the four maps. How it is measured: 
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 import time
 from pathlib import Path
 from typing import Any
 
 from rein_jax.bench.machine import cores
-from rein_jax.bench.turns import take_turns, timed
-from rein_jax.cli.main import keep_memory
+from rein_jax.bench.turns import REIN, take_turns, timed
 
 TWIN = Path(__file__).parents[2] / "benchmarks" / "head_torch.py"
 MODES = ("forward", "gradients")
@@ -24,11 +22,10 @@ def main(argv: list[str]) -> dict[str, Any]:
     """Runs the benchmark and returns the result line."""
     given = _parser().parse_args(argv)
     if given.measure:
-        keep_memory()  # as every `rein` command
         return measure(given)
     found: dict[str, Any] = {"bench": "head", "size": given.size, "width": given.width, "batch": given.batch}
     for mode in MODES:
-        commands = {"ours": [sys.executable, "-m", "rein_jax.bench.head", "--measure", mode, *_sizes(given),
+        commands = {"ours": [*REIN, "bench", "head", "--measure", mode, *_sizes(given),
                              *(["--low_memory"] if given.low_memory else []), "--remat", given.remat]}
         if given.torch:
             commands["torch"] = [sys.executable, str(TWIN), "--mode", mode, "--threads", str(cores()), *_sizes(given)]
@@ -81,6 +78,3 @@ def measure(given: argparse.Namespace) -> dict[str, Any]:
     return {**timed(lambda: jax.block_until_ready(run(params, maps)), given.passes), "compile_s": round(compiled, 1),
             "jax": jax.__version__, "temporary_mb": round(memory.temp_size_in_bytes / 2**20), "parameters": trees.count(params)}
 
-
-if __name__ == "__main__":
-    print(json.dumps(main(sys.argv[1:])))

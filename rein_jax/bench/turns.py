@@ -10,9 +10,12 @@ import os
 import resource
 import statistics
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
+
+REIN = (sys.executable, "-m", "rein_jax.cli.main")  # the `rein` command: what users get
 
 
 def take_turns(commands: Mapping[str, Sequence[str]], rounds: int) -> dict[str, Any]:

@@ -7,15 +7,13 @@ it is measured: `rein_jax.bench.turns`.
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 import time
 from pathlib import Path
 from typing import Any
 
 from rein_jax.bench.machine import cores
-from rein_jax.bench.turns import take_turns, timed
-from rein_jax.cli.main import keep_memory
+from rein_jax.bench.turns import REIN, take_turns, timed
 
 TWIN = Path(__file__).parents[2] / "benchmarks" / "step_torch.py"
 MODES = ("forward", "step")
@@ -25,12 +23,11 @@ def main(argv: list[str]) -> dict[str, Any]:
     """Runs the benchmark and returns the result line."""
     given = _parser().parse_args(argv)
     if given.measure:
-        keep_memory()  # as every `rein` command
         return measure(given)
     found: dict[str, Any] = {"bench": "twin", "backbone": f"dinov2_{given.family}", "crop": given.crop, "batch": given.batch}
     sizes = [part for name in ("family", "crop", "batch", "passes") for part in (f"--{name}", str(getattr(given, name)))]
     for mode in given.modes:
-        commands = {"ours": [sys.executable, "-m", "rein_jax.bench.twin", "--measure", mode, "--remat", given.remat, *sizes]}
+        commands = {"ours": [*REIN, "bench", "twin", "--measure", mode, "--remat", given.remat, *sizes]}
         for name, extra in {"torch": [], "torch_compiled": ["--compile"]}.items():
             if name in given.against:
                 commands[name] = [sys.executable, str(TWIN), "--mode", mode, "--threads", str(cores()), *sizes, *extra]
@@ -79,6 +76,3 @@ def measure(given: argparse.Namespace) -> dict[str, Any]:
     return {**timed(once, given.passes), "compile_s": round(compile_s, 1), "jax": jax.__version__,
             "temporary_mb": round(program.memory_analysis().temp_size_in_bytes / 2**20)}
 
-
-if __name__ == "__main__":
-    print(json.dumps(main(sys.argv[1:])))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 
-from rein_jax import __version__, registry
+from rein_jax import __version__, host_memory, registry
 from rein_jax.cli import COMMANDS
 
 HELP = {
@@ -48,13 +48,13 @@ def main(argv: list[str] | None = None) -> int:
     if argv[0] in ("-V", "--version"):
         print(__version__)
         return 0
+    host_memory.keep()
     from data_pipelines.errors import DataError
     from rein_jax.errors import UserError
 
     try:
         command = registry.load(COMMANDS, argv[0], "command")
         use_compilation_cache()
-        keep_memory()
         return command(argv[1:]) or 0
     except (UserError, DataError) as error:
         print(f"rein {argv[0]}: {error}", file=sys.stderr)
@@ -73,24 +73,6 @@ def use_compilation_cache() -> None:
 
     os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(cache_dir() / "xla"))
     os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "1")
-
-
-def keep_memory() -> None:
-    """Let freed memory stay with the process instead of being unmapped (glibc only).
-
-    XLA's CPU programs take and free their temporaries, gigabytes for a large model, at every step, from whatever thread runs them;
-    mapping the pages anew was a fifth of the step's time. One arena: in the others glibc maps such a block whatever mmap_max says.
-    """
-    import ctypes
-
-    trim_threshold, mmap_max, arena_max = -1, -4, -8  # mallopt's names for its parameters
-    try:
-        libc = ctypes.CDLL(None)
-        libc.mallopt(mmap_max, 0)
-        libc.mallopt(trim_threshold, -1)
-        libc.mallopt(arena_max, 1)
-    except (OSError, AttributeError, TypeError):  # another C library
-        pass
 
 
 if __name__ == "__main__":

@@ -64,14 +64,15 @@ class Mask2Former(nnx.Module):
     def __call__(self, maps: Sequence[jax.Array], queries: jax.Array | None = None, key=None) -> dict[str, jax.Array]:
         """maps: four [B, h_i, w_i, C_i], finest first; queries [M, C] from the adapter -> float32 logits of P predictions:
 
-        {"cls": [P, B, Q, K + 1] (the last class is "no object"), "mask": [P, B, Q, h_0, w_0]}, P = decoder layers + 1.
+        {"cls": [P, B, Q, K + 1] (the last class is "no object"), "mask": [P, B, Q, h_0, w_0]}, P = decoder layers + 1; and the masks'
+        factors, "embedding" [P, B, Q, C] and "features" [B, h_0, w_0, C], which the loss prefers.
         `key` is unused: the head has no dropout.
         """
         outputs = self.inspect(maps, queries)
-        return {"cls": outputs["cls"], "mask": outputs["mask"]}
+        return {name: outputs[name] for name in ("cls", "mask", "embedding", "features")}
 
     def inspect(self, maps: Sequence[jax.Array], queries: jax.Array | None = None) -> dict[str, Any]:
-        """`__call__` with what lies between: also "memories" (low to high resolution), "mask_features" and "blocked", the
+        """`__call__` with what lies between: also "memories" (low to high resolution) and "blocked", the
         positions closed to each query in the P cross-attentions (bool [B, Q, N] each, before fully closed rows are
         opened; the last one is not used)."""
         features, memories = self.pixel_decoder(maps if self.neck is None else self.neck(maps))
@@ -79,11 +80,13 @@ class Mask2Former(nnx.Module):
         mask_of = self._mask_rule(features, [memory.shape[1:3] for memory in memories])
         states, blocked = run_decoder(self.layers, x, place, *self._keys_and_values(memories), mask_of)
         y = self.post_norm(states)
+        embedding = self._embed(y)
         return {
             "cls": self.cls_embed(y).astype(jnp.float32),
-            "mask": self._masks(self._embed(y), features),
+            "mask": self._masks(embedding, features),
+            "embedding": embedding,
+            "features": features,
             "memories": memories,
-            "mask_features": features,
             "blocked": [*blocked, mask_of(states[-1], len(blocked) % LEVELS)],
         }
 

@@ -6,7 +6,6 @@ The same function as mmdet's Mask2FormerHead loss as Rein uses it, on every pred
 from __future__ import annotations
 
 import math
-from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -52,8 +51,24 @@ class _Sums(NamedTuple):
 
 
 def _over(function, in_turn: bool):
-    """The function over the leading axis: one after the other, or all at once."""
-    return partial(jax.lax.map, function) if in_turn else jax.vmap(function)
+    """The function of several arguments over their leading axes: one after the other, or all at once."""
+    return (lambda *some: jax.lax.map(lambda one: function(*one), some)) if in_turn else jax.vmap(function)
+
+
+def _over_images(function):
+    """The function (cls, masks, features, label, more, most) of one image over arrays of all: images stand behind the predictions in cls,
+    masks, more and the result, first in the others.
+
+    All at once, so that they split among devices; on a CPU one after the other, so that an index into a map is one number.
+    """
+    moved = lambda some, start, end: jax.tree.map(lambda a: jnp.moveaxis(a, start, end), some)
+    every = _over(function, target() == "cpu")
+
+    def run(cls, masks, features, label, more, most):
+        first = moved((cls, masks), 1, 0)
+        return moved(every(*first, features, label, moved(more, 1, 0), most), 0, 1)
+
+    return run
 
 
 def _uniform(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
@@ -77,6 +92,24 @@ def least(values: jax.Array, k: int) -> jax.Array:
     below, equal = bits < bound, bits == bound
     chosen = below | (equal & (jnp.cumsum(equal) <= k - jnp.sum(below)))
     return jnp.searchsorted(jnp.cumsum(chosen), jnp.arange(1, k + 1)).astype(jnp.int32)
+
+
+def _parts(outputs: dict[str, jax.Array]) -> tuple[jax.Array, jax.Array, jax.Array | None]:
+    """(cls, masks [P, B, Q, ...], features or None) of a head's outputs."""
+    cls = outputs["cls"].astype(jnp.float32)
+    if "features" in outputs:
+        return cls, outputs["embedding"], outputs["features"]
+    return cls, outputs["mask"].astype(jnp.float32), None
+
+
+def _product(terms: str, *factors: jax.Array) -> jax.Array:
+    return jnp.einsum(terms, *factors, preferred_element_type=jnp.float32)
+
+
+def _of_queries(masks: jax.Array, features: jax.Array | None, query: jax.Array) -> jax.Array:
+    """The masks [..., K, h, w] of the queries [..., K], from all [..., Q, h, w], or from embeddings [..., Q, C] and features [h, w, C]."""
+    picked = jnp.take_along_axis(masks, query.reshape(*query.shape, *(1,) * (masks.ndim - query.ndim)), axis=query.ndim - 1)
+    return picked if features is None else _product("...kc,hwc->...khw", picked, features)
 
 
 class MaskLoss:
@@ -105,10 +138,11 @@ class MaskLoss:
                  draws: Draws | None = None) -> tuple[jax.Array, dict[str, jax.Array]]:
         """outputs {"cls": [P, B, Q, K + 1], "mask": [P, B, Q, h, w]}, label int [B, H, W] -> (total, terms), float32.
 
-        Terms: loss_cls, loss_mask, loss_dice of the last prediction and d0.loss_cls ... of the earlier ones, all weighted; the
-        total is their sum. `key` draws the points, unless they are given.
+        Where the masks' factors "embedding" [P, B, Q, C] and "features" [B, h, w, C] are given, they stand in for "mask": only the matched
+        masks are then made with a gradient. Terms: loss_cls, loss_mask, loss_dice of the last prediction and d0.loss_cls ... of the
+        earlier ones, all weighted; the total is their sum. `key` draws the points, unless they are given.
         """
-        cls, mask = outputs["cls"].astype(jnp.float32), outputs["mask"].astype(jnp.float32)
+        cls, masks, features = _parts(outputs)
         predictions, batch, queries = cls.shape[:3]
         if queries < self.classes:
             raise UserError(f"The head has {queries} queries for {self.classes} classes; set head.queries (or the adapter's tokens) "
@@ -118,23 +152,20 @@ class MaskLoss:
         draws = self.draw(key, predictions, batch) if draws is None else Draws(*draws)
         label = self._clean(label)
 
-        most = jnp.max(jnp.sum(self._present(label), axis=-1))
+        most = jnp.sum(self._present(label), axis=-1)
+        if target() != "cpu":
+            most = jnp.full_like(most, most.max())  # one bound for all images: the loop over masks is not masked
+        # No gradient runs through the choice.
+        chosen = _over_images(self._choose)(*jax.lax.stop_gradient((cls, masks, features)), label, draws, most)
 
-        def choose(pair):
-            c, m, d = pair
-            return jax.vmap(self._choose, in_axes=(0, 0, 0, 0, None))(c, m, label, d, most)
+        def judge(cls, masks, chosen):
+            return _over_images(self._judge)(cls, masks, features, label, chosen, most)
 
-        def judge(some):
-            return jax.vmap(self._judge, in_axes=(1, 1, 0, 1, 1), out_axes=1)(*some[:2], label, *some[2:])
-
-        # No gradient runs through the choice. A CPU, which works through one prediction after the other anyway, keeps it in its cache.
-        chosen = _over(choose, self.by_prediction or target() == "cpu")(jax.lax.stop_gradient((cls, mask, draws)))
-        every = (cls, mask, *chosen)
         if self.by_prediction:
-            one = jax.tree.map(lambda a: a[:, None], every)  # [P, 1, B, ...]
-            sums = jax.tree.map(lambda a: a[:, 0], jax.lax.map(jax.checkpoint(judge), one))
+            one = jax.tree.map(lambda a: a[:, None], (cls, masks, chosen))  # [P, 1, B, ...]
+            sums = jax.tree.map(lambda a: a[:, 0], jax.lax.map(lambda some: jax.checkpoint(judge)(*some), one))
         else:
-            sums = judge(every)
+            sums = judge(cls, masks, chosen)
         return self._terms(sums)
 
     def draw(self, key: jax.Array, predictions: int, batch: int) -> Draws:
@@ -148,9 +179,9 @@ class MaskLoss:
 
     def match(self, outputs: dict[str, jax.Array], label: jax.Array, draws: Draws) -> tuple[Costs, Slots]:
         """The costs and matched pairs behind the loss, for looking at: leading axes [P, B]."""
-        cls, mask = outputs["cls"].astype(jnp.float32), outputs["mask"].astype(jnp.float32)
-        one = jax.vmap(jax.vmap(self._match), in_axes=(0, 0, None, 0))
-        return one(cls, mask, self._clean(label), draws.match)
+        cls, masks, features = _parts(outputs)
+        one = jax.vmap(jax.vmap(self._match), in_axes=(0, 0, None, None, 0))
+        return one(cls, masks, features, self._clean(label), draws.match)
 
     def _clean(self, label: jax.Array) -> jax.Array:
         """int32 with -1 for void."""
@@ -161,10 +192,11 @@ class MaskLoss:
         """Which classes a label [..., H, W] holds: bool [..., K]."""
         return jnp.any(label[..., None] == jnp.arange(self.classes), axis=(-3, -2))
 
-    def _match(self, cls: jax.Array, mask: jax.Array, label: jax.Array, points: jax.Array) -> tuple[Costs, Slots]:
-        """One prediction of one image: cls [Q, K + 1], mask [Q, h, w], label [H, W], points [n, 2]."""
+    def _match(self, cls: jax.Array, masks: jax.Array, features: jax.Array | None, label: jax.Array,
+               points: jax.Array) -> tuple[Costs, Slots]:
+        """One prediction of one image: cls [Q, K + 1], masks [Q, h, w] or [Q, C] with features [h, w, C], label [H, W], points [n, 2]."""
         targets, valid = self._read(label, points, jnp.arange(self.classes)[None])
-        logits = sample_vectors(jnp.moveaxis(mask, 0, -1), points)
+        logits = sample_vectors(jnp.moveaxis(masks, 0, -1) if features is None else _product("hwc,qc->hwq", features, masks), points)
         costs = match_costs(cls, logits, targets, valid, self.weights)
         present = self._present(label)
         query = assign(costs.total(), present)
@@ -186,31 +218,37 @@ class MaskLoss:
             targets += jnp.where(value == names, weight, 0.0)
         return targets, jnp.where(self.ignore_void & void, 0.0, 1.0)
 
-    def _choose(self, cls: jax.Array, mask: jax.Array, label: jax.Array, draws: Draws, most: jax.Array) -> tuple[Slots, jax.Array]:
-        """Pairs, and points [K, n, 2], of one prediction of one image; `most`: the most classes that an image of the batch holds.
-
-        Slots from `most` on, which no image uses, have points at zero.
-        """
-        _, slots = self._match(cls, mask, label, draws.match)
+    def _choose(self, cls: jax.Array, masks: jax.Array, features: jax.Array | None, label: jax.Array, draws: Draws,
+                most: jax.Array) -> tuple[Slots, jax.Array]:
+        """Pairs, and points [P, K, n, 2], of the predictions of one image; `most`: how many slots are looked at, the rest has zeros."""
         lazy = jnp.issubdtype(draws.candidates.dtype, jax.dtypes.prng_key)
 
-        def choose(k, points):
-            candidates = _uniform(jax.random.fold_in(draws.candidates, k), (self.candidates,)) if lazy else draws.candidates[k]
-            return points.at[k].set(self.choose(mask[slots.query[k]], label, candidates, draws.fresh[k]))
+        def one(cls, masks, draws):
+            _, slots = self._match(cls, masks, features, label, draws.match)
+            matched = _of_queries(masks, features, slots.query)
 
-        return slots, jax.lax.fori_loop(0, most, choose, jnp.zeros((self.classes, self.points, 2), jnp.float32))
+            def choose(k, points):
+                candidates = _uniform(jax.random.fold_in(draws.candidates, k), (self.candidates,)) if lazy else draws.candidates[k]
+                return points.at[k].set(self.choose(matched[k], label, candidates, draws.fresh[k]))
 
-    def _judge(self, cls: jax.Array, mask: jax.Array, label: jax.Array, slots: Slots, points: jax.Array) -> _Sums:
-        """The sums [P] of the predictions of one image: cls [P, Q, K + 1], mask [P, Q, h, w], label [H, W], points [P, K, n, 2].
+            return slots, jax.lax.fori_loop(0, most, choose, jnp.zeros((self.classes, self.points, 2), jnp.float32))
+
+        # A CPU, which works through one prediction after the other anyway, keeps it in its cache.
+        return _over(one, self.by_prediction or target() == "cpu")(cls, masks, draws)
+
+    def _judge(self, cls: jax.Array, masks: jax.Array, features: jax.Array | None, label: jax.Array, chosen: tuple[Slots, jax.Array],
+               most: jax.Array) -> _Sums:
+        """The sums [P] of the predictions of one image: cls [P, Q, K + 1], masks [P, Q, ...], label [H, W], points [P, K, n, 2].
 
         All masks of all predictions are read at once: a map over them would become an index of many parts to each gather.
         """
+        slots, points = chosen
         matched = (jnp.arange(cls.shape[1])[:, None] == slots.query[:, None]) & slots.valid[:, None]  # [P, Q, K]
         target = jnp.where(matched.any(-1), jnp.sum(matched * slots.label[:, None], axis=-1), self.classes)
         weight = jnp.where(target == self.classes, self.no_object, 1.0)
         chosen = target[..., None] == jnp.arange(self.classes + 1)
         entropy = jax.nn.logsumexp(cls, axis=-1) - jnp.sum(jnp.where(chosen, cls, 0.0), axis=-1)
-        logits = sample(jnp.take_along_axis(mask, slots.query[..., None, None], axis=1), points)
+        logits = sample(_of_queries(masks, features, slots.query), points)
         mask_sum, dice_sum = self._compare(logits, *self._read(label, points, slots.label[..., None]))
         of_slots = lambda values: jnp.sum(jnp.where(slots.valid, values, 0.0), axis=-1)
         return _Sums(jnp.sum(weight * entropy, axis=-1), weight.sum(-1), of_slots(mask_sum), of_slots(dice_sum),

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from rein_jax import host_memory
 from rein_jax.errors import UserError
 
 PREEMPTED = 75  # exit code of a run that saved and left because it was told to (EX_TEMPFAIL: start it again)
@@ -65,7 +66,7 @@ class CompileBudget:
                 raise UserError(
                     f"The training step would be compiled {self.count + 1} times, train.compile_budget={self.budget}: the batch "
                     f"changed from {_shapes(next(reversed(self.programs)))} to {_shapes(shape)}. Give all batches one shape.")
-            self.programs[shape] = self.compile_step(batch)
+            self.programs[shape] = host_memory.alone(self.compile_step(batch))
         return self.programs[shape]
 
 

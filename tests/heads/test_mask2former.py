@@ -32,7 +32,7 @@ def test_everything_equals_the_original(official):
     skeleton, params = loaded(official["weights"])
     outputs, scores = _inspect(skeleton)(params, maps_of(official["inputs"]), jnp.asarray(official["inputs"]["queries"]))
     want = official["outputs"]
-    assert error(outputs["mask_features"].transpose(0, 3, 1, 2), want["mask_features"]) <= 1e-5
+    assert error(outputs["features"].transpose(0, 3, 1, 2), want["mask_features"]) <= 1e-5
     for i, memory in enumerate(outputs["memories"]):
         assert error(memory.transpose(0, 3, 1, 2), want[f"memory{i}"]) <= 1e-5, i
     for p in range(10):
@@ -110,9 +110,9 @@ def test_half_precision_gives_float32_logits_and_finite_scores(official):
     maps = [m.astype(jnp.bfloat16) for m in maps_of(official["inputs"])]
     outputs, scores = _inspect(skeleton)(params, maps, jnp.asarray(official["inputs"]["queries"]))
     assert outputs["cls"].dtype == outputs["mask"].dtype == scores.dtype == jnp.float32
-    assert outputs["mask_features"].dtype == jnp.bfloat16
+    assert outputs["features"].dtype == jnp.bfloat16
     assert np.isfinite(scores).all()
-    assert error(outputs["mask_features"].astype(jnp.float32).transpose(0, 3, 1, 2), official["outputs"]["mask_features"]) < 0.05
+    assert error(outputs["features"].astype(jnp.float32).transpose(0, 3, 1, 2), official["outputs"]["mask_features"]) < 0.05
 
 
 def test_probabilities_sum_to_one():

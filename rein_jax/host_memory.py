@@ -1,0 +1,105 @@
+"""How this process holds memory on a CPU host (glibc): a step's temporaries stay mapped, in one place.
+
+An XLA CPU program takes its temporaries, gigabytes for a large model, as one block when it starts and frees it when it has ended. By
+default glibc unmaps such a block; mapping its pages anew is up to a fifth of the step's time. The `rein` command calls `keep` first
+of all; whoever compiles a step runs it by `alone`. Neither does anything with another C library.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import time
+from typing import Any
+
+_TRIM_THRESHOLD, _MMAP_MAX, _ARENA_MAX = -1, -4, -8  # mallopt's names for its parameters
+_SMALL = 2**27  # bytes: room for what is taken beside the temporaries
+_PATIENCE = 0.05  # seconds
+
+_libc: ctypes.CDLL | None = None
+
+
+class _Info(ctypes.Structure):
+    """glibc's struct mallinfo2."""
+
+    _fields_ = [(name, ctypes.c_size_t) for name in (
+        "arena", "ordblks", "smblks", "hblks", "hblkhd", "usmblks", "fsmblks", "uordblks", "fordblks", "keepcost")]
+
+
+def keep() -> None:
+    """Let freed memory stay with the process.
+
+    One arena: in the others glibc maps a large block whatever mmap_max says. The arenas of threads that are there stay in use, so this is
+    to be called before any work is begun.
+    """
+    global _libc
+    try:
+        libc = ctypes.CDLL(None)
+        libc.mallinfo2.restype = _Info
+        libc.malloc.restype, libc.malloc.argtypes = ctypes.c_void_p, [ctypes.c_size_t]
+        libc.free.restype, libc.free.argtypes = None, [ctypes.c_void_p]
+        libc.malloc_trim.argtypes = [ctypes.c_size_t]
+        libc.mallopt(_MMAP_MAX, 0)
+        libc.mallopt(_TRIM_THRESHOLD, -1)
+        libc.mallopt(_ARENA_MAX, 1)
+    except (OSError, AttributeError, TypeError):
+        return
+    _libc = libc
+
+
+def alone(program: Any) -> Any:
+    """The compiled program; on a CPU, after `keep`, each call waits until the one before has given its temporaries back."""
+    import jax  # not before `keep`
+
+    return _Alone(program) if _libc is not None and jax.default_backend() == "cpu" else program
+
+
+class _Alone:
+    """A compiled program `program(state, ...) -> (state, metrics)`, the state donated, whose runs never overlap.
+
+    Results are ready a moment before the temporaries are free. A run that starts in this moment takes a second block, and the heap holds
+    both for good.
+    """
+
+    def __init__(self, program: Any):
+        _make_room()
+        self._program, self._metrics = program, None
+        self._temporaries = program.memory_analysis().temp_size_in_bytes
+        self._settle()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._program, name)
+
+    def __call__(self, *inputs: Any) -> tuple[Any, Any]:
+        if self._metrics is not None:
+            self._wait()
+        state, self._metrics = self._program(*inputs)
+        return state, self._metrics
+
+    def _wait(self) -> None:
+        import jax
+
+        jax.block_until_ready(self._metrics)
+        end = time.perf_counter() + _PATIENCE
+        while _in_use() > self._limit:
+            if time.perf_counter() > end:  # something else has grown
+                return self._settle()
+            time.sleep(0.0005)
+
+    def _settle(self) -> None:
+        self._limit = _in_use() + self._temporaries // 2
+
+
+def _make_room() -> None:
+    """Give back what compiling used, and keep small things away from the place of the temporaries.
+
+    The block lies at the end of the heap. Small things taken while it is in use would lie behind it, and it would not fit before them
+    again: its alignment takes a few bytes more. A free piece lower down serves them first. What bounds the piece is never touched, so it
+    costs addresses and no memory.
+    """
+    _libc.malloc_trim(0)
+    piece, _bound = _libc.malloc(_SMALL), _libc.malloc(_SMALL)
+    _libc.free(piece)
+
+
+def _in_use() -> int:
+    return _libc.mallinfo2().uordblks
