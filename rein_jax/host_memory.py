@@ -13,6 +13,7 @@ from typing import Any
 
 _TRIM_THRESHOLD, _MMAP_MAX, _ARENA_MAX = -1, -4, -8  # mallopt's names for its parameters
 _SMALL = 2**27  # bytes: room for what is taken beside the temporaries
+_LARGE = 2**25  # bytes: temporaries below are not watched
 _PATIENCE = 0.05  # seconds
 
 _libc: ctypes.CDLL | None = None
@@ -70,7 +71,7 @@ class _Alone:
         return getattr(self._program, name)
 
     def __call__(self, *inputs: Any) -> tuple[Any, Any]:
-        if self._metrics is not None:
+        if self._metrics is not None and self._temporaries > _LARGE:
             self._wait()
         state, self._metrics = self._program(*inputs)
         return state, self._metrics
@@ -80,26 +81,30 @@ class _Alone:
 
         jax.block_until_ready(self._metrics)
         end = time.perf_counter() + _PATIENCE
-        while _in_use() > self._limit:
+        while _info().uordblks > self._limit:
             if time.perf_counter() > end:  # something else has grown
-                return self._settle()
+                self._settle()
             time.sleep(0.0005)
+        if _info().arena > self._heap + self._temporaries // 2:  # a second block after all: give the pages of both back once
+            _make_room()
+            self._settle()
 
     def _settle(self) -> None:
-        self._limit = _in_use() + self._temporaries // 2
+        self._limit, self._heap = _info().uordblks + self._temporaries // 2, _info().arena
 
 
 def _make_room() -> None:
     """Give back what compiling used, and keep small things away from the place of the temporaries.
 
     The block lies at the end of the heap. Small things taken while it is in use would lie behind it, and it would not fit before them
-    again: its alignment takes a few bytes more. A free piece lower down serves them first. What bounds the piece is never touched, so it
-    costs addresses and no memory.
+    again: its alignment takes a few bytes more. A free piece lower down serves them first (but for things of less than 100 bytes that
+    a thread finds among those few). What bounds the piece is never touched, so it costs addresses and no memory.
     """
     _libc.malloc_trim(0)
     piece, _bound = _libc.malloc(_SMALL), _libc.malloc(_SMALL)
     _libc.free(piece)
 
 
-def _in_use() -> int:
-    return _libc.mallinfo2().uordblks
+def _info() -> _Info:
+    """`uordblks`: bytes in use; `arena`: bytes of the heap."""
+    return _libc.mallinfo2()
