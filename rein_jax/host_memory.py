@@ -65,7 +65,7 @@ class _Alone:
         _make_room()
         self._program, self._metrics = program, None
         self._temporaries = program.memory_analysis().temp_size_in_bytes
-        self._settle()
+        self._limit = _in_use() + self._temporaries // 2
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._program, name)
@@ -81,16 +81,9 @@ class _Alone:
 
         jax.block_until_ready(self._metrics)
         end = time.perf_counter() + _PATIENCE
-        while _info().uordblks > self._limit:
-            if time.perf_counter() > end:  # something else has grown
-                self._settle()
+        while (used := _in_use()) > self._limit and time.perf_counter() < end:
             time.sleep(0.0005)
-        if _info().arena > self._heap + self._temporaries // 2:  # a second block after all: give the pages of both back once
-            _make_room()
-            self._settle()
-
-    def _settle(self) -> None:
-        self._limit, self._heap = _info().uordblks + self._temporaries // 2, _info().arena
+        self._limit = max(self._limit, used + self._temporaries // 2)  # something else may have grown
 
 
 def _make_room() -> None:
@@ -105,6 +98,5 @@ def _make_room() -> None:
     _libc.free(piece)
 
 
-def _info() -> _Info:
-    """`uordblks`: bytes in use; `arena`: bytes of the heap."""
-    return _libc.mallinfo2()
+def _in_use() -> int:
+    return _libc.mallinfo2().uordblks
