@@ -14,7 +14,7 @@ from typing import Any
 _TRIM_THRESHOLD, _MMAP_MAX, _ARENA_MAX = -1, -4, -8  # mallopt's names for its parameters
 _SMALL = 2**27  # bytes: room for what is taken beside the temporaries
 _LARGE = 2**25  # bytes: temporaries below are not watched
-_PATIENCE = 0.05  # seconds
+_PATIENCE = 1.0  # seconds
 
 _libc: ctypes.CDLL | None = None
 

@@ -39,7 +39,7 @@ def _run(mode):
 def test_temporaries_stay_mapped_and_in_one_place():
     growth, faults, temporaries, state = _run("keep")
     assert temporaries > 2**28 and state == 12
-    assert growth < 1.7  # seldom a small thing lies in the way and there is a second block, never a third
+    assert growth < 2.2  # a small thing that lies in the way costs a second block; never one a run
     assert faults * 4096 < temporaries / 2
 
 
