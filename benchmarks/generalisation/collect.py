@@ -28,7 +28,7 @@ from rein_jax.evaluation.results import image_file  # noqa: E402
 from rein_jax.experiments import runs  # noqa: E402
 
 SOURCE = {"streets": "clear", "camvid": None, "transfer": "clear"}  # the domain that was trained on, where it is tested too
-SETTINGS = ("task", "method", "augment", "head", "queries", "steps")
+SETTINGS = ("task", "method", "augment", "head", "queries", "steps", "setup")
 START, END = "<!-- tables: written by collect.py -->", "<!-- end of tables -->"
 # What CamVid's 11 classes hold besides the class of that name (see data_pipelines/datasets/camvid.py): 19 are measured as these.
 CAMVID = {"wall": "building", "traffic light": "traffic sign", "terrain": "vegetation", "truck": "car", "bus": "car", "train": "car",
@@ -52,7 +52,7 @@ def records(run: runs.Run, code: str) -> list[dict[str, Any]]:
     common = {"method": method,
             "augment": config["augment"]["name"], "head": config["head"]["name"],
             "queries": QUERIES[config["head"]["query_source"], adapter.get("query_init", "torch")] if linked else "",
-            "steps": config["train"]["steps"], "seed": run.seed, "protocol": run.protocol,
+            "steps": config["train"]["steps"], "setup": _setup(config), "seed": run.seed, "protocol": run.protocol,
             "trainable": json.loads((run.folder / "results.json").read_text(encoding="utf-8"))["trainable_parameters"],
             "loss": _thinned([(row["step"], row["loss"]) for row in train]), "commit": code}
     sampled = [row for row in rows if row.get("kind") == "sample"]
@@ -61,6 +61,14 @@ def records(run: runs.Run, code: str) -> list[dict[str, Any]]:
         curves = {name: [[row["step"], row[f"domains/{name}/mIoU"]] for row in sampled] for name in domains if "/" not in name}
         found.append({"task": task, **common, "domains": domains, **({"curves": curves} if sampled else {})})
     return found
+
+
+def _setup(config: dict[str, Any]) -> str:
+    """What differs from the protocol as first fixed (crops of 128, batch 4, head of width 64, first edition of streets), or ""."""
+    crop, batch, width = config["data"]["crop"][0], config["train"]["batch"], config["head"]["channels"]
+    edition = config["data"]["train"][0].get("edition", 1)
+    return ", ".join([*([f"crops of {crop}, batch {batch}"] if (crop, batch) != (128, 4) else []),
+                      *([f"head of width {width}"] if width != 64 else []), *([f"streets edition {edition}"] if edition != 1 else [])])
 
 
 def _thinned(curve: list[tuple[int, float]]) -> list[list[float]]:
@@ -99,7 +107,7 @@ def compare(folders: dict[tuple, Path], entries: list[dict[str, Any]]) -> list[d
     found = []
     for one in entries:
         for other in entries:
-            same = all(one[key] == other[key] for key in ("task", "augment", "head", "steps", "seed"))
+            same = all(one[key] == other[key] for key in ("task", "augment", "head", "steps", "setup", "seed"))
             if not same or one["method"] != "rein" or one["queries"] not in ("spread", ""):
                 continue
             if other["method"].partition(",")[0] not in ("freeze", "full"):
@@ -107,7 +115,7 @@ def compare(folders: dict[tuple, Path], entries: list[dict[str, Any]]) -> list[d
             if identity(one) not in folders or identity(other) not in folders:
                 continue
             first, second = (_matrices(folders[identity(e)], e["task"], unseen_domains(e)) for e in (other, one))
-            found.append({**{key: one[key] for key in ("task", "head", "steps", "seed")}, "rein minus": other["method"],
+            found.append({**{key: one[key] for key in ("task", "head", "steps", "setup", "seed")}, "rein minus": other["method"],
                           **{key: round(value, 3) for key, value in interval(first, second).items()}})
     return found
 
@@ -128,11 +136,11 @@ def tables(results: dict[str, Any]) -> str:
     for entry in results["runs"]:
         groups[tuple(entry[key] for key in SETTINGS)].append(entry)
     out = []
-    for (task, head, steps), keys in _sections(groups).items():
+    for (task, head, steps, setup), keys in _sections(groups).items():
         domains = list(groups[keys[0]][0]["domains"])
         bold = unseen_domains(groups[keys[0]][0])
         names = [f"**{name}**" if name in bold else f"{name} (source)" if name == SOURCE[task] else name for name in domains]
-        out += ["", f"### {task}, {head}, {steps} steps", "", "| method | seeds | trained | " + " | ".join(names) + " | mean unseen |",
+        out += ["", "### " + _title(task, head, steps, setup), "", "| method | seeds | trained | " + " | ".join(names) + " | mean unseen |",
                 "|---|---|---|" + "---|" * (len(names) + 1)]
         for key in sorted(keys, key=lambda k: -np.mean([unseen(e) for e in groups[k]])):
             rows = groups[key]
@@ -141,9 +149,9 @@ def tables(results: dict[str, Any]) -> str:
             out.append(f"| {label} | {len(rows)} | {rows[0]['trainable'] / 1e6:.2f}M | " + " | ".join(cells) + " |")
     if results["comparisons"]:
         out += ["", "### Rein minus another method, unseen images together (paired bootstrap over images, 95 %)", "",
-                "| task | head | steps | seed | against | difference | interval | share of draws in which Rein is better |",
-                "|---|---|---|---|---|---|---|---|"]
-        out += [f"| {c['task']} | {c['head']} | {c['steps']} | {c['seed']} | {c['rein minus']} | {c['value']:+.2f} | "
+                "| task | head | steps | setup | seed | against | difference | interval | share of draws in which Rein is better |",
+                "|---|---|---|---|---|---|---|---|---|"]
+        out += [f"| {c['task']} | {c['head']} | {c['steps']} | {c['setup']} | {c['seed']} | {c['rein minus']} | {c['value']:+.2f} | "
                 f"{c['low']:+.2f} ... {c['high']:+.2f} | {c['better']:.2f} |" for c in results["comparisons"]]
     return "\n".join(out) + "\n"
 
@@ -151,8 +159,12 @@ def tables(results: dict[str, Any]) -> str:
 def _sections(groups: dict[tuple, list]) -> dict[tuple, list[tuple]]:
     found: dict[tuple, list[tuple]] = defaultdict(list)
     for key in sorted(groups, key=str):
-        found[key[0], key[3], key[5]].append(key)
+        found[key[0], key[3], key[5], key[6]].append(key)
     return found
+
+
+def _title(task: str, head: str, steps: int, setup: str) -> str:
+    return f"{task}, {head}, {steps} steps" + (f", {setup}" if setup else "")
 
 
 def _cell(values: list[float]) -> str:
@@ -167,8 +179,8 @@ def plots(results: dict[str, Any]) -> list[Path]:
     from matplotlib import pyplot
 
     written = []
-    order = lambda e: (e["task"], e["head"], e["steps"])
-    for (task, head, steps), entries in itertools.groupby(sorted(results["runs"], key=order), order):
+    order = lambda e: (e["task"], e["head"], e["steps"], e["setup"])
+    for (task, head, steps, setup), entries in itertools.groupby(sorted(results["runs"], key=order), order):
         entries = list(entries)
         curves = any("curves" in entry for entry in entries)
         figure, (left, right, *third) = pyplot.subplots(1, 2 + curves, figsize=(11 + 5 * curves, 4), layout="constrained")
@@ -187,8 +199,9 @@ def plots(results: dict[str, Any]) -> list[Path]:
             third[0].set(xlabel="step", ylabel="mean unseen mIoU, sample of images"), third[0].grid(alpha=0.3)
         left.set(xlabel="step", ylabel="training loss"), left.grid(alpha=0.3), left.legend(fontsize=8)
         right.set(xlabel=f"mIoU on {source}", ylabel="mean mIoU on unseen domains"), right.grid(alpha=0.3)
-        figure.suptitle(f"{task}, {head}, {steps} steps")
-        written.append(HERE / f"{task}_{head}_{steps}.png")
+        figure.suptitle(_title(task, head, steps, setup))
+        name = "_".join([task, head, str(steps), *setup.replace(",", "").split()])
+        written.append(HERE / f"{name}.png")
         figure.savefig(written[-1], dpi=90)
         pyplot.close(figure)
     return written
@@ -207,13 +220,15 @@ def main() -> None:
     given = parser.parse_args()
     file, page = HERE / "results.json", HERE / "RESULTS.md"
     old = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {"runs": [], "comparisons": []}
+    for entry in old["runs"] + old["comparisons"]:
+        entry.setdefault("setup", "")
     found, unfinished = runs.find(given.runs)
     for folder in unfinished:
         print(f"{folder}: not finished, left out")
     new = {identity(entry): (entry, run.folder) for run in found for entry in records(run, given.commit)}
     entries = [entry for entry in old["runs"] if identity(entry) not in new] + [entry for entry, _ in new.values()]
     fresh = compare({key: folder for key, (_, folder) in new.items()}, entries)
-    mark = lambda c: tuple(c[key] for key in ("task", "head", "steps", "seed", "rein minus"))
+    mark = lambda c: tuple(c[key] for key in ("task", "head", "steps", "setup", "seed", "rein minus"))
     kept = [c for c in old["comparisons"] if mark(c) not in {mark(c) for c in fresh}]
     results = {"runs": sorted(entries, key=lambda e: str(identity(e))), "comparisons": sorted(kept + fresh, key=mark)}
     file.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
