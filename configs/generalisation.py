@@ -9,6 +9,7 @@ city never seen, `camvid` on CamVid by day and tests by day and at dusk, `transf
 
 from configs import base
 from configs.quickstart import STYLES
+from data_pipelines.streets.source import EDITIONS
 from rein_jax.errors import UserError
 from rein_jax.registry import unknown
 
@@ -46,8 +47,9 @@ def get_config(arg=None):
     except ValueError:
         raise UserError(f"The config argument {key}={args[key]!r} is no number.") from None
     base.set_augment(config, args["augment"])
-    if args["edition"] not in ("1", "2"):
-        raise UserError(f"The config argument edition={args['edition']!r} is neither 1 nor 2.")
+    known = tuple(map(str, EDITIONS))
+    if args["edition"] not in known:
+        raise unknown(args["edition"], known, "value of the config argument edition")
     drawn = {"edition": int(args["edition"])}
     config.data.train, config.eval.domains = (
         [{**entry, **drawn} if entry["name"] == "streets" else entry for entry in entries] for entries in TASKS[args["task"]]

@@ -1,4 +1,4 @@
-"""How this process holds memory on a CPU host (glibc): a step's temporaries stay mapped, in one place.
+"""How this process holds memory on a CPU host (glibc): a step's temporaries stay mapped, and are not taken twice.
 
 An XLA CPU program takes its temporaries, gigabytes for a large model, as one block when it starts and frees it when it has ended. By
 default glibc unmaps such a block; mapping its pages anew is up to a fifth of the step's time. The `rein` command calls `keep` first
@@ -12,7 +12,6 @@ import time
 from typing import Any
 
 _TRIM_THRESHOLD, _MMAP_MAX, _ARENA_MAX = -1, -4, -8  # mallopt's names for its parameters
-_SMALL = 2**27  # bytes: room for what is taken beside the temporaries
 _LARGE = 2**25  # bytes: temporaries below are not watched
 _PATIENCE = 1.0  # seconds
 
@@ -36,8 +35,6 @@ def keep() -> None:
     try:
         libc = ctypes.CDLL(None)
         libc.mallinfo2.restype = _Info
-        libc.malloc.restype, libc.malloc.argtypes = ctypes.c_void_p, [ctypes.c_size_t]
-        libc.free.restype, libc.free.argtypes = None, [ctypes.c_void_p]
         libc.malloc_trim.argtypes = [ctypes.c_size_t]
         libc.mallopt(_MMAP_MAX, 0)
         libc.mallopt(_TRIM_THRESHOLD, -1)
@@ -58,11 +55,12 @@ class _Alone:
     """A compiled program `program(state, ...) -> (state, metrics)`, the state donated, whose runs never overlap.
 
     Results are ready a moment before the temporaries are free. A run that starts in this moment takes a second block, and the heap holds
-    both for good.
+    both for good. What this does not prevent: glibc's aligned allocation needs up to 96 bytes more than the block keeps, and where a thread
+    holds on to a small thing just behind, the next block does not fit and lies elsewhere.
     """
 
     def __init__(self, program: Any):
-        _make_room()
+        _libc.malloc_trim(0)  # what compiling used
         self._program, self._metrics = program, None
         self._temporaries = program.memory_analysis().temp_size_in_bytes
         self._limit = _in_use() + self._temporaries // 2
@@ -84,18 +82,6 @@ class _Alone:
         while (used := _in_use()) > self._limit and time.perf_counter() < end:
             time.sleep(0.0005)
         self._limit = max(self._limit, used + self._temporaries // 2)  # something else may have grown
-
-
-def _make_room() -> None:
-    """Give back what compiling used, and keep small things away from the place of the temporaries.
-
-    The block lies at the end of the heap. Small things taken while it is in use would lie behind it, and it would not fit before them
-    again: its alignment takes a few bytes more. A free piece lower down serves them first (but for things of less than 100 bytes that
-    a thread finds among those few). What bounds the piece is never touched, so it costs addresses and no memory.
-    """
-    _libc.malloc_trim(0)
-    piece, _bound = _libc.malloc(_SMALL), _libc.malloc(_SMALL)
-    _libc.free(piece)
 
 
 def _in_use() -> int:
