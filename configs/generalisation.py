@@ -14,7 +14,7 @@ from rein_jax.errors import UserError
 from rein_jax.registry import unknown
 
 ARGS = {"task": "streets", "method": "rein", "augment": "none", "head": "mask2former", "queries": "spread", "backbone_lr": "0.1",
-        "adapter_lr": "1", "edition": "2"}
+        "adapter_lr": "1", "edition": "2", "part": "all"}
 STREETS = [{"name": "streets", "style": "clear", "split": "train"}]
 STREETS_TESTED = [{"name": "streets", "style": style, "split": "val", "length": 8} for style in STYLES]
 TASKS = {
@@ -24,20 +24,26 @@ TASKS = {
 }
 # How the queries of a linked Mask2Former begin: (head.query_source, adapter.query_init).
 QUERIES = {"spread": ("linked", "spread"), "official": ("linked", "torch"), "learned": ("learned_feat", "torch")}
+# What `full` may be limited to, to see where its gain comes from: patterns of what trains in the backbone.
+PARTS = {"all": "", "embed": "(patch_embed|pos_embed|cls_token)", "attention": "blocks/attn/", "mlp": "blocks/mlp/", "norms": "blocks/(norm|ls)"}
 
 
 def get_config(arg=None):
     """Arguments: task, method, augment, head; queries, for Rein: spread (ours), official, or learned (own initial features);
     backbone_lr, for full: times the head's learning rate (0.1 is the paper's text); adapter_lr, for adapters: the same;
-    edition: of the streets."""
+    part, for full: all, embed (patches and positions), attention, mlp, norms (with layer scale); edition: of the streets."""
     args = base.parse(arg, **ARGS)
-    for key, known in (("task", TASKS), ("queries", QUERIES)):
+    for key, known in (("task", TASKS), ("queries", QUERIES), ("part", PARTS)):
         if args[key] not in known:
             raise unknown(args[key], known, f"value of the config argument {key}")
     config = base.default()
     config.name = base.title("generalisation", args, ARGS, "task", "method")
     config.backbone.name, config.backbone.image_size = "dinov2_vits14", 256
     base.set_method(config, args["method"])
+    if args["part"] != "all":
+        if args["method"] != "full":
+            raise UserError(f"The config argument part={args['part']} is for method=full, not for method={args['method']}.")
+        config.trainable = ("backbone/" + PARTS[args["part"]], "head/")
     base.small_head(config, args["head"])
     if args["method"] == "rein" and args["head"] == "mask2former":
         config.head.query_source, config.adapter.query_init = QUERIES[args["queries"]]

@@ -21,6 +21,7 @@ import numpy as np
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parents[1]))
 
+from configs.generalisation import PARTS  # noqa: E402
 from data_pipelines.labels import CITYSCAPES  # noqa: E402
 from rein_jax.bench.machine import commit  # noqa: E402
 from rein_jax.evaluation.bootstrap import interval, mean_ious  # noqa: E402
@@ -40,10 +41,12 @@ def records(run: runs.Run, code: str) -> list[dict[str, Any]]:
     """What the page needs of one run, once for each task it answers; code: commit that made the run."""
     config = run.config
     adapter, trains = config["adapter"], config["trainable"]
-    method = adapter["name"] if adapter["name"] != "none" else "full" if "backbone/" in trains else "freeze"
+    method = adapter["name"] if adapter["name"] != "none" else "freeze" if trains == ["head/"] else "full"
     share = config["optim"].get("backbone_lr", 1.0) * (0.1 if config["optim"]["groups"] == "full_paper" else 1)
     if method == "full" and share != 0.1:
         method = f"full, backbone lr x {share:g}"
+    if method.startswith("full") and (part := _part(trains)) != "all":
+        method += f", {part} only"
     if adapter["name"] != "none" and (factor := config["optim"].get("adapter_lr", 1.0)) != 1:
         method += f", adapter lr x {factor:g}"
     linked = adapter["name"] == "rein" and config["head"]["name"] == "mask2former"
@@ -61,6 +64,11 @@ def records(run: runs.Run, code: str) -> list[dict[str, Any]]:
         curves = {name: [[row["step"], row[f"domains/{name}/mIoU"]] for row in sampled] for name in domains if "/" not in name}
         found.append({"task": task, **common, "domains": domains, **({"curves": curves} if sampled else {})})
     return found
+
+
+def _part(trains: list[str]) -> str:
+    """The config argument `part` that gives these patterns."""
+    return next(name for name, pattern in PARTS.items() if "backbone/" + pattern in trains)
 
 
 def _setup(config: dict[str, Any]) -> str:

@@ -6,6 +6,7 @@ BENCHES = {
     "loader": "rein_jax.bench.loader:main",
     "head": "rein_jax.bench.head:main",
     "twin": "rein_jax.bench.twin:main",
+    "work": "rein_jax.bench.work:main",
     "methods": "rein_jax.bench.methods:main",
     "scale": "rein_jax.bench.scale:main",
     "evaluate": "rein_jax.bench.evaluate:main",

@@ -23,7 +23,7 @@ def take_turns(commands: Mapping[str, Sequence[str]], rounds: int) -> dict[str, 
     runs: dict[str, list[dict]] = {name: [] for name in commands}
     for _ in range(rounds):
         for name, command in commands.items():
-            runs[name].append(_run(command))
+            runs[name].append(run(command))
     found: dict[str, Any] = {name: _summary(results) for name, results in runs.items()}
     if "seconds" in found["ours"]:
         faster = {name: round(result["seconds"] / found["ours"]["seconds"], 2)
@@ -44,7 +44,7 @@ def timed(once: Callable[[], Any], passes: int) -> dict[str, Any]:
             "peak_rss_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}
 
 
-def _run(command: Sequence[str]) -> dict[str, Any]:
+def run(command: Sequence[str]) -> dict[str, Any]:
     """The JSON line of a process, or {"failed": its last words}."""
     done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "OMP_WAIT_POLICY": "PASSIVE"})
     if done.returncode:

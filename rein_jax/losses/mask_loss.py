@@ -248,8 +248,9 @@ class MaskLoss:
         weight = jnp.where(target == self.classes, self.no_object, 1.0)
         chosen = target[..., None] == jnp.arange(self.classes + 1)
         entropy = jax.nn.logsumexp(cls, axis=-1) - jnp.sum(jnp.where(chosen, cls, 0.0), axis=-1)
-        logits = sample(_of_queries(masks, features, slots.query), points)
-        mask_sum, dice_sum = self._compare(logits, *self._read(label, points, slots.label[..., None]))
+        # The backward pass finds neighbours and exponentials again: kept, they would be more than all else of a small crop.
+        logits = jax.checkpoint(sample)(_of_queries(masks, features, slots.query), points)
+        mask_sum, dice_sum = jax.checkpoint(self._compare)(logits, *self._read(label, points, slots.label[..., None]))
         of_slots = lambda values: jnp.sum(jnp.where(slots.valid, values, 0.0), axis=-1)
         return _Sums(jnp.sum(weight * entropy, axis=-1), weight.sum(-1), of_slots(mask_sum), of_slots(dice_sum),
                      jnp.maximum(slots.valid.sum(-1), 1))
