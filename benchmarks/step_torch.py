@@ -104,7 +104,7 @@ def truths(label, classes: int):
 
 def main() -> None:
     parse = argparse.ArgumentParser(description=__doc__)
-    for name, default in (("crop", 512), ("batch", 1), ("passes", 3), ("threads", 2)):
+    for name, default in (("crop", 512), ("batch", 1), ("passes", 3), ("warmup", 1), ("threads", 2)):
         parse.add_argument(f"--{name}", type=int, default=default)
     parse.add_argument("--family", choices=SIZES, default="s")
     parse.add_argument("--mode", choices=("forward", "step"), required=True)
@@ -142,14 +142,14 @@ def main() -> None:
 
     once = step if given.mode == "step" else forward
     seconds, processor = [], []
-    for _ in range(given.passes + 1):
+    for _ in range(given.warmup + given.passes):
         wall, cpu = time.perf_counter(), time.process_time()
         once()
         if device == "cuda":
             torch.cuda.synchronize()
         seconds.append(time.perf_counter() - wall)
         processor.append(time.process_time() - cpu)
-    print(json.dumps({"seconds": seconds[1:], "cpu_seconds": processor[1:], "first_s": seconds[0], "torch": torch.__version__,
+    print(json.dumps({"seconds": seconds[given.warmup:], "cpu_seconds": processor[given.warmup:], "first_s": seconds[0], "torch": torch.__version__,
                       "device": device, "trainable": sum(p.numel() for p in trained),
                       "peak_rss_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}))
 

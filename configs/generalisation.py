@@ -42,7 +42,7 @@ def get_config(arg=None):
     base.set_method(config, args["method"])
     if args["part"] != "all":
         if args["method"] != "full":
-            raise UserError(f"The config argument part={args['part']} is for method=full, not for method={args['method']}.")
+            raise UserError(f"The config argument part={args['part']} belongs to method=full, not to method={args['method']}.")
         config.trainable = ("backbone/" + PARTS[args["part"]], "head/")
     base.small_head(config, args["head"])
     if args["method"] == "rein" and args["head"] == "mask2former":

@@ -8,12 +8,14 @@ of all; whoever compiles a step runs it by `alone`. Neither does anything with a
 from __future__ import annotations
 
 import ctypes
+import os
 import time
 from typing import Any
 
 _TRIM_THRESHOLD, _MMAP_MAX, _ARENA_MAX = -1, -4, -8  # mallopt's names for its parameters
 _LARGE = 2**25  # bytes: temporaries below are not watched
 _PATIENCE = 1.0  # seconds
+_CALM = 2  # runs without growth after which freed memory stays
 
 _libc: ctypes.CDLL | None = None
 
@@ -55,8 +57,9 @@ class _Alone:
     """A compiled program `program(state, ...) -> (state, metrics)`, the state donated, whose runs never overlap.
 
     Results are ready a moment before the temporaries are free. A run that starts in this moment takes a second block, and the heap holds
-    both for good. What this does not prevent: glibc's aligned allocation needs up to 96 bytes more than the block keeps, and where a thread
-    holds on to a small thing just behind, the next block does not fit and lies elsewhere.
+    both for good. One more thing sends a block elsewhere: glibc's aligned allocation needs up to 96 bytes more than the block keeps, and
+    a thread may hold on to a small thing just behind. So free memory is given back before a run until the heap has stopped growing, and
+    always where the machine has no room for a second block.
     """
 
     def __init__(self, program: Any):
@@ -64,6 +67,8 @@ class _Alone:
         self._program, self._metrics = program, None
         self._temporaries = program.memory_analysis().temp_size_in_bytes
         self._limit = _in_use() + self._temporaries // 2
+        self._heap, self._calm = 0, 0  # its size so far; how many runs in a row have not enlarged it
+        self._scarce = self._temporaries > os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 4  # no room for a second block
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._program, name)
@@ -71,6 +76,7 @@ class _Alone:
     def __call__(self, *inputs: Any) -> tuple[Any, Any]:
         if self._metrics is not None and self._temporaries > _LARGE:
             self._wait()
+            self._settle()
         state, self._metrics = self._program(*inputs)
         return state, self._metrics
 
@@ -82,6 +88,13 @@ class _Alone:
         while (used := _in_use()) > self._limit and time.perf_counter() < end:
             time.sleep(0.0005)
         self._limit = max(self._limit, used + self._temporaries // 2)  # something else may have grown
+
+    def _settle(self) -> None:
+        size = _libc.mallinfo2().arena
+        self._calm = self._calm + 1 if size < self._heap + self._temporaries // 2 else 0
+        self._heap = max(self._heap, size)
+        if self._calm < _CALM or self._scarce:
+            _libc.malloc_trim(0)
 
 
 def _in_use() -> int:

@@ -32,15 +32,15 @@ def take_turns(commands: Mapping[str, Sequence[str]], rounds: int) -> dict[str, 
     return found
 
 
-def timed(once: Callable[[], Any], passes: int) -> dict[str, Any]:
-    """{"seconds", "cpu_seconds"} of each pass after one to warm up, and the peak memory of the process in MB."""
+def timed(once: Callable[[], Any], passes: int, warmup: int = 1) -> dict[str, Any]:
+    """{"seconds", "cpu_seconds"} of each pass after those to warm up, and the peak memory of the process in MB."""
     seconds, processor = [], []
-    for _ in range(passes + 1):
+    for _ in range(warmup + passes):
         wall, cpu = time.perf_counter(), time.process_time()
         once()
         seconds.append(time.perf_counter() - wall)
         processor.append(time.process_time() - cpu)
-    return {"seconds": seconds[1:], "cpu_seconds": processor[1:],
+    return {"seconds": seconds[warmup:], "cpu_seconds": processor[warmup:],
             "peak_rss_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}
 
 

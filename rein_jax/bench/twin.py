@@ -25,7 +25,7 @@ def main(argv: list[str]) -> dict[str, Any]:
     if given.measure:
         return measure(given)
     found: dict[str, Any] = {"bench": "twin", "backbone": f"dinov2_{given.family}", "crop": given.crop, "batch": given.batch}
-    sizes = [part for name in ("family", "crop", "batch", "passes") for part in (f"--{name}", str(getattr(given, name)))]
+    sizes = [part for name in ("family", "crop", "batch", "passes", "warmup") for part in (f"--{name}", str(getattr(given, name)))]
     for mode in given.modes:
         commands = {"ours": [*REIN, "bench", "twin", "--measure", mode, "--remat", given.remat, *sizes]}
         for name, extra in {"torch": [], "torch_compiled": ["--compile"]}.items():
@@ -40,7 +40,8 @@ def _parser() -> argparse.ArgumentParser:
     parse.add_argument("--family", default="s", choices=("s", "b", "l"), help="size of the DINOv2 (default s)")
     parse.add_argument("--crop", type=int, default=512, help="side of the crop (default 512)")
     parse.add_argument("--batch", type=int, default=1)
-    parse.add_argument("--passes", type=int, default=3, help="timed passes a round, after one to warm up (default 3)")
+    parse.add_argument("--passes", type=int, default=3, help="timed passes a round (default 3)")
+    parse.add_argument("--warmup", type=int, default=4, help="passes before, in which memory settles (default 4)")
     parse.add_argument("--rounds", type=int, default=2, help="turns of each library (default 2)")
     parse.add_argument("--modes", nargs="+", default=MODES, choices=MODES, help="default: both")
     parse.add_argument("--remat", default="none", choices=("none", "dots", "full"), help="what our backward pass recomputes")
@@ -74,6 +75,6 @@ def measure(given: argparse.Namespace) -> dict[str, Any]:
         start = time.perf_counter()
         program = label.lower(skeleton, params, images).compile()
         compile_s, once = time.perf_counter() - start, lambda: np.asarray(program(params, images))
-    return {**timed(once, given.passes), "compile_s": round(compile_s, 1), "jax": jax.__version__,
+    return {**timed(once, given.passes, given.warmup), "compile_s": round(compile_s, 1), "jax": jax.__version__,
             "temporary_mb": round(program.memory_analysis().temp_size_in_bytes / 2**20)}
 

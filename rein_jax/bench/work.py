@@ -39,14 +39,14 @@ def _parser() -> argparse.ArgumentParser:
     parse.add_argument("--batches", type=int, nargs="*", default=(8, 64), help="images a step, smallest first (default 8 64)")
     parse.add_argument("--crop", type=int, default=512, help="side of the crop for --batches (default 512)")
     parse.add_argument("--crops", type=int, nargs="*", default=(512, 1024), help="sides for one image, smallest first (default 512 1024)")
-    parse.add_argument("--steps", type=int, default=3, help="timed steps a round, after one to warm up (default 3)")
+    parse.add_argument("--steps", type=int, default=3, help="timed steps a round, after as many to warm up (default 3)")
     parse.add_argument("--rounds", type=int, default=1, help="turns of each size (default 1)")
     return parse
 
 
 def _command(given: argparse.Namespace, batch: int, crop: int) -> list[str]:
     return [*REIN, "bench", "step", "--config", f"configs/rein_dinov2_gta.py:backbone=dinov2_{given.family}", f"--config.train.batch={batch}",
-            f"--config.backbone.image_size={crop}", f"--config.data.crop=({crop},{crop})", "--steps", str(given.steps), "--warmup", "1"]
+            f"--config.backbone.image_size={crop}", f"--config.data.crop=({crop},{crop})", "--steps", str(given.steps), "--warmup", str(given.steps)]
 
 
 def _row(results: list[dict], batch: int) -> dict[str, Any]:

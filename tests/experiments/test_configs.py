@@ -100,6 +100,12 @@ def test_query_sources_follow_the_official_configs():
     assert config_io.load("configs/gta_to_cbm.py:backbone=sam_h,tokens=50").head.queries == 50
 
 
+def test_a_part_of_the_backbone_trains_alone():
+    trainable = parts_of("configs/generalisation.py:method=full,part=norms")[1].trainable
+    inside = {name.split("/")[2] for name in trainable if name.startswith("backbone/")}
+    assert inside == {"norm1", "norm2", "ls1", "ls2"}
+
+
 @pytest.mark.parametrize(
     "name, words",
     [
@@ -121,6 +127,8 @@ def test_query_sources_follow_the_official_configs():
         ("configs/synthetic_to_citys.py:init_from=x", "stage=2"),
         ("configs/synthetic_to_citys.py:stage=3", "Unknown stage"),
         ("configs/synthetic_to_citys.py:sources=gta", "Did you mean 'gtav'"),
+        ("configs/generalisation.py:part=mlp", "part=mlp belongs to method=full"),
+        ("configs/generalisation.py:method=full,part=mpl", "Did you mean 'mlp'"),
     ],
 )
 def test_wrong_arguments_are_named(name, words):

@@ -23,7 +23,8 @@ temporaries = program.memory_analysis().temp_size_in_bytes
 if sys.argv[1] == "keep":  # note what is in use whenever a run starts
     base, inner = host_memory._in_use(), program._program
     program._program = lambda *inputs: (used.append(host_memory._in_use() - base), inner(*inputs))[1]
-state, metrics = program(state, x)
+for _ in range(8):  # until the heap stays as it is
+    state, metrics = program(state, x)
 jax.block_until_ready(metrics)
 faults = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
 for _ in range(10):
@@ -43,11 +44,11 @@ def _run(mode):
 def test_temporaries_stay_mapped_and_are_free_when_the_next_run_starts():
     used, faults, temporaries, state = _run("keep")
     _, usual, *_ = _run("no")
-    assert temporaries > 2**28 and state == 12
+    assert temporaries > 2**28 and state == 19
     assert used < temporaries / 2
     assert faults < usual / 2 and usual * 4096 > temporaries / 2
 
 
 def test_without_keep_the_program_is_left_alone():
     *_, state = _run("no")
-    assert state == 12
+    assert state == 19
