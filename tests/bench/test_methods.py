@@ -35,8 +35,8 @@ def test_a_method_that_the_backbone_cannot_take_has_a_line_of_its_own(capsys):
 
 @pytest.mark.slow
 def test_compiled_programs_agree_with_the_count():
-    """XLA counts element-wise operations too; the ratio must stay within a tenth."""
-    found = methods.main(["--no-run", "--methods", "freeze,rein", "--crop", "256", "--batch", "1"])["methods"]
+    """XLA counts element-wise operations too; at 512 Rein adds less than a tenth (at 256 its d x d maps alone are a ninth of a ViT-S)."""
+    found = methods.main(["--no-run", "--methods", "freeze,rein", "--crop", "512", "--batch", "1"])["methods"]
     assert found["rein"]["compiled_forward_flops"] / found["freeze"]["compiled_forward_flops"] < 1.1
     assert found["rein"]["compiled_forward_flops"] == pytest.approx(found["rein"]["forward_flops"], rel=0.05)
     assert found["rein"]["temporary_bytes"] > 0 and found["rein"]["step_flops"] > found["rein"]["forward_flops"]
