@@ -25,7 +25,8 @@ TASKS = {
 # How the queries of a linked Mask2Former begin: (head.query_source, adapter.query_init).
 QUERIES = {"spread": ("linked", "spread"), "official": ("linked", "torch"), "learned": ("learned_feat", "torch")}
 # What `full` may be limited to, to see where its gain comes from: patterns of what trains in the backbone.
-PARTS = {"all": "", "embed": "(patch_embed|pos_embed|cls_token)", "attention": "blocks/attn/", "mlp": "blocks/mlp/", "norms": "blocks/(norm|ls)"}
+PARTS = {"all": "", "embed": "(patch_embed|pos_embed|cls_token)",
+         "attention": "blocks/attn/", "mlp": "blocks/mlp/", "norms": "blocks/(norm|ls)"}
 
 
 def get_config(arg=None):

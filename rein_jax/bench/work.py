@@ -45,8 +45,9 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _command(given: argparse.Namespace, batch: int, crop: int) -> list[str]:
-    return [*REIN, "bench", "step", "--config", f"configs/rein_dinov2_gta.py:backbone=dinov2_{given.family}", f"--config.train.batch={batch}",
-            f"--config.backbone.image_size={crop}", f"--config.data.crop=({crop},{crop})", "--steps", str(given.steps), "--warmup", str(given.steps)]
+    config = {"train.batch": batch, "backbone.image_size": crop, "data.crop": f"({crop},{crop})"}
+    return [*REIN, "bench", "step", "--config", f"configs/rein_dinov2_gta.py:backbone=dinov2_{given.family}",
+            *(f"--config.{key}={value}" for key, value in config.items()), "--steps", str(given.steps), "--warmup", str(given.steps)]
 
 
 def _row(results: list[dict], batch: int) -> dict[str, Any]:
