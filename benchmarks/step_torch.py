@@ -149,8 +149,8 @@ def main() -> None:
             torch.cuda.synchronize()
         seconds.append(time.perf_counter() - wall)
         processor.append(time.process_time() - cpu)
-    print(json.dumps({"seconds": seconds[given.warmup:], "cpu_seconds": processor[given.warmup:], "first_s": seconds[0], "torch": torch.__version__,
-                      "device": device, "trainable": sum(p.numel() for p in trained),
+    print(json.dumps({"seconds": seconds[given.warmup:], "cpu_seconds": processor[given.warmup:], "first_s": seconds[0],
+                      "torch": torch.__version__, "device": device, "trainable": sum(p.numel() for p in trained),
                       "peak_rss_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}))
 
 

@@ -10,7 +10,8 @@ def test_cost_is_set_beside_the_work(monkeypatch):
         crop = int(next(part for part in command if "image_size" in part).split("=")[1])
         seconds = batch * (1.0 if batch < 64 else 2.0) * (6.0 if crop == 1024 else 1.0)
         return {"step_seconds": seconds, "step_seconds_spread": [seconds, 1.5 * seconds],
-                "flops_per_step": batch * (5e9 if crop == 1024 else 1e9), "temporary_bytes": 2**20, "peak_host_bytes": 2**21, "device": "cpu", "jax": "0"}
+                "flops_per_step": batch * (5e9 if crop == 1024 else 1e9),
+                "temporary_bytes": 2**20, "peak_host_bytes": 2**21, "device": "cpu", "jax": "0"}
 
     monkeypatch.setattr(work, "run", run)
     found = work.main(["--batches", "8", "64", "--crop", "128", "--crops", "512", "1024", "--rounds", "2"])
