@@ -67,8 +67,8 @@ def records(run: runs.Run, code: str) -> list[dict[str, Any]]:
 
 
 def _part(trains: list[str]) -> str:
-    """The config argument `part` that gives these patterns."""
-    return next(name for name, pattern in PARTS.items() if "backbone/" + pattern in trains)
+    """The config argument `part` that gives these patterns; other patterns as they are."""
+    return next((name for name, pattern in PARTS.items() if "backbone/" + pattern in trains), " ".join(trains[:-1]))
 
 
 def _setup(config: dict[str, Any]) -> str:

@@ -48,8 +48,9 @@ def run(command: Sequence[str]) -> dict[str, Any]:
     """The JSON line of a process, or {"failed": its last words}."""
     done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "OMP_WAIT_POLICY": "PASSIVE"})
     if done.returncode:
-        killed = f"killed by signal {-done.returncode} (9: out of memory?)"
-        return {"failed": (done.stderr.strip().splitlines() or [killed if done.returncode < 0 else "no message"])[-1]}
+        if done.returncode < 0:
+            return {"failed": f"killed by signal {-done.returncode} (9: out of memory?)"}
+        return {"failed": (done.stderr.strip().splitlines() or ["no message"])[-1]}
     return json.loads(done.stdout.strip().splitlines()[-1])
 
 

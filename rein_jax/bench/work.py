@@ -17,8 +17,8 @@ from rein_jax.errors import UserError
 def main(argv: list[str]) -> dict[str, Any]:
     """Runs the benchmark and returns the result line."""
     given = _parser().parse_args(argv)
-    sizes = {f"batch {batch} at {given.crop}": (batch, given.crop) for batch in given.batches}
-    sizes |= {f"batch 1 at {crop}": (1, crop) for crop in given.crops}
+    axes = {"batch": [(batch, given.crop) for batch in given.batches], "crop": [(1, crop) for crop in given.crops]}
+    sizes = {_name(*size): size for axis in axes.values() for size in axis}
     runs: dict[str, list[dict]] = {name: [] for name in sizes}
     for _ in range(given.rounds):
         for name, size in sizes.items():
@@ -27,9 +27,10 @@ def main(argv: list[str]) -> dict[str, Any]:
                 raise UserError(f"The measurement of {name} stopped: {runs[name][-1]['failed']}")
     rows = {name: _row(results, sizes[name][0]) for name, results in runs.items()}
     found: dict[str, Any] = {"bench": "work", "backbone": f"dinov2_{given.family}", "rounds": given.rounds, "sizes": rows}
-    for axis, names in {"batch": list(sizes)[:len(given.batches)], "crop": list(sizes)[len(given.batches):]}.items():
-        if len(names) > 1:
-            found[axis] = {key: round(rows[names[-1]][key] / rows[names[0]][key], 3) for key in ("seconds_per_image", "flops_per_image")}
+    for axis, measured in axes.items():
+        if len(measured) > 1:
+            first, last = rows[_name(*measured[0])], rows[_name(*measured[-1])]
+            found[axis] = {key: round(last[key] / first[key], 3) for key in ("seconds_per_image", "flops_per_image")}
     return found
 
 
@@ -42,6 +43,10 @@ def _parser() -> argparse.ArgumentParser:
     parse.add_argument("--steps", type=int, default=3, help="timed steps a round, after as many to warm up (default 3)")
     parse.add_argument("--rounds", type=int, default=1, help="turns of each size (default 1)")
     return parse
+
+
+def _name(batch: int, crop: int) -> str:
+    return f"batch {batch} at {crop}"
 
 
 def _command(given: argparse.Namespace, batch: int, crop: int) -> list[str]:
