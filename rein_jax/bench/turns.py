@@ -20,16 +20,21 @@ REIN = (sys.executable, "-m", "rein_jax.cli.main")  # the `rein` command: what u
 
 def take_turns(commands: Mapping[str, Sequence[str]], rounds: int) -> dict[str, Any]:
     """{name: summary of its rounds}, and "times_faster": how much faster "ours" is than each other one."""
-    runs: dict[str, list[dict]] = {name: [] for name in commands}
-    for _ in range(rounds):
-        for name, command in commands.items():
-            runs[name].append(run(command))
-    found: dict[str, Any] = {name: _summary(results) for name, results in runs.items()}
+    found: dict[str, Any] = {name: _summary(results) for name, results in in_turns(commands, rounds).items()}
     if "seconds" in found["ours"]:
         faster = {name: round(result["seconds"] / found["ours"]["seconds"], 2)
                   for name, result in found.items() if name != "ours" and "seconds" in result}
         found["times_faster"] = faster
     return found
+
+
+def in_turns(commands: Mapping[str, Sequence[str]], rounds: int) -> dict[str, list[dict[str, Any]]]:
+    """{name: the JSON line of each round, or {"failed": why}}."""
+    runs: dict[str, list[dict]] = {name: [] for name in commands}
+    for _ in range(rounds):
+        for name, command in commands.items():
+            runs[name].append(_run(command))
+    return runs
 
 
 def timed(once: Callable[[], Any], passes: int, warmup: int = 1) -> dict[str, Any]:
@@ -44,7 +49,7 @@ def timed(once: Callable[[], Any], passes: int, warmup: int = 1) -> dict[str, An
             "peak_rss_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}
 
 
-def run(command: Sequence[str]) -> dict[str, Any]:
+def _run(command: Sequence[str]) -> dict[str, Any]:
     """The JSON line of a process, or {"failed": its last words}."""
     done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "OMP_WAIT_POLICY": "PASSIVE"})
     if done.returncode:

@@ -10,7 +10,7 @@ import argparse
 import statistics
 from typing import Any
 
-from rein_jax.bench.turns import REIN, run
+from rein_jax.bench.turns import REIN, in_turns
 from rein_jax.errors import UserError
 
 
@@ -19,12 +19,10 @@ def main(argv: list[str]) -> dict[str, Any]:
     given = _parser().parse_args(argv)
     axes = {"batch": [(batch, given.crop) for batch in given.batches], "crop": [(1, crop) for crop in given.crops]}
     sizes = {_name(*size): size for axis in axes.values() for size in axis}
-    runs: dict[str, list[dict]] = {name: [] for name in sizes}
-    for _ in range(given.rounds):
-        for name, size in sizes.items():
-            runs[name].append(run(_command(given, *size)))
-            if "failed" in runs[name][-1]:
-                raise UserError(f"The measurement of {name} stopped: {runs[name][-1]['failed']}")
+    runs = in_turns({name: _command(given, *size) for name, size in sizes.items()}, given.rounds)
+    for name, results in runs.items():
+        for failed in (result["failed"] for result in results if "failed" in result):
+            raise UserError(f"The measurement of {name} stopped: {failed}")
     rows = {name: _row(results, sizes[name][0]) for name, results in runs.items()}
     found: dict[str, Any] = {"bench": "work", "backbone": f"dinov2_{given.family}", "rounds": given.rounds, "sizes": rows}
     for axis, measured in axes.items():
