@@ -14,7 +14,7 @@ from rein_jax.errors import UserError
 from rein_jax.registry import unknown
 
 ARGS = {"task": "streets", "method": "rein", "augment": "none", "head": "mask2former", "queries": "spread", "backbone_lr": "0.1",
-        "adapter_lr": "1", "edition": "2", "part": "all"}
+        "adapter_lr": "1", "edition": "2", "part": "all", "share": "1"}
 STREETS = [{"name": "streets", "style": "clear", "split": "train"}]
 STREETS_TESTED = [{"name": "streets", "style": style, "split": "val", "length": 8} for style in STYLES]
 TASKS = {
@@ -32,7 +32,8 @@ PARTS = {"all": "", "embed": "(patch_embed|pos_embed|cls_token)",
 def get_config(arg=None):
     """Arguments: task, method, augment, head; queries, for Rein: spread (ours), official, or learned (own initial features);
     backbone_lr, for full: times the head's learning rate (0.1 is the paper's text); adapter_lr, for adapters: the same;
-    part, for full: all, embed (patches and positions), attention, mlp, norms (with layer scale); edition: of the streets."""
+    part, for full: all, embed (patches and positions), attention, mlp, norms (with layer scale); edition: of the streets;
+    share, for camvid: of the training images, 1/16 for every sixteenth."""
     args = base.parse(arg, **ARGS)
     for key, known in (("task", TASKS), ("queries", QUERIES), ("part", PARTS)):
         if args[key] not in known:
@@ -61,6 +62,10 @@ def get_config(arg=None):
     config.data.train, config.eval.domains = (
         [{**entry, **drawn} if entry["name"] == "streets" else entry for entry in entries] for entries in TASKS[args["task"]]
     )
+    if args["share"] != "1":
+        if args["task"] != "camvid":
+            raise UserError(f"The config argument share={args['share']} belongs to task=camvid, not to task={args['task']}.")
+        config.data.train = [{**entry, "subset": args["share"]} for entry in config.data.train]
     config.data.crop, config.data.resize = (128, 128), "128:320" if args["task"] != "camvid" else "144:320"
     config.data.workers = 2 if args["task"] != "camvid" else 0  # drawing streets is Python's work, which threads do in turn
     config.eval.crop, config.eval.stride = 256, 192

@@ -30,6 +30,7 @@ from rein_jax.experiments import runs  # noqa: E402
 
 SOURCE = {"streets": "clear", "camvid": None, "transfer": "clear"}  # the domain that was trained on, where it is tested too
 SETTINGS = ("task", "method", "augment", "head", "queries", "steps", "setup")
+USUAL = ("name", "tokens", "query_dims", "query_init")  # options of an adapter that follow from the method and the head
 START, END = "<!-- tables: written by collect.py -->", "<!-- end of tables -->"
 # What CamVid's 11 classes hold besides the class of that name (see data_pipelines/datasets/camvid.py): 19 are measured as these.
 CAMVID = {"wall": "building", "traffic light": "traffic sign", "terrain": "vegetation", "truck": "car", "bus": "car", "train": "car",
@@ -49,6 +50,7 @@ def records(run: runs.Run, code: str) -> list[dict[str, Any]]:
         method += f", {part} only"
     if adapter["name"] != "none" and (factor := config["optim"].get("adapter_lr", 1.0)) != 1:
         method += f", adapter lr x {factor:g}"
+    method += "".join(f", {key}={value}" for key, value in adapter.items() if key not in USUAL)
     linked = adapter["name"] == "rein" and config["head"]["name"] == "mask2former"
     rows = [json.loads(line) for line in (run.folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
     train = [row for row in rows if row.get("kind") == "train"]
@@ -72,11 +74,13 @@ def _part(trains: list[str]) -> str:
 
 
 def _setup(config: dict[str, Any]) -> str:
-    """What differs from the protocol as first fixed (crops of 128, batch 4, head of width 64, first edition of streets), or ""."""
+    """What differs from the protocol as first fixed (crops of 128, batch 4, head of width 64, the first edition of streets, whole), or ""."""
     crop, batch, width = config["data"]["crop"][0], config["train"]["batch"], config["head"]["channels"]
-    edition = config["data"]["train"][0].get("edition", 1)
+    source = config["data"]["train"][0]
+    edition, share = source.get("edition", 1), source.get("subset", "1")
     return ", ".join([*([f"crops of {crop}, batch {batch}"] if (crop, batch) != (128, 4) else []),
-                      *([f"head of width {width}"] if width != 64 else []), *([f"streets edition {edition}"] if edition != 1 else [])])
+                      *([f"head of width {width}"] if width != 64 else []), *([f"streets edition {edition}"] if edition != 1 else []),
+                      *([f"{share} of the source"] if share != "1" else [])])
 
 
 def _thinned(curve: list[tuple[int, float]]) -> list[list[float]]:
@@ -111,14 +115,12 @@ def unseen_domains(entry: dict[str, Any]) -> list[str]:
 
 
 def compare(folders: dict[tuple, Path], entries: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Paired bootstrap over the images of all unseen domains: rein against freeze and full, one entry for each seed."""
+    """Paired bootstrap over the images of all unseen domains: rein against every other method, one entry for each seed."""
     found = []
     for one in entries:
         for other in entries:
             same = all(one[key] == other[key] for key in ("task", "augment", "head", "steps", "setup", "seed"))
-            if not same or one["method"] != "rein" or one["queries"] not in ("spread", ""):
-                continue
-            if other["method"].partition(",")[0] not in ("freeze", "full"):
+            if not same or one["method"] != "rein" or other["method"] == "rein" or one["queries"] not in ("spread", ""):
                 continue
             if identity(one) not in folders or identity(other) not in folders:
                 continue

@@ -129,6 +129,7 @@ def test_a_part_of_the_backbone_trains_alone():
         ("configs/synthetic_to_citys.py:sources=gta", "Did you mean 'gtav'"),
         ("configs/generalisation.py:part=mlp", "part=mlp belongs to method=full"),
         ("configs/generalisation.py:method=full,part=mpl", "Did you mean 'mlp'"),
+        ("configs/generalisation.py:share=1/16", "share=1/16 belongs to task=camvid"),
     ],
 )
 def test_wrong_arguments_are_named(name, words):
