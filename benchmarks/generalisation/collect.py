@@ -74,7 +74,7 @@ def _part(trains: list[str]) -> str:
 
 
 def _setup(config: dict[str, Any]) -> str:
-    """What differs from the protocol as first fixed (crops of 128, batch 4, head of width 64, the first edition of streets, whole), or ""."""
+    """What differs from the protocol (crops of 128, batch 4, head of width 64, the first edition of streets, all of the source), or ""."""
     crop, batch, width = config["data"]["crop"][0], config["train"]["batch"], config["head"]["channels"]
     source = config["data"]["train"][0]
     edition, share = source.get("edition", 1), source.get("subset", "1")
