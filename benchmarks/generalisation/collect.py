@@ -38,10 +38,9 @@ CAMVID = {"wall": "building", "traffic light": "traffic sign", "terrain": "veget
 QUERIES = {("linked", "spread"): "spread", ("linked", "torch"): "official", ("learned_feat", "torch"): "learned"}
 
 
-def records(run: runs.Run, code: str) -> list[dict[str, Any]]:
-    """What the page needs of one run, once for each task it answers; code: commit that made the run."""
-    config = run.config
-    adapter, trains = config["adapter"], config["trainable"]
+def settings(config: dict[str, Any]) -> dict[str, Any]:
+    """What tells a run from others of its task and seed: SETTINGS without the task."""
+    adapter, trains = config["adapter"], list(config["trainable"])
     method = adapter["name"] if adapter["name"] != "none" else "freeze" if trains == ["head/"] else "full"
     share = config["optim"].get("backbone_lr", 1.0) * (0.1 if config["optim"]["groups"] == "full_paper" else 1)
     if method == "full" and share != 0.1:
@@ -52,14 +51,19 @@ def records(run: runs.Run, code: str) -> list[dict[str, Any]]:
         method += f", adapter lr x {factor:g}"
     method += "".join(f", {key}={value}" for key, value in adapter.items() if key not in USUAL)
     linked = adapter["name"] == "rein" and config["head"]["name"] == "mask2former"
+    return {"method": method, "augment": config["augment"]["name"], "head": config["head"]["name"],
+            "queries": QUERIES[config["head"]["query_source"], adapter.get("query_init", "torch")] if linked else "",
+            "steps": config["train"]["steps"], "setup": _setup(config)}
+
+
+def records(run: runs.Run, code: str) -> list[dict[str, Any]]:
+    """What the page needs of one run, once for each task it answers; code: commit that made the run."""
+    config = run.config
     rows = [json.loads(line) for line in (run.folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
     train = [row for row in rows if row.get("kind") == "train"]
-    common = {"method": method,
-            "augment": config["augment"]["name"], "head": config["head"]["name"],
-            "queries": QUERIES[config["head"]["query_source"], adapter.get("query_init", "torch")] if linked else "",
-            "steps": config["train"]["steps"], "setup": _setup(config), "seed": run.seed, "protocol": run.protocol,
-            "trainable": json.loads((run.folder / "results.json").read_text(encoding="utf-8"))["trainable_parameters"],
-            "loss": _thinned([(row["step"], row["loss"]) for row in train]), "commit": code}
+    common = {**settings(config), "seed": run.seed, "protocol": run.protocol,
+              "trainable": json.loads((run.folder / "results.json").read_text(encoding="utf-8"))["trainable_parameters"],
+              "loss": _thinned([(row["step"], row["loss"]) for row in train]), "commit": code}
     sampled = [row for row in rows if row.get("kind") == "sample"]
     found = []
     for task, domains in _tasks(config["data"]["train"][0]["name"], run).items():
@@ -150,7 +154,7 @@ def tables(results: dict[str, Any]) -> str:
         domains = list(groups[keys[0]][0]["domains"])
         bold = unseen_domains(groups[keys[0]][0])
         names = [f"**{name}**" if name in bold else f"{name} (source)" if name == SOURCE[task] else name for name in domains]
-        out += ["", "### " + _title(task, head, steps, setup), "", "| method | seeds | trained | " + " | ".join(names) + " | mean unseen |",
+        out += ["", "### " + title(task, head, steps, setup), "", "| method | seeds | trained | " + " | ".join(names) + " | mean unseen |",
                 "|---|---|---|" + "---|" * (len(names) + 1)]
         for key in sorted(keys, key=lambda k: -np.mean([unseen(e) for e in groups[k]])):
             rows = groups[key]
@@ -173,7 +177,7 @@ def _sections(groups: dict[tuple, list]) -> dict[tuple, list[tuple]]:
     return found
 
 
-def _title(task: str, head: str, steps: int, setup: str) -> str:
+def title(task: str, head: str, steps: int, setup: str) -> str:
     return f"{task}, {head}, {steps} steps" + (f", {setup}" if setup else "")
 
 
@@ -209,7 +213,7 @@ def plots(results: dict[str, Any]) -> list[Path]:
             third[0].set(xlabel="step", ylabel="mean unseen mIoU, sample of images"), third[0].grid(alpha=0.3)
         left.set(xlabel="step", ylabel="training loss"), left.grid(alpha=0.3), left.legend(fontsize=8)
         right.set(xlabel=f"mIoU on {source}", ylabel="mean mIoU on unseen domains"), right.grid(alpha=0.3)
-        figure.suptitle(_title(task, head, steps, setup))
+        figure.suptitle(title(task, head, steps, setup))
         name = "_".join([task, head, str(steps), *setup.replace(",", "").split()])
         written.append(HERE / f"{name}.png")
         figure.savefig(written[-1], dpi=90)
@@ -223,11 +227,12 @@ def unseen_curve(entry: dict[str, Any]) -> tuple[list[int], list[float]]:
     return [step for step, _ in curves[0]], np.mean([[value for _, value in curve] for curve in curves], axis=0).tolist()
 
 
-def main() -> None:
+def main(arguments: list[str] | None = None) -> int:
+    """Exit code of the command."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("runs", nargs="+", help="folders of runs, or folders that hold some")
     parser.add_argument("--commit", default=commit(), help="of the code that made these runs (default: this checkout's)")
-    given = parser.parse_args()
+    given = parser.parse_args(arguments)
     file, page = HERE / "results.json", HERE / "RESULTS.md"
     old = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {"runs": [], "comparisons": []}
     for entry in old["runs"] + old["comparisons"]:
@@ -246,7 +251,8 @@ def main() -> None:
     before, after = text[:text.index(START) + len(START)], text[text.index(END):]
     page.write_text(f"{before}\n{tables(results)}\n{after}", encoding="utf-8")
     print(*plots(results), sep="\n")
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -1,16 +1,56 @@
-"""The numbers of benchmarks/generalisation/RESULTS.md are those of results.json."""
+"""The numbers of benchmarks/generalisation/RESULTS.md are those of results.json, and each table has a command that repeats its runs."""
 
 import importlib.util
 import json
+import shlex
+import sys
 from pathlib import Path
+
+from rein_jax import config_io
+from rein_jax.cli.matrix import parser
+from rein_jax.experiments import matrix
 
 FOLDER = Path(__file__).parents[2] / "benchmarks" / "generalisation"
 
 
-def test_the_page_holds_the_recorded_numbers():
-    spec = importlib.util.spec_from_file_location("collect", FOLDER / "collect.py")
-    collect = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(collect)
+def script(name, monkeypatch):
+    """A module of the evidence's folder; what it adds to sys.path and sys.modules is undone after the test."""
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.setitem(sys.modules, "collect", None)
+    del sys.modules["collect"]
+    spec = importlib.util.spec_from_file_location(name, FOLDER / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def results():
+    return json.loads((FOLDER / "results.json").read_text(encoding="utf-8"))
+
+
+def test_the_page_holds_the_recorded_numbers(monkeypatch):
+    collect = script("collect", monkeypatch)
     page = (FOLDER / "RESULTS.md").read_text(encoding="utf-8")
     shown = page[page.index(collect.START) + len(collect.START):page.index(collect.END)]
-    assert shown.strip() == collect.tables(json.loads((FOLDER / "results.json").read_text(encoding="utf-8"))).strip()
+    assert shown.strip() == collect.tables(results()).strip()
+
+
+def test_one_command_repeats_each_table(monkeypatch, tmp_path):
+    repeat = script("repeat", monkeypatch)
+    made = {title: {key for line in lines for key in identities(line, repeat, tmp_path)} for title, lines in repeat.TABLES.items()}
+    for entry in results()["runs"]:
+        title = repeat.collect.title(*(entry[key] for key in ("task", "head", "steps", "setup")))
+        assert title in made
+        assert repeat.collect.identity(entry) in made[title]
+
+
+def identities(line, repeat, folder):
+    """What tells the runs of a line from others, as the collected results have it: once for each task a run answers."""
+    arguments, *rest = shlex.split(line)
+    overrides, rest = config_io.split_overrides([f"{repeat.CONFIG}:{arguments}", *rest])
+    given = parser().parse_args(rest)
+    for member in matrix.members(given.config, matrix.axes(given.grid, given.config), overrides, folder):
+        config = json.loads(config_io.to_json(member.load()))
+        tasks = ["transfer"] if any(entry["name"] == "camvid" for entry in config["eval"]["domains"]) else []
+        for task in ["camvid"] if config["data"]["train"][0]["name"] == "camvid" else ["streets", *tasks]:
+            yield repeat.collect.identity({"task": task, **repeat.collect.settings(config), "seed": config["seed"]})
