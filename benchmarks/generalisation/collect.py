@@ -214,7 +214,7 @@ def plots(results: dict[str, Any]) -> list[Path]:
         left.set(xlabel="step", ylabel="training loss"), left.grid(alpha=0.3), left.legend(fontsize=8)
         right.set(xlabel=f"mIoU on {source}", ylabel="mean mIoU on unseen domains"), right.grid(alpha=0.3)
         figure.suptitle(title(task, head, steps, setup))
-        name = "_".join([task, head, str(steps), *setup.replace(",", "").split()])
+        name = "_".join([task, head, str(steps), *setup.replace(",", "").replace("/", "-").split()])
         written.append(HERE / f"{name}.png")
         figure.savefig(written[-1], dpi=90)
         pyplot.close(figure)
