@@ -35,6 +35,14 @@ def test_the_page_holds_the_recorded_numbers(monkeypatch):
     assert shown.strip() == collect.tables(results()).strip()
 
 
+def test_the_page_tells_how_far_full_moved_as_recorded():
+    page = (FOLDER / "RESULTS.md").read_text(encoding="utf-8")
+    told = page[page.index("**How far `full` moves**"):page.index("What these suggest together")]
+    moved = json.loads((FOLDER / "moved.json").read_text(encoding="utf-8"))["full"]
+    for part in ("mlp", "attn", "patch_embed", "pos_embed"):
+        assert f"{moved[part]:.2f} %" in told
+
+
 def test_one_command_repeats_each_table(monkeypatch, tmp_path):
     repeat = script("repeat", monkeypatch)
     made = {title: {key for line in lines for key in identities(line, repeat, tmp_path)} for title, lines in repeat.TABLES.items()}
