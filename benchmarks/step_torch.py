@@ -109,7 +109,10 @@ def main() -> None:
     parse.add_argument("--family", choices=SIZES, default="s")
     parse.add_argument("--mode", choices=("forward", "step"), required=True)
     parse.add_argument("--compile", action="store_true", help="torch.compile of backbone and head")
+    parse.add_argument("--precision", choices=("fp32", "bf16"), default="fp32")
     given = parse.parse_args()
+    torch.set_float32_matmul_precision("high")  # TF32 on a GPU, as JAX there; no change on a CPU
+    torch.backends.cudnn.allow_tf32 = True
     torch.set_num_threads(given.threads)
     torch.manual_seed(0)
     model = Segmenter(given.family, given.crop, 19)
@@ -120,13 +123,18 @@ def main() -> None:
     optimizer = torch.optim.AdamW(trained, lr=1e-4, weight_decay=0.05)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     model.to(device), loss_of.to(device)
+    halved = given.precision == "bf16"
+    if halved:
+        model.backbone.to(torch.bfloat16)  # frozen: stored as it is used
     images = torch.rand(given.batch, 3, given.crop, given.crop, device=device)
     label = torch.randint(0, 19, (given.batch, given.crop // 32, given.crop // 32)).repeat_interleave(32, 1).repeat_interleave(32, 2)
     if given.compile:
         model.compile()
 
     def step():
-        classes, masks = model(images)
+        with torch.autocast(device, torch.bfloat16, enabled=halved):
+            classes, masks = model(images)
+        classes, masks = [c.float() for c in classes], [m.float() for m in masks]
         mask_labels, class_labels = truths(label.to(device), 19)
         auxiliary = [{"class_queries_logits": c, "masks_queries_logits": m} for c, m in zip(classes[:-1], masks[:-1], strict=True)]
         found = loss_of(masks[-1], classes[-1], mask_labels, [c.to(device) for c in class_labels], auxiliary)
@@ -137,7 +145,7 @@ def main() -> None:
         return total
 
     def forward():
-        with torch.no_grad():
+        with torch.no_grad(), torch.autocast(device, torch.bfloat16, enabled=halved):
             return model.labels(images)
 
     once = step if given.mode == "step" else forward
@@ -149,8 +157,10 @@ def main() -> None:
             torch.cuda.synchronize()
         seconds.append(time.perf_counter() - wall)
         processor.append(time.process_time() - cpu)
+    name, peak = (torch.cuda.get_device_name(), torch.cuda.max_memory_allocated() // 2**20) if device == "cuda" else (device, None)
     print(json.dumps({"seconds": seconds[given.warmup:], "cpu_seconds": processor[given.warmup:], "first_s": seconds[0],
-                      "torch": torch.__version__, "device": device, "trainable": sum(p.numel() for p in trained),
+                      "torch": torch.__version__, "device": name, "peak_device_mb": peak,
+                      "trainable": sum(p.numel() for p in trained),
                       "peak_rss_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}))
 
 

@@ -65,6 +65,6 @@ def _summary(results: list[dict]) -> dict[str, Any]:
         return failed[0]
     seconds, processor = ([s for result in results for s in result[name]] for name in ("seconds", "cpu_seconds"))
     rest = {name: value for name, value in results[0].items() if name not in ("seconds", "cpu_seconds", "peak_rss_mb")}
-    return {"seconds": round(statistics.median(seconds), 3), "best": round(min(seconds), 3),
+    return {"seconds": round(statistics.median(seconds), 5), "best": round(min(seconds), 5),
             "cpu_seconds": round(statistics.median(processor), 3),
             "peak_rss_mb": round(max(result["peak_rss_mb"] for result in results)), **rest}

@@ -22,7 +22,18 @@ def attend(q, k, v, *, scale: float | None = None, allowed=None):
     flash = target() == "gpu" and q.dtype in (jnp.bfloat16, jnp.float16) and q.shape[-1] % 8 == 0 and allowed is None
     flash = flash and q.shape[-1] <= 128  # the widest heads that every cuDNN flash kernel takes
     mask = None if allowed is None else allowed[:, None]
-    return jax.nn.dot_product_attention(q, k, v, scale=scale, mask=mask, implementation="cudnn" if flash else None)
+    if flash:
+        return _flash(q, k, v, scale)
+    return jax.nn.dot_product_attention(q, k, v, scale=scale, mask=mask)
+
+
+def _flash(q, k, v, scale: float | None, implementation: str = "cudnn"):
+    """cuDNN's kernels, from whose gradients JAX keeps odd lengths: these get one row more, a key that no query looks at."""
+    length, keys = q.shape[1], k.shape[1]
+    q, k, v = (jnp.pad(x, ((0, 0), (0, x.shape[1] % 2), (0, 0), (0, 0))) for x in (q, k, v))
+    kept = None if k.shape[1] == keys else jnp.full(len(k), keys, jnp.int32)
+    y = jax.nn.dot_product_attention(q, k, v, scale=scale, key_value_seq_lengths=kept, implementation=implementation)
+    return y[:, :length]
 
 
 def split_heads(x, heads: int):
