@@ -10,9 +10,9 @@ from typing import Any
 
 from rein_jax import config_io
 
-DESCRIPTION = """Compile the real training and evaluation steps of a config for a TPU topology or for virtual CPU devices, and
-print per chip: arguments, temporaries, whether it fits, operations, bytes accessed and communication. No TPU is needed, only
-its compiler: pip install 'rein-jax[tpu]'."""
+DESCRIPTION = """Compile the real training and evaluation steps of a config for a TPU topology, for NVIDIA GPUs or for virtual CPU
+devices, and print per chip: arguments, temporaries, whether it fits, operations, bytes accessed and communication. No TPU or GPU is
+needed, only its compiler: pip install 'rein-jax[tpu]' or 'rein-jax[gpu]'."""
 
 
 EPILOG = "example: rein plan configs/rein_dinov2_gta.py --topology v5e:2x2 --batch 1"
@@ -23,7 +23,7 @@ def parser() -> argparse.ArgumentParser:
     parse = argparse.ArgumentParser("rein plan", description=DESCRIPTION, epilog=EPILOG, allow_abbrev=False)
     parse.add_argument("config", metavar="CONFIG", help="config file, packaged config or config.json")
     parse.add_argument("--topology", action="append", required=True, metavar="NAME",
-                       help="v5e:16x16, v6e:2x4, v5p:2x2x1, cpu:8; may be repeated")
+                       help="v5e:16x16, v6e:2x4, v5p:2x2x1, h100:8, h100:4x8 (hosts x GPUs), a100:8, h200:1, b200:8, cpu:8; repeatable")
     parse.add_argument("--batch", type=int, metavar="N", help="images per chip (default: train.batch over the chips)")
     parse.add_argument("--largest", action="store_true", help="also find the largest batch per chip that fits")
     parse.add_argument("--no-eval", action="store_true", help="the training step only")
@@ -35,7 +35,7 @@ def main(argv: list[str]) -> int:
     """Exit code: 0, also if something does not fit."""
     overrides, rest = config_io.split_overrides(argv)
     options = parser().parse_args(rest)
-    os.environ.setdefault("JAX_PLATFORMS", "cpu")  # the compiler for TPUs is reached without the TPU platform
+    os.environ.setdefault("JAX_PLATFORMS", "cpu")  # the compilers for TPUs and GPUs are reached without their platforms
     virtual = max((int(name[4:]) for name in options.topology if name[:4] == "cpu:" and name[4:].isdigit()), default=1)
     import jax
 

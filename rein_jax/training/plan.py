@@ -1,6 +1,7 @@
 """Compiling the real training and evaluation steps for machines that are not there: memory, operations and communication per chip.
 
-TPU programs are compiled by the real TPU compiler (libtpu, extra `tpu`), which needs no TPU; "cpu:8" uses virtual CPU devices.
+TPU programs are compiled by the real TPU compiler (libtpu, extra `tpu`), which needs no TPU, GPU programs by XLA's CUDA compiler (extra
+`gpu`), which needs no GPU but cannot try out kernels without one; "cpu:8" uses virtual CPU devices.
 """
 
 from __future__ import annotations
@@ -23,18 +24,21 @@ from rein_jax.sharding import batch_sharding, make_mesh, replicated
 from rein_jax.training import identity, memory
 from rein_jax.training.collectives import collectives
 from rein_jax.training.flops import count_flops
+from rein_jax.training.gpus import GPUS, gpu_devices
 from rein_jax.training.parts import Parts
 from rein_jax.training.settings import settings
 from rein_jax.training.state import place_run
 from rein_jax.training.step import batch_structs, make_step
 
 _TOPOLOGY = re.compile(r"(v4|v5e|v5p|v6e):(\d+(?:x\d+){1,2})$")
+_GPU = re.compile(rf"({'|'.join(GPUS)}):(?:(\d+)x)?(\d+)$")
 _FULL = re.compile(r"RESOURCE_EXHAUSTED|out of memory|exceed\w* .*(memory|hbm)", re.IGNORECASE)
 _USED = re.compile(r"Used ([\d.]+)([KMG]) of ([\d.]+)([KMG]) hbm")
 
 
 def devices_of(topology: str) -> tuple[list[Any], str, int | None]:
-    """(devices, backend, bytes per device or None) of "v5e:16x16" or "cpu:8"; a UserError says what is wrong with the name."""
+    """(devices, backend, bytes per device or None) of "v5e:16x16", "h100:8", "h100:4x8" (hosts x GPUs) or "cpu:8"; a UserError says
+    what is wrong with the name."""
     if re.fullmatch(r"cpu:\d+", topology):
         count = int(topology[4:])
         found = jax.devices("cpu")
@@ -42,9 +46,12 @@ def devices_of(topology: str) -> tuple[list[Any], str, int | None]:
             raise UserError(f"There are {len(found)} virtual CPU devices; start with "
                             f"XLA_FLAGS=--xla_force_host_platform_device_count={count}.")
         return found[:count], "cpu", None
+    if gpu := _GPU.match(topology):
+        return gpu_devices(gpu[1], int(gpu[2] or 1), int(gpu[3])), "gpu", GPUS[gpu[1]].usable
     known = _TOPOLOGY.match(topology)
     if not known:
-        raise UserError(f"Unknown topology {topology!r}; write v4, v5e, v5p or v6e and a shape, such as v5e:2x2, or cpu:8.")
+        raise UserError(f"Unknown topology {topology!r}; write v4, v5e, v5p or v6e and a shape, such as v5e:2x2, {', '.join(GPUS)} and a "
+                        "number, such as h100:8, or cpu:8.")
     environment = {"TPU_SKIP_MDS_QUERY": "1", "TPU_ACCELERATOR_TYPE": "v5litepod-4", "TPU_WORKER_HOSTNAMES": "localhost",
                    "TPU_WORKER_ID": "0"}  # any slice will do; only the topology asked for counts
     for name, value in environment.items():
