@@ -14,7 +14,7 @@ import numpy as np
 
 from rein_jax import trees
 from rein_jax.precision import policy as precision_policy
-from rein_jax.sharding import make_mesh, place_batch
+from rein_jax.sharding import make_mesh, place, place_batch, replicated
 from rein_jax.training import distributed, identity, memory
 from rein_jax.training.checkpoint import Checkpoints
 from rein_jax.training.guards import CompileBudget, Preempted, StepGuard, StopRequest
@@ -96,8 +96,8 @@ class _Run:
                                         identity.rules(self.config), ema=chosen.ema > 0)
         parts.trainable = parts.frozen = {}  # the placed copies are the only ones from here on
         self.step = make_step(parts.skeleton, parts.tx, self.policy, self.mesh, self.placed.shardings,
-                              seed=self.config.get("seed", 0), schedule=parts.schedule, augment=parts.augment,
-                              accumulate=chosen.accumulate, ema=chosen.ema)
+                              schedule=parts.schedule, augment=parts.augment, accumulate=chosen.accumulate, ema=chosen.ema)
+        self.key = place(jax.random.key_data(jax.random.key(self.config.get("seed", 0))), replicated(self.mesh))
         self.compiled = CompileBudget(self._compile, chosen.compile_budget)
         self.guard = StepGuard(chosen.skip_limit, chosen.spike)
         self.profiler = Profiler(chosen.profile, self.workdir / "profile", self.main)
@@ -115,7 +115,7 @@ class _Run:
         for tip in memory.advice(plan, limit, self.config):
             self._say(f"WARNING: {tip}")
         start = time.perf_counter()
-        program = self.step.lower(self.placed.state, self.placed.frozen, batch).compile()
+        program = self.step.lower(self.placed.state, self.placed.frozen, batch, self.key).compile()
         self.compile_seconds += time.perf_counter() - start
         used = program.memory_analysis()
         self._say(f"step compiled in {self.compile_seconds:.1f} s; per device {memory.size(used.argument_size_in_bytes)} of arguments "
@@ -195,7 +195,7 @@ class _Run:
         if self.compiled.count > known:
             self.clock.reset()  # compiling is reported by itself
         with jax.transfer_guard("disallow" if self.chosen.transfer_guard else "allow"):
-            self.placed.state, metrics = program(self.placed.state, self.placed.frozen, batch)
+            self.placed.state, metrics = program(self.placed.state, self.placed.frozen, batch, self.key)
         return metrics
 
     def _finished(self, step: int, metrics: dict, names: list[str]) -> bool:

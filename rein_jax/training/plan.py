@@ -107,7 +107,7 @@ class _Planner:
         self.mesh = make_mesh(config.get("mesh"), devices)
         self.chosen = settings(config["train"])
         self.placed = place_run(parts.trainable, parts.frozen, parts.tx, policy, self.mesh, identity.rules(config), self.chosen.ema > 0)
-        self.step = make_step(parts.skeleton, parts.tx, policy, self.mesh, self.placed.shardings, seed=config.get("seed", 0),
+        self.step = make_step(parts.skeleton, parts.tx, policy, self.mesh, self.placed.shardings,
                               schedule=parts.schedule, augment=parts.augment, accumulate=self.chosen.accumulate, ema=self.chosen.ema)
 
     def train(self, images: int) -> dict[str, Any]:

@@ -37,9 +37,11 @@ def batch_structs(size: int, crop: tuple[int, int], mesh: Mesh) -> dict[str, jax
     return {name: jax.ShapeDtypeStruct(shape, dtype, sharding=where) for name, (shape, dtype) in shapes.items()}
 
 
-def make_step(skeleton: trees.Skeleton, tx: Any, policy: Policy, mesh: Mesh, shardings: TrainState, *, seed: int = 0,
+def make_step(skeleton: trees.Skeleton, tx: Any, policy: Policy, mesh: Mesh, shardings: TrainState, *,
               schedule: Callable | None = None, augment: Augment | None = None, accumulate: int = 1, ema: float = 0.0):
-    """Jitted `step(state, frozen, batch) -> (state, metrics)`; the state is donated.
+    """Jitted `step(state, frozen, batch, key=None) -> (state, metrics)`; the state is donated.
+
+    key: data of the run's random key, uint32 (None: that of seed 0); an argument, so that all seeds of a config are one program.
 
     A step whose loss or gradients are not finite changes nothing but the counters. `accumulate` micro-batches are run one
     after the other and their gradients averaged; where a loss normalises by the batch (number of masks, of labelled pixels)
@@ -54,10 +56,10 @@ def make_step(skeleton: trees.Skeleton, tx: Any, policy: Policy, mesh: Mesh, sha
             batch = augment(batch, augment_key, lambda data: loss_fn(trainable, frozen, data, loss_key)[0])
         return jax.value_and_grad(loss_fn, has_aux=True)(trainable, frozen, batch, loss_key)
 
-    def step(state: TrainState, frozen: trees.Flat, batch: dict[str, jax.Array]):
+    def step(state: TrainState, frozen: trees.Flat, batch: dict[str, jax.Array], key: jax.Array | None = None):
         batch = dict(batch)
         stop = jnp.max(batch.pop(STOP)) if STOP in batch else jnp.zeros((), jnp.int32)
-        key = jax.random.fold_in(jax.random.key(seed), state.step)
+        key = jax.random.fold_in(jax.random.key(0) if key is None else jax.random.wrap_key_data(key), state.step)
         with jax.named_scope("gradients"):
             if accumulate == 1:
                 (loss, terms), grads = gradients(state.trainable, frozen, batch, key)

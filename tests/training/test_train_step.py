@@ -76,6 +76,16 @@ def test_frozen_leaves_stay_and_only_trainable_ones_have_moments():
     assert set(bench.placed.state.opt_state[0].mu) == set(bench.placed.state.trainable) == {"head/bias", "head/kernel"}
 
 
+def test_the_seed_is_an_argument_of_one_program():
+    losses = []
+    for seed in (None, 0, 1):
+        bench = Bench()
+        batch = {name: array for name, array in next(bench.batches).items() if name != "name"}
+        key = () if seed is None else (jax.random.key_data(jax.random.key(seed)),)
+        losses.append(float(bench.step(bench.placed.state, bench.placed.frozen, place_batch(batch, bench.mesh), *key)[1]["loss"]))
+    assert losses[0] == losses[1] != losses[2]  # the stand-in has dropout
+
+
 @pytest.mark.parametrize("accumulate", [1, 2])
 def test_a_step_that_is_not_finite_changes_nothing_but_the_counters(accumulate):
     bench = Bench(bad=(1, 2), accumulate=accumulate, ema=0.9)
