@@ -43,13 +43,15 @@ TABLES: dict[str, tuple[str, ...]] = {
         f"{_CAMVID} --grid method=freeze,rein {_256}", f"{_CAMVID},{_FULL} {_256}"),
     "camvid, semantic_fpn, 2000 steps": (
         f"{_FPN} --grid method=freeze,rein,lora {_LONG}", f"{_FPN},{_FULL} {_LONG}",
-        f"{_FPN},{_FULL} --grid part=attention,mlp,embed {_LONG}",
-        f"{_FPN},method=rein --config.adapter.zero_mlp_delta_f=True {_LONG}"),
+        f"{_FPN},{_FULL} --grid part=attention,mlp,embed {_LONG}", f"{_FPN},method=full --grid backbone_lr=0.03,0.1 {_LONG}",
+        f"{_FPN},method=rein --config.adapter.zero_mlp_delta_f=True {_LONG}",
+        f"{_FPN},method=rein --config.adapter.shared=False {_LONG}"),
     "camvid, semantic_fpn, 2000 steps, 1/16 of the source": (
         f"{_FPN},share=1/16 --grid method=freeze,rein {_LONG}", f"{_FPN},{_FULL},share=1/16 {_LONG}"),
     "streets, mask2former, 120 steps": (
         f"{_STREETS} --grid method=freeze,full,rein --grid seed=0,1,2", f"{_STREETS} --grid method=lora,adaptformer,vpt --grid seed=0,1",
-        f"{_STREETS} --grid augment=advstyle,pasta,gtr_ltr --grid seed=0,1", f"{_STREETS},method=full --grid backbone_lr=0.03,0.01"),
+        f"{_STREETS} --grid augment=advstyle,pasta,gtr_ltr --grid seed=0,1", f"{_STREETS},method=full --grid backbone_lr=0.03,0.01",
+        f"{_STREETS} --grid queries=official,learned --grid seed=0,1,2"),
     "streets, mask2former, 2000 steps": _TRANSFER_LONG,
     "streets, mask2former, 500 steps": (
         f"{_STREETS} --grid method=rein,lora {_500}", f"{_STREETS},method=rein --grid adapter_lr=0.3,3,10 {_500}", *_TRANSFER_500),

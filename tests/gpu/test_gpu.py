@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import jax
@@ -30,7 +31,9 @@ def device():
 def process(*command: str, **environment: str) -> dict:
     """The JSON line of a process of its own."""
     path = os.pathsep.join([str(HERE.parents[1]), *filter(None, [os.environ.get("PYTHONPATH")])])
-    more = {"PYTHONPATH": path, "XLA_PYTHON_CLIENT_PREALLOCATE": "false", "TQDM_DISABLE": "1", **environment}
+    cache = str(Path(tempfile.gettempdir()) / "rein_test_xla")  # a repeat runs the program of the first run
+    more = {"PYTHONPATH": path, "XLA_PYTHON_CLIENT_PREALLOCATE": "false", "TQDM_DISABLE": "1", "JAX_COMPILATION_CACHE_DIR": cache,
+            **environment}
     done = subprocess.run([sys.executable, *command], cwd=HERE.parents[1], env={**os.environ, **more}, text=True, capture_output=True,
                           timeout=600)
     assert done.returncode in (0, 75), done.stdout + done.stderr

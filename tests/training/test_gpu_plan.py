@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import pytest
 from stand_in import make_parts
 
+from rein_jax import config_io
 from rein_jax.layers.attention import attend
 from rein_jax.platforms import compiling_for
 from rein_jax.training import plan
@@ -41,3 +42,20 @@ def test_a_plan_for_several_gpus():
     found = plan.plan(CONFIG, "h200:4", build=build, evaluate=False)
     assert found["chips"] == 4 and found["compute"] == "bfloat16" and found["train"]["fits"]
     assert found["train"]["images_per_chip"] == 2 and found["train"]["collectives"]["all-reduce"]["count"] >= 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("arguments", [
+    *(f"backbone={name}" for name in ("dinov2_s", "eva02_s", "clip_b", "mae_b", "sam_b", "resnet50", "convnext_l")),
+    *(f"backbone=dinov2_s,method={name}" for name in ("full", "lora", "vpt", "adaptformer")),
+    *(f"backbone=dinov2_s,augment={name}" for name in ("advstyle", "pasta", "gtr_ltr"))])
+def test_bf16_steps_of_every_kind_can_be_traced(arguments, monkeypatch):
+    """Training and evaluation step; what JAX refuses on a GPU it refuses here."""
+    def lower(planner, function, *of):
+        with compiling_for("gpu"):
+            return {"custom calls": function.lower(*of).as_text().count("custom_call")}
+
+    monkeypatch.setattr(plan._Planner, "_compile", lower)
+    config = config_io.load(f"configs/gta_to_cbm.py:{arguments}")
+    found = plan.plan(config, "h200:1", batch=1, say=lambda text: None)
+    assert found["compute"] == "bfloat16" and {"train", "evaluate"} <= found.keys()
