@@ -65,11 +65,12 @@ class Mask2Former(nnx.Module):
         """maps: four [B, h_i, w_i, C_i], finest first; queries [M, C] from the adapter -> float32 logits of P predictions:
 
         {"cls": [P, B, Q, K + 1] (the last class is "no object"), "mask": [P, B, Q, h_0, w_0]}, P = decoder layers + 1; and the masks'
-        factors, "embedding" [P, B, Q, C] and "features" [B, h_0, w_0, C], which the loss prefers.
+        factors, "embedding" [P, B, Q, C] and "features" [B, h_0, w_0, C], which the loss prefers; and "state" [B, Q, C], from which
+        `scores` computes the last prediction alone.
         `key` is unused: the head has no dropout.
         """
         outputs = self.inspect(maps, queries)
-        return {name: outputs[name] for name in ("cls", "mask", "embedding", "features")}
+        return {name: outputs[name] for name in ("cls", "mask", "embedding", "features", "state")}
 
     def inspect(self, maps: Sequence[jax.Array], queries: jax.Array | None = None) -> dict[str, Any]:
         """`__call__` with what lies between: also "memories" (low to high resolution) and "blocked", the
@@ -86,6 +87,7 @@ class Mask2Former(nnx.Module):
             "mask": self._masks(embedding, features),
             "embedding": embedding,
             "features": features,
+            "state": states[-1],
             "memories": memories,
             "blocked": [*blocked, mask_of(states[-1], len(blocked) % LEVELS)],
         }
@@ -154,14 +156,21 @@ class Mask2Former(nnx.Module):
 
         Masks are resized before the sigmoid; the softmax runs over K + 1 classes and "no object" is then dropped.
         """
-        classes = jax.nn.softmax(outputs["cls"][-1].astype(jnp.float32), axis=-1)[..., :-1]
+        y = self.post_norm(outputs["state"])
+        classes = jax.nn.softmax(self.cls_embed(y).astype(jnp.float32), axis=-1)[..., :-1]
+        masks, (images, queries, _) = self._masks(self._embed(y)[None], outputs["features"])[0], classes.shape
 
-        def one(pair):  # image by image: all queries' masks at full size are large
-            share, mask = pair
-            mask = jax.nn.sigmoid(resize.bilinear(mask.astype(jnp.float32), size))
-            return jnp.einsum("qk,qhw->hwk", share, mask)
+        def add(total, some):  # all queries' masks at full size are large: as many at a time as make those of one image
+            share, mask = some
+            mask = jax.nn.sigmoid(resize.bilinear(mask.astype(jnp.float32), size, axes=(2, 3)))
+            return total + jnp.einsum("bqk,bqhw->bhwk", share, mask), None
 
-        return jax.lax.map(one, (classes, outputs["mask"][-1]))
+        # Images stay a batch axis, so that the work splits among devices. Of a program for any number of images nothing is known.
+        most = max(1, queries // images) if isinstance(images, int) else 16
+        part = next(n for n in range(most, 0, -1) if queries % n == 0)
+        parts = jax.tree.map(lambda x: jnp.moveaxis(x.reshape(images, -1, part, *x.shape[2:]), 1, 0), (classes, masks))
+        total = jnp.zeros((images, *size, classes.shape[-1]), jnp.float32)
+        return jax.lax.scan(add, total, parts)[0]
 
     def probabilities(self, scores: jax.Array) -> jax.Array:
         """Scores divided by their sum over the classes (equal shares where no query claims a pixel)."""

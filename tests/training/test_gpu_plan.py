@@ -53,7 +53,8 @@ def test_bf16_steps_of_every_kind_can_be_traced(arguments, monkeypatch):
     """Training and evaluation step; what JAX refuses on a GPU it refuses here."""
     def lower(planner, function, *of):
         with compiling_for("gpu"):
-            return {"custom calls": function.lower(*of).as_text().count("custom_call")}
+            function.lower(*of)
+        return {}
 
     monkeypatch.setattr(plan._Planner, "_compile", lower)
     config = config_io.load(f"configs/gta_to_cbm.py:{arguments}")
