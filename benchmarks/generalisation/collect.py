@@ -114,6 +114,12 @@ def unseen(entry: dict[str, Any]) -> float:
     return float(np.mean([entry["domains"][name] for name in unseen_domains(entry)]))
 
 
+def fit(entry: dict[str, Any]) -> float:
+    """Training loss at the end: its mean over the last fifth of the run. Of one task, head and setup it is one measure for all methods."""
+    values = [value for _, value in entry["loss"]]
+    return float(np.mean(values[-max(1, len(values) // 5):]))
+
+
 def unseen_domains(entry: dict[str, Any]) -> list[str]:
     return [name for name in entry["domains"] if name != SOURCE[entry["task"]] and "/" not in name]
 
@@ -161,6 +167,7 @@ def tables(results: dict[str, Any]) -> str:
             label = " + ".join(filter(None, [key[1], f"{key[4]} queries" if key[4] else "", key[2] if key[2] != "none" else ""]))
             cells = [_cell([e["domains"][d] for e in rows]) for d in domains] + [_cell([unseen(e) for e in rows])]
             out.append(f"| {label} | {len(rows)} | {rows[0]['trainable'] / 1e6:.2f}M | " + " | ".join(cells) + " |")
+    out += _fits(groups)
     if results["comparisons"]:
         out += ["", "### Rein minus another method, unseen images together (paired bootstrap over images, 95 %)", "",
                 "| task | head | steps | setup | seed | against | difference | interval | share of draws in which Rein is better |",
@@ -168,6 +175,28 @@ def tables(results: dict[str, Any]) -> str:
         out += [f"| {c['task']} | {c['head']} | {c['steps']} | {c['setup']} | {c['seed']} | {c['rein minus']} | {c['value']:+.2f} | "
                 f"{c['low']:+.2f} ... {c['high']:+.2f} | {c['better']:.2f} |" for c in results["comparisons"]]
     return "\n".join(out) + "\n"
+
+
+def _fits(groups: dict[tuple, list]) -> list[str]:
+    """A table of how closely unseen mIoU follows the fit of the source, for every section with five methods or more."""
+    out = ["", "### Fit of the source and unseen mIoU", "",
+           "Training loss: mean over the last fifth of the run, then over seeds; no augmentation. r: Pearson's, over methods: all,",
+           "and those that fit better than freeze.", "",
+           "| task | head | steps | setup | methods, best fit first: loss, mean unseen | r | better than freeze |",
+           "|---|---|---|---|---|---|---|"]
+    for (task, head, steps, setup), keys in _sections(groups).items():
+        mean = lambda key, of: float(np.mean([of(entry) for entry in groups[key]]))
+        found = sorted((mean(key, fit), mean(key, unseen), ", ".join(filter(None, (key[1], key[4])))) for key in keys if key[2] == "none")
+        if len(found) >= 5:
+            frozen = next((loss for loss, _, name in found if name == "freeze"), 0.0)
+            cells = "; ".join(f"{name}: {loss:.3f}, {value:.1f}" for loss, value, name in found)
+            out.append(f"| {task} | {head} | {steps} | {setup} | {cells} | {_r(found)} | {_r([row for row in found if row[0] < frozen])} |")
+    return out
+
+
+def _r(rows: list[tuple]) -> str:
+    """Pearson's correlation of the first two columns, or "" for fewer than five rows."""
+    return f"{np.corrcoef(*zip(*(row[:2] for row in rows), strict=True))[0, 1]:+.2f}" if len(rows) >= 5 else ""
 
 
 def _sections(groups: dict[tuple, list]) -> dict[tuple, list[tuple]]:
@@ -204,15 +233,17 @@ def plots(results: dict[str, Any]) -> list[Path]:
         for label, rows in sorted(grouped.items()):
             curve = np.mean([[value for _, value in row["loss"]] for row in rows], axis=0)
             line, = left.plot([step for step, _ in rows[0]["loss"]], curve, label=label)
-            source = SOURCE[task] or next(iter(rows[0]["domains"]))
-            right.scatter([row["domains"][source] for row in rows], [unseen(row) for row in rows], color=line.get_color(), label=label)
+            source = SOURCE[task]
+            right.scatter([row["domains"][source] if source else fit(row) for row in rows], [unseen(row) for row in rows],
+                          color=line.get_color(), label=label)
             if with_curve := [row for row in rows if "curves" in row]:
                 steps_of, values = zip(*(unseen_curve(row) for row in with_curve), strict=True)
                 third[0].plot(steps_of[0], np.mean(values, axis=0), marker="o", color=line.get_color(), label=label)
         if third:
             third[0].set(xlabel="step", ylabel="mean unseen mIoU, sample of images"), third[0].grid(alpha=0.3)
         left.set(xlabel="step", ylabel="training loss"), left.grid(alpha=0.3), left.legend(fontsize=8)
-        right.set(xlabel=f"mIoU on {source}", ylabel="mean mIoU on unseen domains"), right.grid(alpha=0.3)
+        right.set(xlabel=f"mIoU on {source}" if source else "training loss, last fifth of the run", ylabel="mean mIoU on unseen domains")
+        right.grid(alpha=0.3)
         figure.suptitle(title(task, head, steps, setup))
         name = "_".join([task, head, str(steps), *setup.replace(",", "").replace("/", "-").split()])
         written.append(HERE / f"{name}.png")

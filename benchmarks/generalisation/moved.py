@@ -1,4 +1,4 @@
-"""How far training moved the backbone: writes moved.json, the change of its weights in per cent of their norm, whole and by part.
+"""How far training moved the backbone: adds to moved.json the change of its weights in per cent of their norm, whole and by part.
 
     python benchmarks/generalisation/moved.py full=runs/full full_16th=runs/full_16th
 
@@ -40,5 +40,7 @@ def moved(run: Path) -> dict[str, float]:
 
 if __name__ == "__main__":
     found = {name: moved(Path(run)) for name, _, run in (item.partition("=") for item in sys.argv[1:])}
-    (HERE / "moved.json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    file = HERE / "moved.json"
+    known = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+    file.write_text(json.dumps({**known, **found}, indent=1) + "\n", encoding="utf-8")
     print(json.dumps(found, indent=1))
