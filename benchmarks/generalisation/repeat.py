@@ -27,7 +27,6 @@ CONFIG = "configs/generalisation.py"
 _LONG, _500 = "--config.train.steps=2000", "--config.train.steps=500"
 _CURVE = _LONG + " --config.train.eval_every=500 --config.train.eval_images=16"
 _256 = _LONG + " --config.train.batch=1 --config.data.crop=(256,256) --config.data.resize=288:480"
-_352 = _LONG + " --config.train.batch=1 --config.data.crop=(352,352) --config.data.resize=360:720"
 _WIDE = "--config.train.steps=1000 --config.head.channels=128 --config.head.encoder_ffn=256 --config.head.decoder_ffn=512"
 _FULL = "method=full,backbone_lr=0.01"
 _CAMVID, _FPN = "task=camvid", "task=camvid,head=semantic_fpn"
@@ -47,10 +46,9 @@ TABLES: dict[str, tuple[str, ...]] = {
         f"{_FPN},{_FULL} --grid part=attention,mlp,embed {_LONG}", f"{_FPN},method=full --grid backbone_lr=0.03,0.1 {_LONG}",
         f"{_FPN},method=rein --config.adapter.zero_mlp_delta_f=True {_LONG}",
         f"{_FPN},method=rein --config.adapter.shared=False {_LONG}"),
-    "camvid, semantic_fpn, 2000 steps, crops of 352, batch 1": (
-        f"{_FPN} --grid method=freeze,rein {_352}", f"{_FPN},{_FULL} {_352}"),
     "camvid, semantic_fpn, 2000 steps, 1/16 of the source": (
         f"{_FPN},share=1/16 --grid method=freeze,rein {_LONG}", f"{_FPN},{_FULL},share=1/16 {_LONG}"),
+    "camvid, semantic_fpn, 4000 steps": (f"{_FPN},method=rein --config.train.steps=4000",),
     "streets, mask2former, 120 steps": (
         f"{_STREETS} --grid method=freeze,full,rein --grid seed=0,1,2", f"{_STREETS} --grid method=lora,adaptformer,vpt --grid seed=0,1",
         f"{_STREETS} --grid augment=advstyle,pasta,gtr_ltr --grid seed=0,1", f"{_STREETS},method=full --grid backbone_lr=0.03,0.01",
