@@ -32,7 +32,7 @@ _FULL = "method=full,backbone_lr=0.01"
 _CAMVID, _FPN = "task=camvid", "task=camvid,head=semantic_fpn"
 _STREETS, _TRANSFER = "task=streets,edition=1", "task=transfer,edition=1"
 _TRANSFER_LONG = (f"{_TRANSFER} --grid method=freeze,rein --grid seed=0,1,2 {_CURVE}", f"{_TRANSFER},{_FULL} --grid seed=0,1,2 {_CURVE}")
-_TRANSFER_500 = (f"{_TRANSFER},method=rein --grid seed=1 {_500}", f"{_TRANSFER},{_FULL} --grid seed=1 {_500}")
+_TRANSFER_500 = (f"{_TRANSFER} --grid method=rein,full --grid seed=1 {_500}", f"{_TRANSFER},{_FULL} --grid seed=1 {_500}")
 _EDITION_2 = (f"task=transfer,method=rein,edition=2 --grid seed=0,1 {_500}",)
 # Table -> what `rein matrix` is given for it: arguments of the config, then axes and what all its runs share.
 TABLES: dict[str, tuple[str, ...]] = {
