@@ -37,10 +37,12 @@ def test_the_page_holds_the_recorded_numbers(monkeypatch):
 
 def test_the_page_tells_how_far_full_moved_as_recorded():
     page = (FOLDER / "RESULTS.md").read_text(encoding="utf-8")
-    told = page[page.index("**How far `full` moves**"):page.index("What these suggest together")]
-    moved = json.loads((FOLDER / "moved.json").read_text(encoding="utf-8"))["full"]
+    moved = json.loads((FOLDER / "moved.json").read_text(encoding="utf-8"))
+    far, why = page.index("**How far `full` moves**"), page.index("**Why `full` leads here")
     for part in ("mlp", "attn", "patch_embed", "pos_embed"):
-        assert f"{moved[part]:.2f} %" in told
+        assert f"{moved['full'][part]:.2f} %" in page[far:why]
+    short, middle, long = (moved[name]["backbone"] for name in ("full", "full, rate x 0.03", "full, rate x 0.1"))
+    assert f"moved {long:.1f} % of their norm instead of {short:.2f} % ({middle:.2f} % at 0.03)" in page[why:]
 
 
 def test_one_command_repeats_each_table(monkeypatch, tmp_path):
