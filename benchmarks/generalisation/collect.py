@@ -227,6 +227,7 @@ def plots(results: dict[str, Any]) -> list[Path]:
         entries = list(entries)
         curves = any("curves" in entry for entry in entries)
         figure, (left, right, *third) = pyplot.subplots(1, 2 + curves, figsize=(11 + 5 * curves, 4), layout="constrained")
+        left.set_prop_cycle(color=pyplot.get_cmap("tab20").colors[::2] + pyplot.get_cmap("tab20").colors[1::2])  # the usual ten, then paler
         grouped: dict[str, list] = defaultdict(list)
         for entry in entries:
             grouped[" + ".join(filter(None, [entry["method"], entry["queries"], entry["augment"].replace("none", "")]))].append(entry)
