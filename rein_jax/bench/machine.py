@@ -66,12 +66,16 @@ def memory_gb() -> tuple[float, float]:
 
 def device_name(device: jax.Device) -> str:
     """`cpu`, `NVIDIA H100 80GB HBM3 (79.2 GB)`, ..."""
-    limit = ((device.memory_stats() or {}) if device.platform != "cpu" else {}).get("bytes_limit")
+    limit = memory_stats(device).get("bytes_limit")
     return device.device_kind + (f" ({limit / 1e9:.1f} GB)" if limit else "")
+
+
+def memory_stats(device: jax.Device) -> dict[str, int]:
+    """What the device tells of its memory, in bytes; nothing on a CPU."""
+    return (device.memory_stats() or {}) if device.platform != "cpu" else {}
 
 
 def peak_device_mb() -> int | None:
     """Most memory that the arrays and programs of this process held on its first device, MB; None where that is not told (CPU)."""
-    device = jax.local_devices()[0]
-    peak = ((device.memory_stats() or {}) if device.platform != "cpu" else {}).get("peak_bytes_in_use")
+    peak = memory_stats(jax.local_devices()[0]).get("peak_bytes_in_use")
     return None if peak is None else round(peak / 2**20)

@@ -14,6 +14,7 @@ import jax
 import numpy as np
 
 from rein_jax import config_io, trees
+from rein_jax.bench.machine import memory_stats
 from rein_jax.precision import policy as precision_policy
 from rein_jax.sharding import make_mesh, place_batch
 from rein_jax.training import identity, memory
@@ -134,13 +135,12 @@ def _time(run: Prepared, warmup: int, steps: int) -> tuple[list, list]:
 def _line(run: Prepared, measured: dict) -> dict[str, Any]:
     """The result: what was measured, and what it was measured on."""
     device, used, devices = run.mesh.devices.flat[0], run.program.memory_analysis(), int(run.mesh.devices.size)
-    stats = (device.memory_stats() or {}) if device.platform != "cpu" else {}
     top = peak(device.device_kind)
     share = measured["flops_per_step"] / measured["step_seconds"] / devices / top if top else None
     return {"bench": "step", "config": run.plain.get("name", ""), "backbone": run.plain.get("backbone", {}).get("name", ""), **measured,
             "batch": run.chosen.batch, "crop": list(run.parts.crop), "devices": devices, "device": device.device_kind,
             "mfu": share, "argument_bytes": used.argument_size_in_bytes, "temporary_bytes": used.temp_size_in_bytes,
-            "peak_device_bytes": stats.get("peak_bytes_in_use"),
+            "peak_device_bytes": memory_stats(device).get("peak_bytes_in_use"),
             "peak_host_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
             "plan_bytes": memory.on_device(run.placed.state) + memory.on_device(run.placed.frozen),
             "trainable": trees.count(run.placed.state.trainable), "frozen": trees.count(run.placed.frozen), "jax": jax.__version__}

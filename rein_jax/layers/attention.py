@@ -28,7 +28,8 @@ def attend(q, k, v, *, scale: float | None = None, allowed=None):
 
 
 def _flash(q, k, v, scale: float | None, implementation: str = "cudnn"):
-    """cuDNN's kernels, from whose gradients JAX keeps odd lengths: these get one row more, a key that no query looks at."""
+    """cuDNN's kernels. JAX refuses their gradients at odd lengths, which therefore get one row more: a query whose result is dropped
+    and a key that no query looks at. implementation: as JAX names it, for tests."""
     length, keys = q.shape[1], k.shape[1]
     q, k, v = (jnp.pad(x, ((0, 0), (0, x.shape[1] % 2), (0, 0), (0, 0))) for x in (q, k, v))
     kept = None if k.shape[1] == keys else jnp.full(len(k), keys, jnp.int32)

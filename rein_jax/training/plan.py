@@ -31,7 +31,7 @@ from rein_jax.training.state import place_run
 from rein_jax.training.step import batch_structs, make_step
 
 _TOPOLOGY = re.compile(r"(v4|v5e|v5p|v6e):(\d+(?:x\d+){1,2})$")
-_GPU = re.compile(rf"({'|'.join(GPUS)}):(?:(\d+)x)?(\d+)$")
+_GPU = re.compile(rf"({'|'.join(GPUS)}):(?:([1-9]\d*)x)?([1-9]\d*)$")
 _FULL = re.compile(r"RESOURCE_EXHAUSTED|out of memory|exceed\w* .*(memory|hbm)", re.IGNORECASE)
 _USED = re.compile(r"Used ([\d.]+)([KMG]) of ([\d.]+)([KMG]) hbm")
 

@@ -79,7 +79,8 @@ def test_memory_plan_counts_per_device_and_advises():
 
 
 @pytest.mark.parametrize("name, words", [("v9:2x2", "Unknown topology"), ("v5e", "Unknown topology"), ("cpu:512", "virtual CPU devices"),
-                                         ("h100", "Unknown topology"), ("h101:8", "a100, h100, h200, b200")])
+                                         ("h100", "Unknown topology"), ("h100:0", "Unknown topology"),
+                                         ("h101:8", "a100, h100, h200, b200")])
 def test_topology_mistakes_are_one_sentence(name, words):
     with pytest.raises(UserError, match=words):
         plan.devices_of(name)
