@@ -19,6 +19,8 @@ def get_config(arg=None):
     if args["crop"] not in ("512", "1024"):
         raise UserError(f"The config argument crop is {args['crop']}; the published recipes are for 1024 and 512.")
     config = _recipes.build("citys-to-acdc", args, ARGS, crop=int(args["crop"]))
+    if args["method"] == "soma":
+        config.train.ema_start = 20_000
     config.data.train = [{"name": "cityscapes", "split": "train"}]
     _recipes.domains(config, "acdc")
     return config

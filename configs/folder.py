@@ -19,7 +19,8 @@ def get_config(arg=None):
     config, crop = base.default(), int(args["crop"])
     config.name = base.title("folder", args, ARGS, "method")
     config.backbone.name, config.backbone.image_size = args["backbone"], crop
-    base.set_method(config, args["method"])
+    eva02 = {"init": "eva02"} if args["method"] == "rein" and args["backbone"].startswith("eva02") else {}
+    base.set_method(config, args["method"], **eva02)
     base.small_head(config, "mask2former")
     where = {"source": args["source"]} if args["source"] else {}
     config.data.train = [{"name": "folder", "split": "train", **where}]

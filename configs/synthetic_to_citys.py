@@ -42,4 +42,5 @@ def get_config(arg=None):
     _recipes.domains(config, "cityscapes")
     if args["stage"] == "2":
         config.init_from, config.train.steps, config.train.eval_every, config.train.checkpoint_every = start, 4_000, 1_000, 1_000
+        config.train.ema_start = config.train.ema_start * 4_000 // 40_000  # the same share of the steps
     return config

@@ -40,11 +40,12 @@ def _undecayed(*patterns: str) -> tuple[Group, ...]:
     return tuple(Group(pattern, decay=0.0, optional=True) for pattern in patterns)
 
 
-_NORMS = _undecayed(r".*(norm|bn\d?/)")  # layer, group and batch norms: every norm's name says so
+_NORM = r"(norm|bn\d?/|ffn_ln/|ln_pre/)"  # in the name of every layer, group and batch norm
+_NORMS = _undecayed(".*" + _NORM)
 _REIN = _undecayed(r"adapters/\d+/layers/tokens(_a|_b)?$")
 _REST = (Group(".*"),)
 _ORIGINAL = (*_NORMS, *_undecayed(r"head/(query_embed|level_embed)$"))
-_SOMA = tuple(Group(group.pattern, decay=0.0, lr=0.5, optional=True) for group in _undecayed(r"(adapters|backbone)/.*norm"))
+_SOMA = tuple(Group(group.pattern, decay=0.0, lr=0.5, optional=True) for group in _undecayed("(adapters|backbone)/.*" + _NORM))
 
 # Biases, level_encoding and learned query_feat do decay in the original; they are left to the last group on purpose.
 PRESETS: dict[str, tuple[Group, ...]] = {
@@ -54,7 +55,7 @@ PRESETS: dict[str, tuple[Group, ...]] = {
     "rein_cnn": (*_ORIGINAL, *_REIN, *_REST),
     "full_512": (*_ORIGINAL, *_REST),
     # The paper's text, unlike its shipped config, gives the backbone a tenth of the learning rate.
-    "full_paper": (Group(r"backbone/.*norm", decay=0.0, lr=0.1, optional=True), Group("backbone/", lr=0.1), *_ORIGINAL, *_REST),
+    "full_paper": (Group("backbone/.*" + _NORM, decay=0.0, lr=0.1, optional=True), Group("backbone/", lr=0.1), *_ORIGINAL, *_REST),
     "frozen_512": (*_ORIGINAL, *_undecayed(r"head/query_feat$"), *_REST),
     "soma": (*_SOMA, Group("(adapters|backbone)/", lr=0.5), *_ORIGINAL, *_undecayed(r"head/query_feat$"), *_REST),
 }

@@ -20,6 +20,10 @@ from rein_jax.errors import UserError
 Flat = dict[str, Any]
 
 
+class Fixed(nnx.Variable):
+    """An array of a module that is never trained, whatever the patterns say."""
+
+
 @dataclass(frozen=True)
 class Skeleton:
     """A module without its arrays: static under jit (hashable), completed by `merge`."""
@@ -49,8 +53,8 @@ def split(module: nnx.Module, trainable: Iterable[str]) -> tuple[Skeleton, Flat,
         name = name_of(path)
         variables.append((name, tuple(path), type(variable)))
         arrays[name] = variable.get_raw_value() if isinstance(variable, nnx.Variable) else variable
-    statistics = {name for name, _, kind in variables if issubclass(kind, nnx.BatchStat)}  # of frozen batch norms: never trained
-    chosen = matching(arrays, trainable) - statistics
+    fixed = {name for name, _, kind in variables if issubclass(kind, (Fixed, nnx.BatchStat))}  # statistics of frozen batch norms too
+    chosen = matching(arrays, trainable) - fixed
     skeleton = Skeleton(graphdef, tuple(variables))
     return skeleton, {n: a for n, a in arrays.items() if n in chosen}, {n: a for n, a in arrays.items() if n not in chosen}
 

@@ -8,7 +8,8 @@ import pytest
 from rein_jax import optim
 from rein_jax.errors import UserError
 
-NAMES = ["backbone/blocks/norm1/scale", "backbone/blocks/attn/qkv/bias", "backbone/pos_embed", "adapters/0/layers/tokens_a",
+NAMES = ["backbone/blocks/norm1/scale", "backbone/blocks/mlp/ffn_ln/bias", "backbone/ln_pre/scale", "backbone/layers/0/bn1/bias",
+         "backbone/blocks/attn/qkv/bias", "backbone/pos_embed", "adapters/0/layers/tokens_a",
          "adapters/0/scale", "adapters/0/merge/kernel", "head/level_embed", "head/pixel_decoder/level_encoding",
          "head/query_embed", "head/query_feat", "head/post_norm/bias", "head/cls_embed/bias"]
 
@@ -32,12 +33,14 @@ def _undecayed(preset, names=NAMES):
 
 
 def test_presets_decay_what_the_original_decays():
-    norms = {"backbone/blocks/norm1/scale", "head/post_norm/bias"}
+    norms = {"head/post_norm/bias", *(f"backbone/{n}" for n in ("blocks/norm1/scale", "blocks/mlp/ffn_ln/bias", "ln_pre/scale",
+                                                                "layers/0/bn1/bias"))}
     embeds = {"head/level_embed", "head/query_embed"}
     rein = {"adapters/0/layers/tokens_a", "adapters/0/scale"}
     assert _undecayed("rein_512") == _undecayed("rein_1024") == norms | embeds | rein
     assert _undecayed("rein_cnn") == norms | embeds | rein - {"adapters/0/scale"}
-    assert _undecayed("full_512") == norms | embeds
+    assert _undecayed("full_512") == _undecayed("full_paper") == norms | embeds
+    assert _undecayed("soma") == norms | embeds | {"head/query_feat"}
     assert _undecayed("frozen_512") == norms | embeds | {"head/query_feat"}
 
 

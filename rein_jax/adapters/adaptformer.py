@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from rein_jax.adapters.base import Adapter, Site, Stage, active_blocks, dropout, require
+from rein_jax.adapters.base import Adapter, Site, Stage, active_blocks, check_rate, dropout, require
 from rein_jax.errors import UserError
 from rein_jax.layers.init import torch_uniform
 from rein_jax.layers.stack import stacked
@@ -34,7 +34,7 @@ class AdaptFormer(Adapter):
         require(stage, "mlp", "adaptformer")
         if hidden < 1:
             raise UserError(f"config.adapter.hidden is {hidden}; it must be at least 1.")
-        self.stage, self.factor, self.rate, self.active = stage, scale, dropout, active_blocks(blocks, stage)
+        self.stage, self.factor, self.rate, self.active = stage, scale, check_rate(dropout), active_blocks(blocks, stage)
         depth = stage.depth if self.active is None else len(self.active)
         self.layers = stacked(lambda r: Bottleneck(stage.width, hidden, rngs=r), depth, rngs)
 

@@ -23,6 +23,7 @@ class Stage:
     depth: number of blocks; width: channels d; prefix: class and register tokens in front of the patch tokens; linears: (name, (in, out))
     of the linear maps that call `Adapter.linear`; patch: patch size (initial values of Rein and VPT use it); places: what else the blocks
     offer: "tokens" (they attend over one sequence, so tokens may be inserted), "mlp" (they call `Adapter.mlp`). Empty for CNNs.
+    key_bias: a fused qkv map has a bias for k.
     """
 
     depth: int
@@ -31,6 +32,7 @@ class Stage:
     linears: tuple[tuple[str, tuple[int, int]], ...] = ()
     patch: int = 16
     places: tuple[str, ...] = ("tokens", "mlp")
+    key_bias: bool = True
 
 
 class Site(NamedTuple):
@@ -53,8 +55,8 @@ class Adapter(nnx.Module):
     active: tuple[int, ...] | None = None
     layers: nnx.Module | None = None
 
-    def begin(self, x, prefix: int):
-        """Once before the first block."""
+    def begin(self, x, prefix: int, key=None):
+        """Once before the first block; key as in Site, for this place alone."""
         return x
 
     def enter(self, site: Site, x):
@@ -100,6 +102,13 @@ def active_blocks(blocks, stage: Stage) -> tuple[int, ...] | None:
     if list(blocks) != sorted(set(blocks)) or not blocks or not 0 <= blocks[0] <= blocks[-1] < stage.depth:
         raise UserError(f"config.adapter.blocks is {blocks}; give increasing block numbers between 0 and {stage.depth - 1}.")
     return None if len(blocks) == stage.depth else blocks
+
+
+def check_rate(rate: float) -> float:
+    """A dropout rate, refused outside 0 <= rate < 1."""
+    if not 0 <= rate < 1:
+        raise UserError(f"config.adapter.dropout is {rate}; it must be at least 0 and below 1.")
+    return rate
 
 
 def dropout(x, rate: float, key):

@@ -7,21 +7,28 @@ import jax.numpy as jnp
 from flax import nnx
 
 from rein_jax import registry
-from rein_jax.adapters.base import Adapter, Site, Stage, active_blocks, dropout
+from rein_jax.adapters.base import Adapter, Site, Stage, active_blocks, check_rate, dropout
 from rein_jax.errors import UserError
 from rein_jax.layers.init import torch_uniform
 from rein_jax.layers.stack import stacked
 
-ATTENTION = ("qkv", "q", "k", "v")
+THIRDS = ("q", "k", "v")
+ATTENTION = ("qkv", *THIRDS)
 
 
-def pick_targets(targets, stage: Stage, default: tuple[str, ...]) -> dict[str, tuple[int, int]]:
-    """{name: (in, out)} of the chosen linear maps; names that the backbone lacks are a UserError. () = those of `default` that exist."""
+def pick_targets(targets, stage: Stage, default: tuple[str, ...], parts: bool = False) -> dict[str, tuple[int, int]]:
+    """{name: (in, out)} of the chosen linear maps; names that the backbone lacks are a UserError. () = those of `default` that exist.
+    parts: "q", "k", "v" may name thirds of a fused qkv map."""
     known = dict(stage.linears)
     if not known:
         raise UserError("This method changes linear maps, and this backbone's blocks have none; use rein, full or freeze, or another.")
     targets = targets.replace(" ", "").split(",") if isinstance(targets, str) else targets  # "qkv,proj" from a command line
     chosen = tuple(targets) or tuple(name for name in default if name in known)
+    if parts and "qkv" in known:
+        width, out = known["qkv"]
+        known = {**dict.fromkeys(THIRDS, (width, out // 3)), **known}
+        if "qkv" in chosen and set(chosen) & set(THIRDS):
+            raise UserError("config.adapter.targets names qkv and parts of it; leave one out.")
     for name in chosen:
         if name not in known:
             raise registry.unknown(name, known, "target of config.adapter.targets")
@@ -40,26 +47,31 @@ class LowRank(nnx.Module):
             setattr(self, f"{name}_a", nnx.Param(torch_uniform(fan_in)(rngs.params(), (n, fan_in, rank))))
             setattr(self, f"{name}_b", nnx.Param(jnp.zeros((n, rank, fan_out // n))))
 
-    def product(self, name: str, x, scale: float, suffix: str = ""):
-        """s (x A) B for x [..., in]; the parts' outputs lie side by side."""
-        a, b = (getattr(self, f"{name}_{which}{suffix}")[...].astype(x.dtype) for which in "ab")
-        if a.shape[0] == 1:
-            return scale * ((x @ a[0]) @ b[0])
-        inner = jnp.einsum("...i,pir->...pr", x, a)
-        return scale * jnp.einsum("...pr,pro->...po", inner, b).reshape(*x.shape[:-1], -1)
+    def factors(self, name: str, suffix: str = ""):
+        """A and B of a target."""
+        return tuple(getattr(self, f"{name}_{which}{suffix}")[...] for which in "ab")
+
+
+def product(x, a, b, scale: float):
+    """s (x A) B in x's dtype for x [..., in], A [parts, in, r], B [parts, r, out / parts]; the parts' outputs lie side by side."""
+    a, b = a.astype(x.dtype), b.astype(x.dtype)
+    if a.shape[0] == 1:
+        return scale * ((x @ a[0]) @ b[0])
+    inner = jnp.einsum("...i,pir->...pr", x, a)
+    return scale * jnp.einsum("...pr,pro->...po", inner, b).reshape(*x.shape[:-1], -1)
 
 
 def factor_delta(layers: LowRank, name: str, scale: float, suffix: str = ""):
     """What the factors add to the kernels of all blocks: [L, in, out], float32."""
-    a, b = (getattr(layers, f"{name}_{which}{suffix}")[...].astype(jnp.float32) for which in "ab")
+    a, b = (factor.astype(jnp.float32) for factor in layers.factors(name, suffix))
     delta = jnp.einsum("lpir,lpro->lipo", a, b, precision="highest")
     return scale * delta.reshape(*delta.shape[:2], -1)
 
 
 class LoRA(Adapter):
-    """targets: names of linear maps, () = the attention's query, key and value maps. rank: r (8). alpha: s = alpha / r; None = r, so s = 1.
-    dropout: on the input of A. separate: own factors for q, k and v of a fused qkv map (otherwise they share A, as plain LoRA on the fused
-    map does). blocks: numbers of the blocks it acts on, None = all."""
+    """targets: names of linear maps, () = the attention's query, key and value maps; q, k and v may be named in fused qkv maps too.
+    rank: r (8). alpha: s = alpha / r; None = r, so s = 1. dropout: on the input of A. separate: own factors for q, k and v of a fused
+    qkv map (otherwise they share A, as plain LoRA on the fused map does). blocks: numbers of the blocks it acts on, None = all."""
 
     def __init__(
         self,
@@ -75,23 +87,34 @@ class LoRA(Adapter):
     ):
         if rank < 1:
             raise UserError(f"config.adapter.rank is {rank}; it must be at least 1.")
-        self.stage, self.rate, self.active = stage, dropout, active_blocks(blocks, stage)
+        self.stage, self.rate, self.active = stage, check_rate(dropout), active_blocks(blocks, stage)
         self.factor = (rank if alpha is None else alpha) / rank
-        sizes = pick_targets(targets, stage, ATTENTION)
+        sizes = pick_targets(targets, stage, ATTENTION, parts=True)
         self.targets = tuple(sizes)
+        self.thirds = tuple(name for name in sizes if name not in dict(stage.linears))  # of a fused qkv map
         parts = {name: 3 if separate and name == "qkv" else 1 for name in sizes}
         depth = stage.depth if self.active is None else len(self.active)
         self.layers = stacked(lambda r: LowRank(sizes, rank, parts, rngs=r), depth, rngs)
 
     def linear(self, site: Site, name: str, x, y):
-        if name not in self.targets:
-            return y
+        if name == "qkv" and self.thirds:
+            return y + self._fused(lambda third: self._change(site, third, x)).astype(y.dtype)
+        return y + self._change(site, name, x).astype(y.dtype) if name in self.targets else y
+
+    def _change(self, site: Site, name: str, x):
         key = None if site.key is None else jax.random.fold_in(site.key, self.targets.index(name))
-        return y + site.layer.product(name, dropout(x, self.rate, key), self.factor).astype(y.dtype)
+        return product(dropout(x, self.rate, key), *site.layer.factors(name), self.factor)
+
+    def _fused(self, of):
+        """`of` each third side by side, with zeros for those that are no target."""
+        found = {name: of(name) for name in self.thirds}
+        return jnp.concatenate([found[n] if n in found else jnp.zeros_like(found[self.thirds[0]]) for n in THIRDS], axis=-1)
 
     def kernel_deltas(self):
-        """{target: what to add to the kernels of the active blocks, [len(active), in, out]}: exact, LoRA is linear."""
-        return {name: factor_delta(self.layers, name, self.factor) for name in self.targets}
+        """{linear map: what to add to the kernels of the active blocks, [len(active), in, out]}: exact, LoRA is linear."""
+        delta = lambda name: factor_delta(self.layers, name, self.factor)
+        whole = {name: delta(name) for name in self.targets if name not in self.thirds}
+        return {**whole, "qkv": self._fused(delta)} if self.thirds else whole
 
     def bias_deltas(self):
         return {}

@@ -2,7 +2,8 @@
 
 For each target W = U S V' (float32, singular values descending) the last r directions become trainable factors A = U_r sqrt(S_r / s),
 B = sqrt(S_r / s) V_r', and W keeps the rest: y = x (W - s A0 B0) + x s A B + bias. The backbone's own tree is never touched: the
-pretrained factors A0, B0 (and biases) stay in the adapter as frozen leaves and are subtracted.
+pretrained factors A0, B0 (and biases) stay in the adapter as frozen leaves and are subtracted: A B - A0 B0 is computed as
+(A - A0) B + A0 (B - B0), whose small factors keep their digits in bfloat16.
 """
 
 from __future__ import annotations
@@ -13,9 +14,10 @@ from flax import nnx
 
 from rein_jax import trees
 from rein_jax.adapters.base import Adapter, Site, Stage
-from rein_jax.adapters.lora import LowRank, factor_delta, pick_targets
+from rein_jax.adapters.lora import LowRank, factor_delta, pick_targets, product
 from rein_jax.adapters.merge import active_rows, kernel_stacks
 from rein_jax.errors import UserError
+from rein_jax.layers.attention import query_value
 from rein_jax.layers.stack import stacked
 
 TARGETS = ("qkv", "q", "k", "v", "proj", "fc1", "fc2", "w1", "w2", "w3", "w12")
@@ -28,10 +30,10 @@ class SoMALayer(LowRank):
         super().__init__(targets, rank, parts, rngs=rngs)
         for name, (_, fan_out) in targets.items():
             for which in "ab":
-                setattr(self, f"{name}_{which}0", nnx.Param(jnp.zeros_like(getattr(self, f"{name}_{which}")[...])))
+                setattr(self, f"{name}_{which}0", trees.Fixed(jnp.zeros_like(getattr(self, f"{name}_{which}")[...])))
             if name in biases:
                 setattr(self, f"{name}_bias", nnx.Param(jnp.zeros(fan_out)))
-                setattr(self, f"{name}_bias0", nnx.Param(jnp.zeros(fan_out)))
+                setattr(self, f"{name}_bias0", trees.Fixed(jnp.zeros(fan_out)))
 
 
 class SoMA(Adapter):
@@ -62,6 +64,8 @@ class SoMA(Adapter):
         small = min(min(size) // (3 if name == "qkv" else 1) for name, size in sizes.items())
         if not 1 <= rank <= small:
             raise UserError(f"config.adapter.rank is {rank}; it must lie between 1 and {small}, the smallest side of a target.")
+        if alpha is not None and not alpha > 0:
+            raise UserError(f"config.adapter.alpha is {alpha}; it must be above 0.")
         self.stage, self.order, self.rank = stage, order, rank
         self.active = tuple(range(start, stage.depth)) if start else None
         self.factor = (rank if alpha is None else alpha) / rank
@@ -73,19 +77,21 @@ class SoMA(Adapter):
     def linear(self, site: Site, name: str, x, y):
         if name not in self.targets:
             return y
-        layer = site.layer
-        y = y + (layer.product(name, x, self.factor) - layer.product(name, x, self.factor, "0")).astype(y.dtype)
-        if name in self.biased:
-            y = y + (getattr(layer, f"{name}_bias")[...] - getattr(layer, f"{name}_bias0")[...]).astype(y.dtype)
-        return y
+        (a, b), (a0, b0) = site.layer.factors(name), site.layer.factors(name, "0")
+        y = y + (product(x, a - a0, b, self.factor) + product(x, a0, b - b0, self.factor)).astype(y.dtype)
+        return y + self.bias_delta(site.layer, name).astype(y.dtype) if name in self.biased else y
+
+    def bias_delta(self, layers: SoMALayer, name: str):
+        """What a target's bias has moved by, [..., out]."""
+        delta = getattr(layers, f"{name}_bias")[...] - getattr(layers, f"{name}_bias0")[...]
+        return delta if self.stage.key_bias or name != "qkv" else query_value(delta)
 
     def kernel_deltas(self):
         """{target: what to add to the kernels of the active blocks}: exact."""
         return {n: factor_delta(self.layers, n, self.factor) - factor_delta(self.layers, n, self.factor, "0") for n in self.targets}
 
     def bias_deltas(self):
-        layers = self.layers
-        return {n: getattr(layers, f"{n}_bias")[...] - getattr(layers, f"{n}_bias0")[...] for n in self.biased}
+        return {name: self.bias_delta(self.layers, name) for name in self.biased}
 
     @classmethod
     def from_backbone(cls, skeleton: trees.Skeleton, values: trees.Flat) -> trees.Flat:

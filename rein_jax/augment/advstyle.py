@@ -15,7 +15,7 @@ class AdvStyle:
     gamma: length of the step. normalise: True scales each image's gradient (over its 6 statistics) to unit length, so that gamma means the
     same for every loss and batch size; False is the plain step gamma * gradient of the one public re-implementation (its gamma is 1.0 for a
     mean cross-entropy; the official segmentation value is not known). both: train on [x; x+] as published (a batch of twice the
-    size), or on x+ alone.
+    size), or on x+ alone. With normalise sigma+ stays above 1e-3, or above sigma where that is less; the plain step has no limit.
     """
 
     def __init__(self, gamma: float = 0.1, normalise: bool = True, both: bool = True):
@@ -46,5 +46,7 @@ class AdvStyle:
             length = jnp.sqrt(jnp.square(gradient).sum((0, 2, 3, 4), keepdims=True))
             gradient = gradient / jnp.maximum(length, 1e-20)
         gradient = jnp.where(jnp.isfinite(gradient), gradient, 0.0)
-        mean, std = jnp.stack([mean, std]) + self.gamma * gradient
-        return styled((mean, jnp.maximum(std, 1e-3)))  # a channel must not be mirrored
+        new_mean, new_std = jnp.stack([mean, std]) + self.gamma * gradient
+        if self.normalise:
+            new_std = jnp.maximum(new_std, jnp.minimum(std, 1e-3))  # a channel must not be mirrored
+        return styled((new_mean, new_std))

@@ -57,7 +57,7 @@ class GTRLTR:
         textures = self.draw(key, x.shape)
         every = jnp.ones_like(mask)
         out = 0.0
-        for band, look in zip(bands(x), bands(textures), strict=True):
+        for band, look in zip(bands(x, mask), bands(textures), strict=True):
             mean, std = channel_statistics(band, mask)
             new_mean, new_std = channel_statistics(look, every)
             target = (band - mean) / (std + 1e-4) * new_std + new_mean
@@ -106,10 +106,17 @@ def blobs(key, size: tuple[int, int], share):
     return (field > threshold) & (share > 0)
 
 
-def bands(x):
-    """The image parted into the bands of a Gaussian pyramid (at full size); they add up to x."""
-    levels = [x, *(blur(x, sigma) for sigma in BLUR)]
+def bands(x, mask=None):
+    """The image parted into the bands of a Gaussian pyramid (at full size); they add up to x. Pixels outside the mask do not blur in."""
+    levels = [x, *(_masked_blur(x, mask, sigma) for sigma in BLUR)]
     return [a - b for a, b in zip(levels, levels[1:], strict=False)] + [levels[-1]]
+
+
+def _masked_blur(x, mask, sigma: float):
+    """Mean of the real pixels around each pixel with a Gaussian's weights."""
+    if mask is None:
+        return blur(x, sigma)
+    return blur(x * mask, sigma) / jnp.maximum(blur(mask, sigma), 1e-6)
 
 
 def blur(x, sigma):

@@ -15,6 +15,12 @@ def real_pixels(batch) -> jnp.ndarray:
     return (rows & columns).astype(jnp.float32)[..., None]
 
 
+def filled(x, mask):
+    """x with the mean of each image's real pixels in its padding, so that the padding's edge is no edge of the image."""
+    mean, _ = channel_statistics(x, mask)
+    return jnp.where(mask > 0, x, mean)
+
+
 def channel_statistics(x, mask):
     """Mean and unbiased standard deviation of each image's channels over the real pixels, [B, 1, 1, C] each."""
     n = jnp.maximum(mask.sum((1, 2), keepdims=True), 2.0)

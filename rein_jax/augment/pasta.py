@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from rein_jax.augment.masks import filled, real_pixels
 from rein_jax.errors import UserError
 
 
@@ -13,12 +14,13 @@ def frequency_radius(height: int, width: int, grid: str = "fft") -> np.ndarray:
     """Distance of each bin of an unshifted 2-D FFT to DC, divided by the largest, [H, W].
 
     "fft": the true integer frequencies. "released": the published code's indices along an even axis, 0 1 ... n/2-1 n/2-1 ... 1 0,
-    in which a negative frequency -j stands one bin too near (odd axes: as "fft").
+    in which a negative frequency -j stands one bin too near; along an odd axis 1 ... n//2 n//2 ... 1 0, with DC last.
     """
 
     def axis(n: int) -> np.ndarray:
-        if grid == "released" and n % 2 == 0:
-            return np.concatenate([np.arange(n // 2), np.arange(n // 2)[::-1]])
+        if grid == "released":
+            near = np.arange(n // 2) + n % 2
+            return np.concatenate([near, near[::-1], np.zeros(n % 2)])
         return np.abs(np.fft.fftfreq(n, 1 / n))
 
     radius = np.hypot(axis(height)[:, None], axis(width)[None, :])
@@ -28,7 +30,8 @@ def frequency_radius(height: int, width: int, grid: str = "fft") -> np.ndarray:
 class PASTA:
     """x' = clip(Re IFFT(FFT(x) n), 0, 1) with n ~ Normal(1, sigma), sigma = (alpha r)^k + beta, r in [0, 1] the distance to DC; independent
     for each image, channel and bin. Defaults are the published ones for segmentation. The transform acts on the training crop (the
-    original acts on the whole image before cropping); results are cut to uint8 as the original's.
+    original acts on the whole image before cropping), with the mean of its real pixels in the padding, which stays 0; results are cut to
+    uint8 as the original's.
 
     shared: one n for the three channels with sigma = beta everywhere (the original's other mode). grid: see `frequency_radius`.
     """
@@ -45,8 +48,10 @@ class PASTA:
     def __call__(self, batch, key, loss_fn=None):
         noise_key, chance_key = jax.random.split(key)
         images = batch["image"]
-        x = images.astype(jnp.float32) / 255.0
-        changed = jnp.floor(jnp.clip(modulate(x, self.noise(noise_key, x.shape)), 0.0, 1.0) * 255.0)
+        mask = real_pixels(batch)
+        x = filled(images.astype(jnp.float32) / 255.0, mask)
+        changed = jnp.clip(modulate(x, self.noise(noise_key, x.shape)), 0.0, 1.0) * mask
+        changed = jnp.floor(changed * 255.0 + 1e-3)  # rounding errors of the transform must not cost a grey level
         chosen = jax.random.bernoulli(chance_key, self.probability, (x.shape[0], 1, 1, 1))
         return {**batch, "image": jnp.where(chosen, changed, images.astype(jnp.float32)).astype(jnp.uint8)}
 

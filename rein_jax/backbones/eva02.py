@@ -93,11 +93,12 @@ class EVA02(ViT):
         "l": EvaSizes(1024, 24, 16, hidden=2730, patch=14),
     }
     interpolate_offset = 0.0
+    key_bias = False
 
     def make_block(self, sizes: EvaSizes, rngs: nnx.Rngs) -> nnx.Module:
         if sizes.sub_norm:
             return SubNormBlock(sizes, eps=self.eps, rngs=rngs)
-        return Block(sizes, eps=self.eps, layer_scale=False, rngs=rngs)
+        return super().make_block(sizes, rngs)
 
     def linears(self, sizes: EvaSizes) -> tuple:
         return (SubNormBlock if sizes.sub_norm else Block).linears(sizes)

@@ -131,7 +131,7 @@ class SAM(nnx.Module):
         with jax.named_scope("embed"):
             x, grid = self.embed(images)
         if adapter is not None:
-            x = adapter.begin(x, 0)
+            x = adapter.begin(x, 0, None if key is None else jax.random.fold_in(key, self.sizes.depth))
         found: dict[int, jax.Array] = {}
         for (_, first, count), blocks in zip(self.sizes.runs(), self.runs, strict=True):
             taps = tuple(t for t in self.taps if first <= t < first + count)

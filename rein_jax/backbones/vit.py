@@ -24,7 +24,8 @@ from rein_jax.layers.stack import run_blocks, stacked
 @dataclass(frozen=True)
 class Sizes:
     """What differs between the variants of one family. registers: tokens after the class token; gated: SwiGLU instead of an MLP;
-    hidden: width inside the MLP (None = 4 x width); patch: patch size of the published weights."""
+    hidden: width inside the MLP (None = 4 x width, of a SwiGLU two thirds of that, rounded up to a multiple of 8); patch: patch size of
+    the published weights."""
 
     width: int
     depth: int
@@ -36,7 +37,7 @@ class Sizes:
 
     @property
     def inner(self) -> int:
-        return self.hidden or 4 * self.width
+        return self.hidden or ((int(4 * self.width * 2 / 3) + 7) // 8 * 8 if self.gated else 4 * self.width)
 
 
 DEFAULT_TAPS = {12: (2, 5, 8, 11), 24: (7, 11, 15, 23), 32: (7, 15, 23, 31), 40: (9, 19, 29, 39)}
@@ -75,10 +76,10 @@ class LayerScale(nnx.Module):
 class Block(nnx.Module):
     """A pre-norm transformer block with optional LayerScale: x += ls1 attn(LN x); x += ls2 mlp(LN x)."""
 
-    def __init__(self, sizes: Sizes, *, eps: float, layer_scale: bool, activation=gelu, rngs: nnx.Rngs):
+    def __init__(self, sizes: Sizes, *, eps: float, layer_scale: bool, activation=gelu, key_bias: bool = True, rngs: nnx.Rngs):
         d = sizes.width
         self.norm1 = layer_norm(d, eps, rngs=rngs)
-        self.attn = Attention(d, sizes.heads, rngs=rngs)
+        self.attn = Attention(d, sizes.heads, key_bias=key_bias, rngs=rngs)
         self.norm2 = layer_norm(d, eps, rngs=rngs)
         self.mlp = FusedSwiGLU(d, sizes.inner, rngs=rngs) if sizes.gated else Mlp(d, sizes.inner, activation=activation, rngs=rngs)
         self.ls1 = LayerScale(d) if layer_scale else None
@@ -113,6 +114,7 @@ class ViT(nnx.Module):
     VARIANTS: dict[str, Sizes] = {}
     eps = 1e-6
     layer_scale = False
+    key_bias = True  # the attention's k has a bias
     patch_bias = True
     activation = staticmethod(gelu)
     interpolate_offset = 0.1  # of the official DINOv2 code when it resizes positions on the fly
@@ -133,10 +135,12 @@ class ViT(nnx.Module):
             self.register_tokens = nnx.Param(normal(rngs.params(), (1, sizes.registers, d), jnp.float32))
         self.patch_embed = PatchEmbed(d, patch, bias=self.patch_bias, rngs=rngs)
         self.blocks = stacked(lambda r: self.make_block(sizes, r), sizes.depth, rngs)
-        self.stages = (Stage(sizes.depth, d, self.prefix, self.linears(sizes), patch),)
+        self.stages = (Stage(sizes.depth, d, self.prefix, self.linears(sizes), patch, key_bias=self.key_bias),)
 
     def make_block(self, sizes: Sizes, rngs: nnx.Rngs) -> nnx.Module:
-        return Block(sizes, eps=self.eps, layer_scale=self.layer_scale, activation=self.activation, rngs=rngs)
+        return Block(
+            sizes, eps=self.eps, layer_scale=self.layer_scale, activation=self.activation, key_bias=self.key_bias, rngs=rngs,
+        )  # fmt: skip
 
     def linears(self, sizes: Sizes) -> tuple:
         """{name: (in, out)} of the linear maps of `make_block`, as adapters see them."""
@@ -176,7 +180,7 @@ class ViT(nnx.Module):
         with jax.named_scope("embed"):
             x, grid = self.embed(images)
         if adapter is not None:
-            x = adapter.begin(x, self.prefix)
+            x = adapter.begin(x, self.prefix, None if key is None else jax.random.fold_in(key, self.sizes.depth))
         with jax.named_scope("blocks"):
             _, taps = run_blocks(
                 self.blocks, x, adapter=adapter, prefix=self.prefix, taps=self.taps, key=key, remat=self.remat, unroll=self.unroll,

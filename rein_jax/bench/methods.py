@@ -138,7 +138,7 @@ def compile_step(config, parts) -> dict[str, Any]:
     chosen, policy, mesh = settings(plain["train"]), precision_policy(plain["precision"]), make_mesh(plain["mesh"])
     placed = place_run(parts.trainable, parts.frozen, parts.tx, policy, mesh, identity.rules(plain), chosen.ema > 0)
     step = make_step(parts.skeleton, parts.tx, policy, mesh, placed.shardings, schedule=parts.schedule, augment=parts.augment,
-                     accumulate=chosen.accumulate, ema=chosen.ema)
+                     **chosen.of_step())
     arguments = placed.state, placed.frozen, batch_structs(chosen.batch, parts.crop, mesh)
     start = time.perf_counter()
     used = step.lower(*arguments).compile().memory_analysis()

@@ -69,7 +69,7 @@ class Prepared:
         identity.check_batch(self.chosen, self.mesh)
         self.placed = place_run(parts.trainable, parts.frozen, parts.tx, self.policy, self.mesh, identity.rules(plain), self.chosen.ema > 0)
         self.jitted = make_step(parts.skeleton, parts.tx, self.policy, self.mesh, self.placed.shardings, schedule=parts.schedule,
-                                augment=parts.augment, accumulate=self.chosen.accumulate, ema=self.chosen.ema)
+                                augment=parts.augment, **self.chosen.of_step())
         self.compiled = CompileBudget(lambda batch: self.jitted.lower(self.placed.state, self.placed.frozen, batch).compile(), 0)
         self.batches = (parts.batches(0, jax.process_index(), jax.process_count()) if real
                         else synthetic(self.chosen.batch, parts.crop, len(parts.classes.names)))

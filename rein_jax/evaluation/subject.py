@@ -50,9 +50,10 @@ def subject(model: Any, facts: Mapping[str, Any] | None = None, precision: str |
     if "identity" not in known:
         known["identity"] = identity(params)
     if precision is not None:
-        params = trees.cast(params, policy(precision).compute)
+        params = policy(precision).inputs(params)
     known["parameters"] = trees.count(params)
-    known["computes_in"] = str(next(iter(params.values())).dtype)
+    dtype = next(iter(params.values())).dtype if precision is None else policy(precision).compute
+    known["computes_in"] = np.dtype(dtype).name
     return Subject(skeleton, params, model.classes, int(patch), known)
 
 

@@ -42,12 +42,26 @@ def split_heads(x, heads: int):
     return x.reshape(*x.shape[:-1], heads, -1)
 
 
-class Attention(nnx.Module):
-    """Self-attention with one fused qkv linear, its output ordered [q | k | v], each heads x hd. [B, N, d] -> [B, N, d]."""
+def query_value(bias):
+    """A bias [..., 3d] of a fused qkv map without its part for k, which then takes no gradient either."""
+    return bias * jnp.repeat(jnp.asarray([1, 0, 1], bias.dtype), bias.shape[-1] // 3)
 
-    def __init__(self, width: int, heads: int, *, rngs: nnx.Rngs):
+
+class QueryValueBias(nnx.Linear):
+    """A fused qkv map whose bias for k is zero (EVA-02)."""
+
+    def __call__(self, x):
+        return x @ self.kernel[...].astype(x.dtype) + query_value(self.bias[...]).astype(x.dtype)
+
+
+class Attention(nnx.Module):
+    """Self-attention with one fused qkv linear, its output ordered [q | k | v], each heads x hd. [B, N, d] -> [B, N, d].
+
+    key_bias: False keeps the bias of k at zero."""
+
+    def __init__(self, width: int, heads: int, *, key_bias: bool = True, rngs: nnx.Rngs):
         self.heads = heads
-        self.qkv = nnx.Linear(width, 3 * width, rngs=rngs)
+        self.qkv = (nnx.Linear if key_bias else QueryValueBias)(width, 3 * width, rngs=rngs)
         self.proj = nnx.Linear(width, width, rngs=rngs)
 
     def __call__(self, x, hooks, rotate=None):

@@ -62,11 +62,12 @@ def neck_rules(source: str = "neck.", target: str = "head/neck/") -> tuple[Rule,
 
 
 def rules(source: str = "backbone.", target: str = "backbone/fpn/") -> tuple[Rule, ...]:
-    """Names in official Rein-CLIP checkpoints (backbone.fpn1.0.weight, ...)."""
+    """Names in official Rein-CLIP checkpoints (backbone.fpn1.0.weight, ..., backbone.fpn3.weight: a norm alone)."""
     out = []
-    for i in range(4):
-        for theirs, ours in (("weight", "scale"), ("bias", "bias")):
-            out.append(Rule(f"{source}fpn{i + 1}.0.{theirs}", f"{target}norms/{i}/{ours}"))
+    for theirs, ours in (("weight", "scale"), ("bias", "bias")):
+        for i, part in enumerate(("fpn1.0", "fpn2.0", "fpn3", "fpn4.0")):
+            out.append(Rule(f"{source}{part}.{theirs}", f"{target}norms/{i}/{ours}"))
+        out.append(Rule(f"{source}fpn3.0.{theirs}", f"{target}norms/2/{ours}"))  # in files that we wrote before 2026-11-26
     for theirs, ours in (("fpn1.1", "up4a"), ("fpn1.4", "up4b"), ("fpn2.1", "up2")):
         out.append(Rule(f"{source}{theirs}.weight", f"{target}{ours}/kernel", "conv_transpose"))
         out.append(Rule(f"{source}{theirs}.bias", f"{target}{ours}/bias"))

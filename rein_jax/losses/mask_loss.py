@@ -143,10 +143,7 @@ class MaskLoss:
         earlier ones, all weighted; the total is their sum. `key` draws the points, unless they are given.
         """
         cls, masks, features = _parts(outputs)
-        predictions, batch, queries = cls.shape[:3]
-        if queries < self.classes:
-            raise UserError(f"The head has {queries} queries for {self.classes} classes; set head.queries (or the adapter's tokens) "
-                            f"to at least {self.classes}.")
+        predictions, batch = cls.shape[:2]
         if batch % self.shards:
             raise UserError(f"The batch of {batch} images cannot be divided among {self.shards} shards; mend train.batch.")
         draws = self.draw(key, predictions, batch) if draws is None else Draws(*draws)
@@ -198,10 +195,11 @@ class MaskLoss:
         targets, valid = self._read(label, points, jnp.arange(self.classes)[None])
         logits = sample_vectors(jnp.moveaxis(masks, 0, -1) if features is None else _product("hwc,qc->hwq", features, masks), points)
         costs = match_costs(cls, logits, targets, valid, self.weights)
-        present = self._present(label)
+        present, queries = self._present(label), cls.shape[0]
         query = assign(costs.total(), present)
-        order = jnp.argsort(jnp.where(present, query, query + cls.shape[0]))
-        return costs, Slots(query[order], order.astype(jnp.int32), present[order])
+        matched = present & (query < queries)
+        order = jnp.argsort(jnp.where(matched, query, query + max(queries, self.classes)))
+        return costs, Slots(jnp.minimum(query, queries - 1)[order], order.astype(jnp.int32), matched[order])
 
     def _read(self, label: jax.Array, points: jax.Array, names: jax.Array) -> tuple[jax.Array, jax.Array]:
         """Masks of the named classes at points [..., 2] -> (what they hold in [0, 1], weight of each point).

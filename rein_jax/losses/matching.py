@@ -51,8 +51,12 @@ def match_costs(cls: jax.Array, logits: jax.Array, targets: jax.Array, valid: ja
 def assign(cost: jax.Array, present: jax.Array) -> jax.Array:
     """Query of each class, int32 [K]: the cheapest one-to-one choice for the classes that are present; others get one too.
 
-    cost [Q, K] finite, Q >= K; present bool [K]. Absent classes cost nothing anywhere: with at least as many queries as
-    classes they cannot change what the present ones get, and the shape never depends on the crop.
+    cost [Q, K] finite; present bool [K]. Absent classes cost nothing anywhere: with at least as many queries as classes they
+    cannot change what the present ones get, and the shape never depends on the crop. With fewer queries than classes some
+    classes get a number of Q or more, which is no query: present ones only where more are present than there are queries.
     """
+    lacking = cost.shape[1] - cost.shape[0]
+    if lacking > 0:  # queries that stand for none, dearer than any other
+        cost = jnp.concatenate([cost, jnp.full((lacking, cost.shape[1]), jnp.max(jnp.where(present, cost, 0.0)) + 1.0)])
     rows, columns = optax.assignment.hungarian_algorithm(jnp.where(present, cost, 0.0))
     return jnp.zeros(cost.shape[1], jnp.int32).at[columns].set(rows.astype(jnp.int32))

@@ -96,7 +96,7 @@ class _Run:
                                         identity.rules(self.config), ema=chosen.ema > 0)
         parts.trainable = parts.frozen = {}  # the placed copies are the only ones from here on
         self.step = make_step(parts.skeleton, parts.tx, self.policy, self.mesh, self.placed.shardings,
-                              schedule=parts.schedule, augment=parts.augment, accumulate=chosen.accumulate, ema=chosen.ema)
+                              schedule=parts.schedule, augment=parts.augment, **chosen.of_step())
         self.key = place(jax.random.key_data(jax.random.key(self.config.get("seed", 0))), replicated(self.mesh))
         self.compiled = CompileBudget(self._compile, chosen.compile_budget)
         self.guard = StepGuard(chosen.skip_limit, chosen.spike)

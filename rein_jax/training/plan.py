@@ -108,7 +108,7 @@ class _Planner:
         self.chosen = settings(config["train"])
         self.placed = place_run(parts.trainable, parts.frozen, parts.tx, policy, self.mesh, identity.rules(config), self.chosen.ema > 0)
         self.step = make_step(parts.skeleton, parts.tx, policy, self.mesh, self.placed.shardings,
-                              schedule=parts.schedule, augment=parts.augment, accumulate=self.chosen.accumulate, ema=self.chosen.ema)
+                              schedule=parts.schedule, augment=parts.augment, **self.chosen.of_step())
 
     def train(self, images: int) -> dict[str, Any]:
         """The training step with `images` per chip."""
@@ -127,7 +127,7 @@ class _Planner:
         pixels = jax.ShapeDtypeStruct((images * self.mesh.devices.size, *crop, 3), jnp.uint8, sharding=batch_sharding(self.mesh))
 
         def scores(params, pixels):
-            return trees.merge(self.parts.skeleton, trees.cast(params, self.policy.compute)).scores(pixels)
+            return trees.merge(self.parts.skeleton, self.policy.inputs(params)).scores(pixels)
 
         return {"images_per_chip": images, "crop": list(crop), **self._compile(jax.jit(scores), flat, pixels)}
 

@@ -28,6 +28,7 @@ class Settings:
     checkpoint_every: int = 200  # steps between checkpoints; 0 = only at the end and on SIGTERM
     keep: int = 3  # newest checkpoints kept, beside the best one
     ema: float = 0.0  # decay of the moving average of the trainable leaves (evaluated and exported if > 0); 0 = off
+    ema_start: int = 0  # step up to which the average equals the weights; 0: it begins at once, with a short memory that grows to `ema`
     skip_limit: int = 20  # steps skipped for NaN/inf in a row before the run is given up
     spike: float = 4.0  # warn when the loss exceeds this many times its running median; 0 = off
     compile_budget: int = 1  # compilations of the training step before the run is failed; 0 = no limit
@@ -35,6 +36,10 @@ class Settings:
     deterministic: bool = False  # deterministic kernels on GPU (slower); CPU and TPU are deterministic anyway
     profile: str = ""  # "10:15" writes a profiler trace of steps 10 to 14 under WORKDIR/profile
     tensorboard: bool = True
+
+    def of_step(self) -> dict[str, Any]:
+        """What `make_step` is given of these."""
+        return {"accumulate": self.accumulate, "ema": self.ema, "ema_start": self.ema_start}
 
 
 TOP_LEVEL: dict[str, Any] = {
@@ -68,7 +73,7 @@ def _check(chosen: Settings) -> None:
     for key in ("steps", "batch", "accumulate", "log_every", "keep", "skip_limit"):
         if getattr(chosen, key) < 1:
             raise UserError(f"train.{key} must be at least 1, not {getattr(chosen, key)}.")
-    for key in ("eval_every", "eval_images", "checkpoint_every", "compile_budget", "spike"):
+    for key in ("eval_every", "eval_images", "checkpoint_every", "compile_budget", "spike", "ema_start"):
         if getattr(chosen, key) < 0:
             raise UserError(f"train.{key} must be 0 or more, not {getattr(chosen, key)}.")
     if not 0 <= chosen.ema < 1:

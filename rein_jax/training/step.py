@@ -38,7 +38,7 @@ def batch_structs(size: int, crop: tuple[int, int], mesh: Mesh) -> dict[str, jax
 
 
 def make_step(skeleton: trees.Skeleton, tx: Any, policy: Policy, mesh: Mesh, shardings: TrainState, *,
-              schedule: Callable | None = None, augment: Augment | None = None, accumulate: int = 1, ema: float = 0.0):
+              schedule: Callable | None = None, augment: Augment | None = None, accumulate: int = 1, ema: float = 0.0, ema_start: int = 0):
     """Jitted `step(state, frozen, batch, key=None) -> (state, metrics)`; the state is donated.
 
     key: data of the run's random key, uint32 (None: that of seed 0); an argument, so that all seeds of a config are one program.
@@ -66,7 +66,7 @@ def make_step(skeleton: trees.Skeleton, tx: Any, policy: Policy, mesh: Mesh, sha
             else:
                 (loss, terms), grads = _accumulated(gradients, state.trainable, frozen, batch, key, accumulate, mesh)
         with jax.named_scope("update"):
-            new, finite, norm = _update(state, tx, grads, loss, ema)
+            new, finite, norm = _update(state, tx, grads, loss, ema, ema_start)
         lr = schedule(state.step - state.skipped) if schedule is not None else 0.0
         metrics = {"loss": loss, **terms, "grad_norm": norm, "lr": jnp.asarray(lr, jnp.float32), "finite": finite,
                    "row": new.row, "stop": stop}
@@ -95,14 +95,17 @@ def _accumulated(gradients, trainable, frozen, batch, key, parts: int, mesh: Mes
     return jax.lax.scan(one, zeros, (jnp.arange(parts), micro))[0]
 
 
-def _update(state: TrainState, tx: Any, grads: trees.Flat, loss: jax.Array, decay: float):
+def _update(state: TrainState, tx: Any, grads: trees.Flat, loss: jax.Array, decay: float, start: int):
     """(new state, finite?, global gradient norm); a step that is not finite keeps parameters and moments."""
     norm = jnp.sqrt(sum(jnp.sum(jnp.square(g.astype(jnp.float32))) for g in grads.values()))
     finite = jnp.isfinite(loss) & jnp.isfinite(norm)
     updates, opt_state = tx.update(grads, state.opt_state, state.trainable)
     trainable = jax.tree.map(lambda p, u: p + u.astype(p.dtype), state.trainable, updates)
     count = (state.step - state.skipped).astype(jnp.float32)
-    rate = jnp.minimum(decay, (1 + count) / (10 + count))  # a short memory at first, so that the start is forgotten
+    if start:
+        rate = jnp.where(count < start, 0.0, decay)
+    else:
+        rate = jnp.minimum(decay, (1 + count) / (10 + count))  # a short memory at first, so that the start is forgotten
     average = {name: rate * old + (1 - rate) * trainable[name] for name, old in state.ema.items()}
 
     def keep(new, old):

@@ -25,14 +25,15 @@ from rein_jax.weights.torch_write import write_torch
 SKIP = (r"data_preprocessor\..*", r"buffer:.*", r".*\.num_batches_tracked")
 # The frozen backbone inside a file that also holds it, where it is not asked for.
 FROZEN = (r"backbone\.(?!reins\.|fpn[0-9]).*",)
+UNLINKED = (r"backbone\.reins\.([0-9]+\.)?(transform|merge)\..*",)
 _STAGES = 4
 
 
-def official_rules(names: Iterable[str] = (), *, backbone: str = "") -> tuple[Rule, ...]:
+def official_rules(names: Iterable[str] = (), *, backbone: str = "", linked: bool = True) -> tuple[Rule, ...]:
     """The table between official keys and our flat names: Rein, the Mask2Former and Semantic FPN heads, CLIP's neck and rescaling.
 
     names: official or our own names; they tell whether Rein is kept per stage (CNNs). backbone: a registered name, to include the
-    backbone's own parameters.
+    backbone's own parameters. linked: with the maps that make queries of Rein's tokens.
     """
     from rein_jax.adapters.rein import rules as rein_rules
     from rein_jax.heads.mask2former import rules as mask2former_rules
@@ -40,7 +41,7 @@ def official_rules(names: Iterable[str] = (), *, backbone: str = "") -> tuple[Ru
     from rein_jax.layers.fpn import rules as rescaling_rules
 
     names = list(names)
-    table = [*mask2former_rules("decode_head.", "head/"), *semantic_fpn_rules(), *rescaling_rules("backbone.", "backbone/fpn/")]
+    table = [*mask2former_rules("decode_head.", "head/"), *semantic_fpn_rules(names), *rescaling_rules("backbone.", "backbone/fpn/")]
     if any(name.startswith(("neck.convs.", "head/neck/")) for name in names):  # the frozen CLIP's neck shares names with the FPN's
         table = [*neck_rules(), *table]
     if any(re.match(r"backbone\.reins\.[0-9]+\.|adapters/[1-9]", name) for name in names):
@@ -48,13 +49,20 @@ def official_rules(names: Iterable[str] = (), *, backbone: str = "") -> tuple[Ru
             table += rein_rules(f"backbone.reins.{stage}.", f"adapters/{stage}/")
     else:
         table += rein_rules("backbone.reins.", "adapters/0/")
+    if not linked:
+        table = [rule for rule in table if not re.match(r"adapters/[0-9]+/(maps/transform|merge)/", rule.target)]
     if backbone:
         table += prefixed(backbone_format(backbone)[0], source="backbone.")
     return tuple(table)
 
 
-def semantic_fpn_rules() -> tuple[Rule, ...]:
-    """mmseg's FPN neck and FPNHead; its scale heads alternate convolution and upsampling, so convolution k has the number 2k."""
+def semantic_fpn_rules(names: Sequence[str] = ()) -> tuple[Rule, ...]:
+    """mmseg's FPN neck and FPNHead; its scale heads alternate convolution and upsampling, so convolution k has the number 2k.
+
+    Their norm is called "gn" or "bn" by its kind: the names, theirs or ours, hold a batch norm's statistics or they do not. (Files that
+    we wrote before 2026-11-26 have "bn" for both.)
+    """
+    batch = not names or any(re.match(r"decode_head\.scale_heads\..*\.running_|head/scale_heads/.*/norm/(mean|var)$", n) for n in names)
     out = []
     for theirs, ours in (("weight", "kernel"), ("bias", "bias")):
         layout = "conv" if theirs == "weight" else "same"
@@ -65,19 +73,22 @@ def semantic_fpn_rules() -> tuple[Rule, ...]:
     for k in range(3):
         block = (f"decode_head.scale_heads.{{i}}.{2 * k}.", f"head/scale_heads/{{i}}/{k}/")
         out.append(Rule(f"{block[0]}conv.weight", f"{block[1]}conv/kernel", "conv"))
-        out += [Rule(f"{block[0]}bn.{theirs}", f"{block[1]}norm/{ours}") for theirs, ours in norm]
+        for kind in ("bn", "gn") if batch else ("gn", "bn"):
+            rows = norm if kind == "bn" else norm[:2]
+            out += [Rule(f"{block[0]}{kind}.{theirs}", f"{block[1]}norm/{ours}") for theirs, ours in rows]
     return tuple(out)
 
 
 def backbone_format(name: str) -> Format:
-    """(table, names to skip) of a registered backbone's official naming."""
+    """(table, names to skip) of a registered backbone in files of the official Rein code."""
     from rein_jax.backbones import BACKBONES
     from rein_jax.registry import unknown
 
     if name not in BACKBONES:
         raise unknown(name, BACKBONES, "backbone")
     module = importlib.import_module(BACKBONES[name].partition(":")[0])
-    return (module.formats(name) if hasattr(module, "formats") else module.FORMATS)["official"]
+    formats = module.formats(name) if hasattr(module, "formats") else module.FORMATS
+    return formats.get("mmpretrain", formats["official"])  # the code that Rein took its ConvNeXt from
 
 
 def import_official(
@@ -89,13 +100,15 @@ def import_official(
     take the backbone's parameters, of that registered name; otherwise they are skipped. Raises UserError naming file and key.
     """
     checkpoint = as_checkpoint(source)
-    table = official_rules(checkpoint, backbone=backbone)
+    # The original makes the maps to queries without using them where tokens are not linked.
+    unlinked = shapes is not None and not any(re.match(r"adapters/[0-9]+/merge/", name) for name in shapes)
+    table = official_rules(checkpoint, backbone=backbone, linked=not unlinked)
     if not any(name.startswith(("backbone.reins.", "decode_head.")) for name in checkpoint):
         raise UserError(f"{checkpoint.path} is no checkpoint of the official Rein code: it has no key backbone.reins.* or decode_head.*.")
     if shapes is None:
         shapes = shapes_of(place(table, checkpoint)[0], checkpoint.entries)
     frozen = tuple(rf"backbone\.{pattern}" for pattern in backbone_format(backbone)[1]) if backbone else FROZEN
-    return load_into(shapes, checkpoint, table, SKIP + frozen)
+    return load_into(shapes, checkpoint, table, SKIP + frozen + (UNLINKED if unlinked else ()))
 
 
 def export_official(

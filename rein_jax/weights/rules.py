@@ -15,6 +15,8 @@ from typing import Any
 
 import numpy as np
 
+from rein_jax.errors import UserError
+
 _HOLE = re.compile(r"\{(\w+)\}")
 Change = Callable[[np.ndarray], np.ndarray]
 
@@ -115,13 +117,17 @@ def place(rules: Sequence[Rule], names: Iterable[str]) -> tuple[list[Placement],
 def unplace(rules: Sequence[Rule], arrays: Mapping[str, np.ndarray]) -> tuple[dict[str, np.ndarray], list[str]]:
     """Our arrays under the file's names: (views in the file's layout, names of ours that no rule covers).
 
-    Where a table knows several names for one place, the first one is written.
+    Where a table knows several names for one place, the first one is written. A UserError where a part that the file's format does not
+    store, as zero, is not zero.
     """
     out: dict[str, np.ndarray] = {}
     written: set[tuple] = set()
     covered: set[str] = set()
     for rule in rules:
         if not rule.source:
+            held = arrays.get(rule.target)
+            if rule.layout == "zeros" and held is not None and np.any(np.asarray(held)[part_of(rule.part, np.shape(held))]):
+                raise UserError(f"A part of {rule.target} is not zero, and this format has no place for it; export as safetensors.")
             continue
         for name, array in arrays.items():
             found = _pattern(rule.target).fullmatch(name)

@@ -10,7 +10,7 @@ from flax import nnx
 
 from rein_jax import trees
 from rein_jax.adapters.adaptformer import AdaptFormer
-from rein_jax.adapters.base import Stage
+from rein_jax.adapters.base import Site, Stage
 from rein_jax.adapters.lora import LoRA
 from rein_jax.adapters.merge import merge_adapters
 from rein_jax.adapters.rein import Rein
@@ -18,6 +18,7 @@ from rein_jax.adapters.soma import SoMA
 from rein_jax.adapters.vpt import VPT
 from rein_jax.backbones.dinov2 import DINOv2
 from rein_jax.errors import UserError
+from rein_jax.precision import policy
 from tests.adapters import tiny
 
 METHODS = {
@@ -27,6 +28,7 @@ METHODS = {
     "rein_some_blocks": (Rein, dict(tokens=9, rank=4, query_dims=16, blocks=(1, 3))),
     "lora": (LoRA, {}),
     "lora_separate": (LoRA, dict(separate=True, rank=4, alpha=8, targets=("qkv", "proj", "fc2"))),
+    "lora_query_value": (LoRA, dict(rank=4, targets="v,q,fc1")),
     "adaptformer": (AdaptFormer, dict(hidden=8)),
     "vpt_deep": (VPT, dict(tokens=5)),
     "vpt_shallow": (VPT, dict(tokens=5, deep=False)),
@@ -34,7 +36,7 @@ METHODS = {
 }
 QUICK = ("rein", "lora", "vpt_deep")  # the other methods' runs of a test are slow ones
 EVERY = [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in METHODS]
-EXACT = ("lora", "lora_separate", "adaptformer", "soma")
+EXACT = ("lora", "lora_separate", "lora_query_value", "adaptformer", "soma")
 
 
 @pytest.fixture(scope="module")
@@ -79,7 +81,7 @@ def test_bfloat16_stream_stays_bfloat16(name):
     assert all(m.dtype == jnp.bfloat16 and bool(jnp.isfinite(m.astype(jnp.float32)).all()) for m in maps)
 
 
-@pytest.mark.parametrize("name", ["lora", "lora_separate", "soma"])
+@pytest.mark.parametrize("name", ["lora", "lora_separate", "lora_query_value", "soma"])
 def test_merged_weights_are_the_same_function(name, plain):
     skeleton, leaves = tiny.build(*METHODS[name])
     merged = merge_adapters(skeleton, leaves)
@@ -106,8 +108,6 @@ def test_adaptformer_is_linear_in_its_scale_and_off_without_up():
     close(tiny.run(skeleton, off, tiny.images()), tiny.run(*tiny.build(), tiny.images()))
     adapter = trees.merge(skeleton, leaves).adapters[0]
     layer = nnx.merge(*[*nnx.split(adapter.layers)][:1], jax.tree.map(lambda a: a[0], nnx.split(adapter.layers)[1]))
-    from rein_jax.adapters.base import Site
-
     x = jnp.ones((1, 3, 48))
     one = adapter.mlp(Site(layer, 0, 1, None), x, jnp.zeros_like(x))
     adapter.factor = 0.3
@@ -129,6 +129,45 @@ def test_dropout_needs_a_key_and_changes_the_output():
     skeleton, leaves = tiny.build(AdaptFormer, {"hidden": 8, "dropout": 0.5})
     a, b, c = (tiny.run(skeleton, leaves, tiny.images(), key) for key in (None, jax.random.key(0), jax.random.key(1)))
     assert not np.allclose(a[3], b[3]) and not np.allclose(b[3], c[3])
+
+
+@pytest.mark.parametrize("deep", [True, False])
+def test_vpt_drops_other_prompts_in_each_image(deep):
+    skeleton, leaves = tiny.build(VPT, {"tokens": 5, "deep": deep, "dropout": 0.5})
+    twice = np.repeat(tiny.images(1), 2, 0)
+    plain, dropped = (tiny.run(skeleton, leaves, twice, key)[3] for key in (None, jax.random.key(0)))
+    assert np.allclose(plain[0], plain[1], atol=1e-5) and not np.allclose(dropped[0], dropped[1], atol=1e-3)
+
+
+def test_lora_on_queries_and_values_of_a_fused_map_leaves_the_keys():
+    skeleton, leaves = tiny.build(LoRA, {"targets": ("q", "v")})
+    delta = merge_adapters(skeleton, leaves)["backbone/blocks/attn/qkv/kernel"] - leaves["backbone/blocks/attn/qkv/kernel"]
+    q, k, v = np.split(np.asarray(delta), 3, -1)
+    assert np.any(q) and np.any(v) and not np.any(k)
+
+
+def test_soma_moves_as_little_in_bfloat16_as_in_float32():
+    """A change of a thousandth: in bfloat16 the products of A and of A0 agree to all their digits."""
+    skeleton, leaves = tiny.build(SoMA, {"rank": 4}, initial=True)
+    rng = np.random.default_rng(0)
+    own = [n for n in leaves if n.startswith("adapters/") and n.endswith(("_a", "_b"))]
+    moved = {n: leaves[n] * (1 + 1e-3 * rng.standard_normal(leaves[n].shape).astype("f4")) for n in own}
+    adapter = lambda values: trees.merge(skeleton, values).adapters[0]
+    x = jnp.asarray(rng.standard_normal((1, 7, 48)), jnp.float32)
+
+    def change(values, x):
+        here = adapter(values)
+        layer = nnx.merge(nnx.split(here.layers)[0], jax.tree.map(lambda a: a[0], nnx.split(here.layers)[1]))
+        return np.asarray(here.linear(Site(layer, 0, 1, None), "fc1", x, jnp.zeros((1, 7, 192), x.dtype)), np.float32)
+
+    exact = change({**leaves, **moved}, x)
+    half = change(policy("bf16").inputs({n: jnp.asarray(a) for n, a in {**leaves, **moved}.items()}), x.astype(jnp.bfloat16))
+    assert np.abs(half - exact).max() < 0.02 * np.abs(exact).max()
+
+
+def test_the_pretrained_twins_of_soma_never_train():
+    _, trainable, _ = trees.split(nnx.eval_shape(lambda: tiny.Tiny(SoMA, {"rank": 4}, rngs=nnx.Rngs(0))), ("adapters/",))
+    assert trainable and not any(name.endswith("0") for name in trainable)
 
 
 def test_soma_takes_the_minor_directions():
@@ -154,7 +193,11 @@ def test_soma_takes_the_minor_directions():
         (Rein, {"blocks": (3, 9)}, "config.adapter.blocks"),
         (SoMA, {"rank": 999}, "config.adapter.rank"),
         (SoMA, {"order": "x"}, "config.adapter.order"),
+        (SoMA, {"alpha": 0}, "config.adapter.alpha"),
         (VPT, {"tokens": 0}, "config.adapter.tokens"),
+        (LoRA, {"targets": ("qkv", "q")}, "leave one out"),
+        (SoMA, {"targets": ("q",)}, "config.adapter.targets"),
+        *((method, {"dropout": 1.0}, "config.adapter.dropout") for method in (LoRA, AdaptFormer, VPT)),
     ],
 )
 def test_wrong_options_are_named(method, options, message):
@@ -176,6 +219,7 @@ def test_a_backbone_that_cannot_take_a_method_is_named():
         (Rein, {"rank": None}, 24 * 100 * 1024 + 2 * (1024**2 + 1024) + 256 * 1025 + 256 * 769 + 1),
         (Rein, {"rank": None, "shared": False, "link": False}, 52_838_401),
         (LoRA, {}, 786_432),
+        (LoRA, {"targets": ("q", "v")}, 786_432),
         (AdaptFormer, {}, 3_171_840),
         (VPT, {}, 3_686_400),
         (SoMA, {}, 2 * (4_718_592 + 147_456)),

@@ -8,6 +8,7 @@ import pytest
 
 from rein_jax.augment.advstyle import AdvStyle
 from rein_jax.augment.gtr_ltr import GTRLTR, bands, blobs
+from rein_jax.augment.masks import real_pixels
 from rein_jax.augment.pasta import PASTA, frequency_radius, modulate
 from rein_jax.errors import UserError
 
@@ -46,6 +47,15 @@ def test_advstyle_without_step_changes_nothing_and_doubles_the_batch(batch):
     assert np.abs(np.asarray(out["image"][2:]) - np.asarray(batch["image"], np.float32)).max() < 1e-3
 
 
+def test_advstyle_without_step_leaves_channels_that_hardly_vary(batch):
+    image = np.full((1, 48, 64, 3), 100, np.uint8)
+    image[0, 5, 5] = 101
+    flat = {"image": jnp.asarray(image), "label": batch["label"][:1]}
+    for normalise in (True, False):
+        out = AdvStyle(gamma=0.0, both=False, normalise=normalise)(flat, KEY, colour_loss)["image"]
+        assert np.abs(np.asarray(out) - image).max() < 1e-2
+
+
 def test_advstyle_sends_no_gradient_to_the_parameters(batch):
     def loss(weight):
         inner = lambda b: weight * colour_loss(b)
@@ -55,8 +65,20 @@ def test_advstyle_sends_no_gradient_to_the_parameters(batch):
 
 
 def test_pasta_without_noise_is_the_identity(batch):
-    out = PASTA(alpha=0.0, beta=0.0)(batch, KEY)["image"]
-    assert np.abs(np.asarray(out, int) - np.asarray(batch["image"], int)).max() <= 1
+    assert np.array_equal(PASTA(alpha=0.0, beta=0.0)(batch, KEY)["image"], batch["image"])
+    large = {"image": jax.random.randint(KEY, (1, 512, 513, 3), 0, 256).astype(jnp.uint8)}
+    assert np.array_equal(PASTA(alpha=0.0, beta=0.0)(large, KEY)["image"], large["image"])
+
+
+def test_padding_is_no_part_of_the_image(batch):
+    """A flat image beside padding has no detail: PASTA moves it as a whole, GTR-LTR's bands hold nothing but its mean."""
+    flat = {**batch, "image": jnp.where(jnp.arange(48)[:, None, None] < batch["size"][:, 0, None, None, None], 90, 0).astype(jnp.uint8)
+            * jnp.ones((1, 1, 64, 3), jnp.uint8)}
+    noisy = np.asarray(PASTA()(flat, KEY)["image"])
+    assert np.ptp(noisy[1, :40].reshape(-1, 3), axis=0).max() <= 1 and not noisy[1, 40:].any()
+    x = flat["image"].astype(jnp.float32) / 255
+    *details, rest = bands(x, real_pixels(flat))
+    assert max(float(jnp.abs(band[1, :40]).max()) for band in details) < 1e-5 and np.allclose(rest[1, :40], 90 / 255, atol=1e-5)
 
 
 def test_pasta_leaves_the_phase_or_turns_it_by_pi(batch):
@@ -76,6 +98,7 @@ def test_pasta_noise_grows_with_frequency_as_published():
     assert noise[:, 32, 32].std() == pytest.approx(9.25, rel=0.15) and noise[:, 0, 0].std() == pytest.approx(0.25, rel=0.15)
     assert np.abs(noise.mean((0, 3)) - 1).max() < 4 * 9.25 / np.sqrt(64 * 3) + 1
     assert np.array_equal(np.round(frequency_radius(6, 1, "released")[:, 0] * 2), [0, 1, 2, 2, 1, 0])
+    assert np.array_equal(np.round(frequency_radius(5, 2, "released")[:, 0] * 2), [1, 2, 2, 1, 0])
 
 
 def test_gtr_ltr_keeps_the_original_in_blobs_of_the_right_share(batch):

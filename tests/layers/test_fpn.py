@@ -22,7 +22,7 @@ def test_four_maps_equal_torch():
             norm, double = lambda: nn.GroupNorm(1, d), lambda: nn.ConvTranspose2d(d, d, 2, 2)
             self.fpn1 = nn.Sequential(norm(), double(), nn.BatchNorm2d(d), nn.GELU(), double())
             self.fpn2 = nn.Sequential(norm(), double())
-            self.fpn3 = nn.Sequential(norm())
+            self.fpn3 = norm()
             self.fpn4 = nn.Sequential(norm(), nn.MaxPool2d(2, 2))
 
     model = randomise(Official())

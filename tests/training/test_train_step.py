@@ -19,12 +19,12 @@ CONFIG = {"seed": 0, "train": {"steps": 10, "batch": 4}}
 
 
 @functools.cache
-def program(precision="fp32", accumulate=1, ema=0.0, augment=None):
+def program(precision="fp32", accumulate=1, ema=0.0, ema_start=0, augment=None):
     """(mesh, shardings, compiled once per module) of the stand-in's step."""
     parts, mesh = make_parts(CONFIG), make_mesh()
     placed = place_run(parts.trainable, parts.frozen, parts.tx, policy(precision), mesh, "dp", ema > 0)
     return mesh, make_step(parts.skeleton, parts.tx, policy(precision), mesh, placed.shardings, schedule=parts.schedule,
-                           accumulate=accumulate, ema=ema, augment=augment)
+                           accumulate=accumulate, ema=ema, ema_start=ema_start, augment=augment)
 
 
 class Bench:
@@ -112,6 +112,16 @@ def test_moving_average_follows_the_weights():
         expected = {n: rate * old + (1 - rate) * bench.weights()[n] for n, old in expected.items()}
     for name, value in expected.items():
         np.testing.assert_allclose(bench.placed.state.ema[name], value, rtol=1e-5, atol=1e-7)
+
+
+def test_moving_average_that_begins_later_is_the_weights_until_then():
+    bench = Bench(ema=0.5, ema_start=2)
+    for number in range(4):
+        before = {n: np.array(a) for n, a in bench.placed.state.ema.items()}
+        bench.go()
+        for name, value in bench.weights().items():
+            expected = value if number < 2 else 0.5 * before[name] + 0.5 * value
+            np.testing.assert_allclose(bench.placed.state.ema[name], expected, rtol=1e-6)
 
 
 def test_bf16_keeps_the_master_and_moments_in_fp32():

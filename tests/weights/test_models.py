@@ -78,14 +78,34 @@ def test_official_variants():
     flat, _ = import_official(stages)
     assert flat["adapters/3/maps/mlp_delta_f/kernel"].shape == (16, 16)
     assert_equal(export_official(flat), stages)
-    fpn = {"backbone.fpn1.0.weight": RNG.standard_normal(4), "backbone.fpn2.1.weight": RNG.standard_normal((4, 4, 2, 2)), **rein()}
+    fpn = {"backbone.fpn1.0.weight": RNG.standard_normal(4), "backbone.fpn2.1.weight": RNG.standard_normal((4, 4, 2, 2)),
+           "backbone.fpn3.weight": RNG.standard_normal(4), **rein()}
     assert_equal(export_official(import_official(fpn)[0]), fpn)
+    assert_equal(export_official(import_official({n.replace("fpn3", "fpn3.0"): a for n, a in fpn.items()})[0]), fpn)
     shapes = {"neck.lateral_convs.1.conv.weight": (8, 12, 1, 1), "decode_head.conv_seg.weight": (4, 8, 1, 1),
               "decode_head.scale_heads.2.2.conv.weight": (8, 8, 3, 3), "decode_head.scale_heads.2.2.bn.running_var": (8,)}
     neck = {name: RNG.standard_normal(shape) for name, shape in shapes.items()}
     flat, _ = import_official(neck)
     assert flat["head/scale_heads/2/1/conv/kernel"].shape == (3, 3, 8, 8)
     assert_equal(export_official(flat), neck)
+    group = {"decode_head.scale_heads.2.2.gn.weight": RNG.standard_normal(8), "decode_head.scale_heads.2.2.gn.bias": RNG.standard_normal(8)}
+    assert_equal(export_official(import_official(group)[0]), group)
+    assert_equal(export_official(import_official({n.replace(".gn.", ".bn."): a for n, a in group.items()})[0]), group)
+
+
+def test_official_rein_without_link_leaves_its_idle_maps():
+    source = official()
+    shapes = {n: a for n, a in import_official(source)[0].items() if not n.startswith(("adapters/0/merge", "adapters/0/maps/transform"))}
+    flat, summary = import_official(source, shapes=shapes)
+    assert set(flat) == set(shapes) and len(summary.skipped) == 4
+
+
+def test_official_convnext_has_mmpretrains_names():
+    shapes = {"stages.1.0.depthwise_conv.weight": (8, 1, 7, 7), "stages.1.0.pointwise_conv1.weight": (32, 8), "norm1.weight": (8,)}
+    source = {**rein("backbone.reins.1.", 2, 8), **{f"backbone.{name}": RNG.standard_normal(shape) for name, shape in shapes.items()}}
+    flat, _ = import_official(source, backbone="convnext_l")
+    assert "backbone/norms/1/scale" in flat
+    assert_equal(export_official(flat, backbone="convnext_l"), source)
 
 
 def test_official_files_that_do_not_fit(tmp_path):

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
+from rein_jax.errors import UserError
 from rein_jax.weights.rules import LAYOUTS, Rule, place, prefixed, unplace
 
 RNG = np.random.default_rng(0)
@@ -46,6 +47,14 @@ def test_both_directions():
     placed = {p.source: (p.target, p.index) for p in placements}
     assert placed["blocks.2.attn.v.weight"] == ("backbone/blocks/attn/qkv/kernel", 2)
     assert placed["rel.3"] == ("backbone/rel", 0) and placed["convs.0.weight"] == ("backbone/convs/0/kernel", None)
+
+
+def test_what_a_format_does_not_store_must_be_zero():
+    bias = np.zeros((3, 12))
+    assert not unplace(TABLE, {"backbone/blocks/attn/qkv/bias": bias})[0]
+    bias[1, 5] = 1e-3
+    with pytest.raises(UserError, match="backbone/blocks/attn/qkv/bias is not zero"):
+        unplace(TABLE, {"backbone/blocks/attn/qkv/bias": bias})
 
 
 def test_the_first_of_several_spellings_is_written():
