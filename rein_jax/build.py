@@ -145,14 +145,14 @@ def open_entry(entry: Mapping[str, Any], root: str = ""):
     from data_pipelines import open_source
 
     options = {key: plain(value) for key, value in entry.items()}
-    for key in ("label", "protocol"):  # said of a domain, not of its data set
-        options.pop(key, None)
+    options.pop("label", None)  # said of a domain, not of its data set
     name = options.pop("name", None)
     if name is None:
         raise UserError(f"An entry of config.data.train or config.eval.domains has no name: {dict(entry)}.")
     split, source = options.pop("split", "train"), options.pop("source", None)
     if source is None and root and name != "streets":
-        source = str(Path(root) / name)
+        folder, file = Path(root) / name, Path(root) / f"{name}.zip"
+        source = str(file if file.exists() and not folder.exists() else folder)
     return open_source(name, split=split, source=source, **options)
 
 
@@ -231,7 +231,7 @@ def make_augment(config):
 
 
 def build_all(config, *, abstract: bool = False) -> Parts:
-    """All parts of a run; `abstract=True` reads nothing but the data's class list and allocates nothing (see Parts)."""
+    """All parts of a run; `abstract=True` reads and allocates nothing, and takes Cityscapes' classes (see Parts)."""
     from data_pipelines.labels import CITYSCAPES
 
     if abstract:
@@ -267,7 +267,7 @@ def build_segmenter(config, classes=None) -> Segmenter:
     from data_pipelines.labels import CITYSCAPES
 
     skeleton, trainable, frozen, _ = build_params(config, classes or CITYSCAPES)
-    return trees.merge(skeleton, trainable, frozen)
+    return trees.merge(skeleton, jax.device_put(trainable), jax.device_put(frozen))
 
 
 def load(path: str | Path) -> Segmenter:
@@ -276,7 +276,8 @@ def load(path: str | Path) -> Segmenter:
     The frozen backbone comes from the file itself (full form), or from the weights the file names, checked by their hash.
     Raises UserError for a folder without a model, a damaged file, or other backbone weights than the run's.
     """
-    return trees.merge(*load_parts(path))
+    skeleton, values = load_parts(path)
+    return trees.merge(skeleton, jax.device_put(values))  # once, not with every call
 
 
 def load_parts(path: str | Path) -> tuple[trees.Skeleton, trees.Flat]:
@@ -295,7 +296,7 @@ def load_parts(path: str | Path) -> tuple[trees.Skeleton, trees.Flat]:
         raise UserError(f"{file}: {strangers[0]} does not fit the model of the file's own config; it was changed or is of another version.")
     missing = set(shapes) - set(arrays)
     values: trees.Flat = {}
-    if any(name.startswith("backbone/") for name in missing) and meta["weights"]["source"] != "random":
+    if any(name.startswith("backbone/") for name in missing) and (meta.get("weights") or {}).get("source") != "random":
         values, report = load_backbone(config, {name: shape for name, shape in shapes.items() if name.startswith("backbone/")})
         check_backbone(file, meta, f"sha256:{report['sha256']}")
     values = {**initial_values(config, classes, missing - set(values)), **values, **arrays}

@@ -12,8 +12,9 @@ import jax.numpy as jnp
 from rein_jax.errors import UserError
 from rein_jax.trees import Flat, cast
 
-# SoMA's factors, of which small differences are taken, stay float32: in bfloat16 a few hundred steps would vanish in part.
-EXACT = re.compile(r"adapters/\d+/layers/\w+_(a|b|bias)0?$")
+# Factors of linear maps (SoMA's, of which small differences are taken: in bfloat16 the first steps would vanish) stay float32, and LoRA's
+# with them, which are cast where they are used. Rein's tokens are not among them.
+EXACT = re.compile(r"adapters/\d+/layers/(?!tokens)\w+_(a|b|bias)0?$")
 
 
 @dataclass(frozen=True)

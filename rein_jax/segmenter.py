@@ -117,7 +117,7 @@ class Segmenter(nnx.Module):
         `rein predict`. Compiles once for each image size.
         """
         if isinstance(images, list | tuple):
-            each = [self.predict(check_images(image)[None] if np.ndim(image) == 3 else image, scores=scores) for image in images]
+            each = [self.predict(check_images(image, 3)[None], scores=scores) for image in images]
             return ([ids[0] for ids, _ in each], [s[0] for _, s in each]) if scores else [ids[0] for ids in each]
         skeleton, _, params = trees.split(self, ())
         ids, found = _predict(skeleton, params, jnp.asarray(check_images(images)))
@@ -136,11 +136,12 @@ def _predict(skeleton, params, images):
     return scores.argmax(-1).astype(jnp.uint8), scores
 
 
-def check_images(images) -> np.ndarray:
-    """The images, if they are uint8 RGB [..., H, W, 3]; otherwise a UserError."""
+def check_images(images, axes: int = 4) -> np.ndarray:
+    """The images, if they are uint8 RGB [B, H, W, 3] (axes 3: one image [H, W, 3]); otherwise a UserError."""
     images = np.asarray(images)
-    if images.dtype != np.uint8 or images.ndim not in (3, 4) or images.shape[-1] != 3:
-        raise UserError(f"Images must be uint8 RGB of shape [B, H, W, 3], not {images.dtype} {images.shape}; "
+    if images.dtype != np.uint8 or images.ndim != axes or images.shape[-1] != 3:
+        wanted = "[B, H, W, 3]" if axes == 4 else "[H, W, 3] each in a list"
+        raise UserError(f"Images must be uint8 RGB of shape {wanted}, not {images.dtype} {images.shape}; "
                         "scale to 0..255 and put the channels last.")  # fmt: skip
     return images
 

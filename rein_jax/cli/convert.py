@@ -12,7 +12,7 @@ EPILOG = """examples:
   rein convert dinov2_vitl14_pretrain.pth dinov2_vitl14.safetensors
   rein convert dinov2_vitl14.safetensors back.pth
   rein convert runs/gta/model.safetensors iter_40000.pth                     # for the official code
-  rein convert iter_40000_published.pth model.safetensors --config configs/rein.py:dinov2_vitl14"""
+  rein convert iter_40000_published.pth model.safetensors --config configs/gta_to_cbm.py:backbone=dinov2_l"""
 
 
 def parser() -> argparse.ArgumentParser:
@@ -76,9 +76,10 @@ def import_model(source: Path, target: Path, config_name: str, overrides: list[s
     _, trainable, _ = build.skeleton_of(config, CITYSCAPES)
     values, summary = import_official(source, shapes=trainable)
     pixels = Preprocessing()
+    weights = {"name": config.backbone.name, **({"source": "random"} if config.backbone.weights == "random" else {})}
     write_model(target, values, {
         "config": config.to_dict(), "classes": list(CITYSCAPES.names), "palette": [list(map(int, c)) for c in CITYSCAPES.palette],
-        "preprocessing": {"mean": list(pixels.mean), "std": list(pixels.std)}, "weights": {"name": config.backbone.name},
+        "preprocessing": {"mean": list(pixels.mean), "std": list(pixels.std)}, "weights": weights,
         "version": __version__, "imported_from": {"file": source.name, "sha256": file_hash(source)},
     })  # fmt: skip
     return summary

@@ -75,7 +75,7 @@ class _Run:
             self.log = MetricLog(self.workdir, step, self.main, self.chosen.tensorboard, last=step >= self.chosen.steps)
             self.progress = Progress(self.chosen.steps, step, self.main)
             if owed:
-                self._evaluate(step)
+                self._evaluate(step, self.chosen.eval_images)
             step = self._train_from(step)
             return self._finish(step)
         finally:

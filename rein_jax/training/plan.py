@@ -71,14 +71,14 @@ def plan(config: Any, topology: str, *, build: Callable[..., Parts] | None = Non
          evaluate: bool = True, say: Callable[[str], None] = print) -> dict[str, Any]:
     """Numbers per chip of the training step (and the evaluation step) of `config` on `topology`, as one JSON-able dict.
 
-    batch: images per chip (default: train.batch spread over the chips, at least 1). largest: also look for the largest batch
-    per chip that fits.
+    batch: images per chip in one of train.accumulate micro-batches (default: train.batch over chips and micro-batches, at least 1).
+    largest: also look for the largest batch per chip that fits.
     """
     plain = identity.as_dict(config)
     devices, backend, limit = devices_of(topology)
     parts = (build or _build())(config, abstract=True)
     planner = _Planner(plain, parts, devices, precision_policy(plain.get("precision", "auto"), backend), limit)
-    images = batch or max(1, settings(plain["train"]).batch // len(devices))
+    images = batch or max(1, planner.chosen.batch // (len(devices) * planner.chosen.accumulate))
     out: dict[str, Any] = {"topology": topology, "chips": len(devices), "mesh": dict(planner.mesh.shape), "sharding": plain.get("sharding"),
                            "compute": jnp.dtype(planner.policy.compute).name, "hbm_bytes": limit,
                            "trainable": trees.count(parts.trainable), "frozen": trees.count(parts.frozen)}

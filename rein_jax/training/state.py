@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import jax
@@ -34,14 +35,9 @@ class TrainState:
 
 
 def initial(trainable: Flat, tx: Any, ema: bool) -> TrainState:
-    """The state before the first step, fp32, not yet placed (arrays or ShapeDtypeStruct)."""
-    def build(leaves):
-        zero = jnp.zeros((), jnp.int32)
-        return TrainState(zero, zero, zero, leaves, tx.init(leaves), dict(leaves) if ema else {})
-
-    if any(isinstance(leaf, jax.ShapeDtypeStruct) for leaf in trainable.values()):
-        return jax.eval_shape(build, trainable)
-    return jax.jit(build)(trainable)
+    """The state before the first step, of its trainable leaves."""
+    zero = jnp.zeros((), jnp.int32)
+    return TrainState(zero, zero, zero, trainable, tx.init(trainable), dict(trainable) if ema else {})
 
 
 def state_shardings(state: TrainState, mesh: Mesh, rules: Rules) -> TrainState:
@@ -70,26 +66,18 @@ class Placed:
 def place_run(trainable: Flat, frozen: Flat, tx: Any, policy: Policy, mesh: Mesh, rules: Rules, ema: bool = False) -> Placed:
     """Cast by the policy and put on the mesh; abstract leaves become ShapeDtypeStructs that carry their sharding."""
     abstract = any(isinstance(leaf, jax.ShapeDtypeStruct) for leaf in (*trainable.values(), *frozen.values()))
-    if abstract:
-        trainable = {name: _struct(a, policy.params) for name, a in trainable.items()}
-        frozen = {name: _struct(a, policy.frozen) for name, a in frozen.items()}
-    else:
-        trainable, frozen = policy.master(trainable), policy.store(frozen)
-    state = initial(trainable, tx, ema)
+    build = partial(initial, tx=tx, ema=ema)
+    state = jax.eval_shape(build, jax.eval_shape(policy.master, trainable))
     where = state_shardings(state, mesh, rules)
     still = shard_flat(frozen, mesh, _only(rules, frozen)) if frozen else {}
     if abstract:
         def pin(a, s):
             return jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=s)
 
-        return Placed(jax.tree.map(pin, state, where), jax.tree.map(pin, frozen, still), where)
-    return Placed(place(state, where), place(frozen, still), where)
-
-
-def _struct(array: Any, dtype: Any) -> jax.ShapeDtypeStruct:
-    """The abstract array, in the policy's dtype if it holds floating-point numbers."""
-    floating = jnp.issubdtype(array.dtype, jnp.floating)
-    return jax.ShapeDtypeStruct(array.shape, dtype if floating else array.dtype)
+        return Placed(jax.tree.map(pin, state, where), jax.tree.map(pin, jax.eval_shape(policy.store, frozen), still), where)
+    leaves = place(policy.master(trainable), where.trainable)
+    state = jax.jit(build, out_shardings=where)(leaves)  # moments are split from the start: whole they may not fit
+    return Placed(state, place(policy.store(frozen), still), where)
 
 
 def skeleton_of(state: TrainState) -> dict[str, dict[str, tuple[tuple[int, ...], str]]]:

@@ -42,15 +42,22 @@ def test_settings_refuse_a_negative_number():
         settings({"eval_images": -1})
 
 
-def test_curve_of_a_sample_and_the_end_of_everything(tmp_path):
+def test_curve_of_a_sample_and_the_end_of_everything(tmp_path, monkeypatch):
+    """Also for a run that ended between a checkpoint and the evaluation of its step."""
     from rein_jax.cli.main import main
+    from rein_jax.training.outputs import Outputs
 
     config = tiny_config("freeze", "linear", crop=32)
     config.data.crop, config.data.resize = (32, 32), "36:96"
     config.eval.domains = [{"name": "streets", "style": "fog", "split": "val", "length": 3}]
-    config.train.update({"steps": 4, "batch": 2, "log_every": 1, "eval_every": 2, "eval_images": 2, "tensorboard": False})
+    config.train.update({"steps": 4, "batch": 2, "log_every": 1, "checkpoint_every": 2, "tensorboard": False})
+    config.train.eval_every, config.train.eval_images = 2, 2
     (tmp_path / "config.json").write_text(json.dumps(config.to_dict()))
-    assert main(["train", "--config", str(tmp_path / "config.json"), "--workdir", str(tmp_path / "run")]) == 0
+    command = ["train", "--config", str(tmp_path / "config.json"), "--workdir", str(tmp_path / "run")]
+    with monkeypatch.context() as patch:
+        patch.setattr(Outputs, "evaluate", lambda *a: (_ for _ in ()).throw(KeyboardInterrupt))
+        assert main(command) != 0
+    assert main(command) == 0
     rows = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
     seen = [(row["step"], row["kind"], next(v for k, v in row.items() if k.endswith("/of"))) for row in rows if row["kind"] != "train"]
     assert seen == [(2, "sample", 2), (4, "sample", 2), (4, "eval", 3)]

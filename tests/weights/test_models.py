@@ -2,9 +2,13 @@
 
 import json
 
+import jax
 import numpy as np
 import pytest
 
+from data_pipelines.labels import CITYSCAPES
+from rein_jax import config_io, load, trees
+from rein_jax.build import skeleton_of
 from rein_jax.cli import diff, show
 from rein_jax.cli.convert import main as convert_main
 from rein_jax.errors import UserError
@@ -91,6 +95,20 @@ def test_official_variants():
     group = {"decode_head.scale_heads.2.2.gn.weight": RNG.standard_normal(8), "decode_head.scale_heads.2.2.gn.bias": RNG.standard_normal(8)}
     assert_equal(export_official(import_official(group)[0]), group)
     assert_equal(export_official(import_official({n.replace(".gn.", ".bn."): a for n, a in group.items()})[0]), group)
+
+
+def test_an_imported_official_model_loads_and_predicts(tmp_path):
+    given = "configs/generalisation.py:method=rein,head=semantic_fpn"
+    shapes = skeleton_of(config_io.load(given, ["backbone.weights=random"]), CITYSCAPES)[1]
+    export_official({n: RNG.standard_normal(s.shape).astype(np.float32) for n, s in shapes.items()}, tmp_path / "official.pth")
+    target = tmp_path / "model.safetensors"
+    assert convert_main([str(tmp_path / "official.pth"), str(target), "--config", given, "--config.backbone.weights=random"]) == 0
+    model = load(target)
+    assert all(isinstance(array, jax.Array) for array in trees.flatten(model).values())
+    ids = model.predict([np.zeros((32, 48, 3), np.uint8)])
+    assert [one.shape for one in ids] == [(32, 48)]
+    with pytest.raises(UserError, match="each in a list"):
+        model.predict([np.zeros((2, 32, 32, 3), np.uint8)])
 
 
 def test_official_rein_without_link_leaves_its_idle_maps():
