@@ -12,7 +12,7 @@ from rein_jax.build import skeleton_of
 from rein_jax.cli import diff, show
 from rein_jax.cli.convert import main as convert_main
 from rein_jax.errors import UserError
-from rein_jax.weights.checkpoint import read_checkpoint
+from rein_jax.weights import read_checkpoint
 from rein_jax.weights.convert import convert, same
 from rein_jax.weights.modelfile import check_backbone, read_meta, read_model, write_model
 from rein_jax.weights.official import export_official, import_official
