@@ -94,14 +94,28 @@ def _model(given: argparse.Namespace, domains: dict[str, Any], config: Any):
 
 
 def run_config(model: str | Path) -> Any:
-    """The config of a run folder (or of the folder around a model file), as a ConfigDict; None where there is none."""
-    from rein_jax import config_io
+    """The config of a run folder (or of the folder around a model file), else the model file's own; None where there is none."""
+    from rein_jax import build, config_io
+    from rein_jax.weights.modelfile import read_meta
 
     path = Path(model)
     if not path.exists():
         raise UserError(f"{path} does not exist; name a run folder or a model.safetensors.")
     file = (path if path.is_dir() else path.parent) / "config.json"
-    return config_io.load(str(file)) if file.is_file() else None
+    if file.is_file():
+        return config_io.load(str(file))
+    kept = read_meta(build.model_file(path)).get("config")
+    if not kept:
+        return None
+    config = config_io.from_json(kept)
+    if _root(config) and not Path(_root(config)).is_dir():  # a folder of the machine that trained the model
+        config.data.root = ""
+    return config
+
+
+def _root(config: Any) -> str:
+    """config.data.root, "" where the config says nothing about it."""
+    return config.data.get("root", "") if config is not None and "data" in config else ""
 
 
 def measure_options(given: argparse.Namespace, config: Any) -> dict[str, Any]:
@@ -139,12 +153,11 @@ def open_domains(specs: Sequence[str], config: Any) -> dict[str, Any]:
     from rein_jax import build
 
     if not specs:
-        if config is None or not config.eval.domains:
+        if config is None or not config.get("eval", {}).get("domains"):
             raise UserError("No data set is named; add --domain NAME (see `rein data list`).")
         return build.open_domains(config)
     entries = [parse_domain(spec) for spec in specs]
-    root = config.data.root if config is not None else ""
-    return build.named_domains(entries, [build.open_entry(entry, root) for entry in entries], "label=NAME")
+    return build.named_domains(entries, [build.open_entry(entry, _root(config)) for entry in entries], "label=NAME")
 
 
 def parse_domain(spec: str) -> dict[str, Any]:

@@ -8,11 +8,12 @@ from pathlib import Path
 from rein_jax.evaluation import submission
 
 EPILOG = """examples:
-  rein predict runs/citys /data/acdc/rgb_anon --out out/acdc        (or rein evaluate --save-predictions)
+  rein predict runs/citys '/data/acdc/rgb_anon/*/test/**/*.png' --out out/acdc        (or rein evaluate --save-predictions)
   rein submit acdc out/acdc --source /data/acdc --out acdc.zip
   rein submit cityscapes out/cityscapes --out cityscapes.zip
 
-PREDICTIONS holds one PNG of train ids for each test image, in any folders below it, named after the image.
+PREDICTIONS holds one PNG of train ids for each test image, in any folders below it, named after the image; where it has a
+folder `labels`, as `rein predict` writes, only what lies in there is taken.
 With --source the images of the data set's test split are asked for by name; without it their published number."""
 
 
@@ -37,8 +38,7 @@ def main(argv: list[str] | None = None) -> int:
 def test_images(server: str, source: str, split: str) -> tuple[list[str], tuple[int, int]]:
     """(names of all images of the split, (width, height) of the first)."""
     from data_pipelines import open_source
-    from rein_jax.evaluation.loading import entry_name
 
     opened = open_source(server, split=split, source=source)
     height, width = opened[0]["image"].shape[:2]
-    return [entry_name(opened, i) for i in range(len(opened))], (width, height)
+    return [opened.entry_name(i) for i in range(len(opened))], (width, height)

@@ -26,6 +26,7 @@ from rein_jax.evaluation.predictions import write_prediction
 from rein_jax.evaluation.subject import Subject
 from rein_jax.evaluation.tally import Tally, gather_bytes, write_atomically
 from rein_jax.evaluation.windows import LEVELS, Query
+from rein_jax.training import distributed
 
 
 class Domain:
@@ -34,8 +35,8 @@ class Domain:
     def __init__(self, name: str, source: Any, predictor: Any, chosen: Subject, options: Options, out: Path | None):
         self.name, self.source, self.predictor, self.options, self.out = name, source, predictor, options, out
         self.classes = len(chosen.classes)
-        key = {"model": chosen.facts["identity"], "protocol": options.describe(), "data": source.fingerprint(),
-               "images": len(source), "classes": chosen.classes.names}
+        key = {"model": chosen.facts["identity"], "computes_in": chosen.facts.get("computes_in"), "protocol": options.describe(),
+               "data": source.fingerprint(), "images": len(source), "classes": chosen.classes.names}
         self.tally = Tally(json.dumps(key, sort_keys=True), len(source), self.classes, options.measures)
         wanted = out is not None and options.panels > 0
         self.gallery = Gallery(out / "panels" / results.safe(name), options.panels, chosen.classes.palette) if wanted else None
@@ -60,6 +61,7 @@ class Domain:
             raise UserError(f"{self.name}: none of the {self.tally.images} images could be measured; the first: {why}")
         if self.out is not None and jax.process_index() == 0:
             self._save(results.image_file(self.out, self.name))
+        distributed.barrier(f"{self.name} is written")  # nobody starts another evaluation in a folder that is being tidied
         return self.tally, self._facts(left_out, todo, seconds, loader)
 
     def _facts(self, left_out: dict[str, str], todo: list[int], seconds: float, loader: Loader) -> dict[str, Any]:
@@ -86,12 +88,19 @@ class Domain:
                 old.skipped = {}
                 self.tally.merge(old, share)
         if self.gallery is not None:
-            self.gallery.restore({int(i): score_of(self.tally.matrices[i]) for i in np.flatnonzero(self.tally.done)})
+            self.gallery.restore(self._scores(), jax.process_index(), jax.process_count())
+
+    def _scores(self) -> dict[int, float]:
+        """The score of every image that is done."""
+        return {int(i): score_of(self.tally.matrices[i]) for i in np.flatnonzero(self.tally.done)}
 
     def _save(self, path: Path) -> None:
+        """Process 0, when all have finished: the counts as one file, and of everybody's panels the best and worst."""
         write_atomically(path, self.tally.to_bytes())
         for part in path.parent.glob(f"{path.stem}.part*.npz"):
             part.unlink(missing_ok=True)
+        if self.gallery is not None and jax.process_count() > 1:
+            self.gallery.merge(self._scores())
 
     def _measure_all(self, loader: Loader, total: int) -> None:
         """Stream images through the predictor; counting runs in threads beside it."""

@@ -57,8 +57,8 @@ def evaluate(
     corruptions: names, families or suites of data_pipelines.corruptions ("cityscapes-c") under which every domain is
     measured again at these severities; reference: results of another model for the relative scores (robustness.py).
     out: folder for results.json, per-image counts, panels of the best and worst images (`panels` each), and with
-    `save_predictions` the predicted train ids as PNG. With `resume` images counted there under the same model, protocol
-    and data are not computed again; counts are written every `save_every` images.
+    `save_predictions` the predicted train ids as PNG. With `resume` images counted there under the same model, precision,
+    protocol and data are not computed again; counts are written every `save_every` images.
     precision: "fp32", "bf16" or "auto" (bf16 except on CPU) to compute in; None takes the parameters as they are.
     Images that cannot be read are named in the result and left out of the numbers, which then say so.
     Over several processes each takes its share of the images; counts are added exactly, every process returns the sum.

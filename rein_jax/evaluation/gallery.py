@@ -20,6 +20,7 @@ class Gallery:
     """Keeps the `keep` best and `keep` worst images by IoU as three small files each: image, truth and prediction.
 
     truth and prediction are palette PNGs of train ids (255 black), so that they can be read as data and looked at.
+    Several processes share the folder: each keeps its own best and worst, and process 0 calls `merge` when all have finished.
     """
 
     folder: Path
@@ -28,14 +29,23 @@ class Gallery:
     best: list[tuple[float, int]] = field(default_factory=list)
     worst: list[tuple[float, int]] = field(default_factory=list)
 
-    def restore(self, scores: dict[int, float]) -> None:
-        """Go on with the panels of an interrupted evaluation, {image: score} being what it measured; others are removed."""
-        for path in self.folder.glob(f"*.{PARTS[2]}"):
-            index = int(path.name.split(".")[0])
+    def restore(self, scores: dict[int, float], process: int = 0, processes: int = 1) -> None:
+        """Go on with the panels of an interrupted evaluation, {image: score} being what it measured; others are removed.
+
+        Only panels of this process's images (every `processes`-th, from `process`) are looked at.
+        """
+        for index in panels(self.folder):
+            if index % processes != process:
+                continue
             if index in scores and not np.isnan(scores[index]):
                 self._rank(index, scores[index])
             else:
                 self._remove(index)
+
+    def merge(self, scores: dict[int, float]) -> None:
+        """Keep the best and worst among the panels of all processes, {image: score} being what they measured."""
+        self.best, self.worst = [], []
+        self.restore(scores)
 
     def offer(self, index: int, score: float, image: np.ndarray, label: np.ndarray, prediction: np.ndarray) -> None:
         """Keep this image if it is among the best or worst so far. image uint8 [h,w,3] RGB; maps uint8 [H,W]."""
@@ -79,7 +89,7 @@ def palette_bytes(palette: Sequence[tuple[int, int, int]]) -> bytes:
 
 
 def panels(folder: Path) -> list[int]:
-    """Images whose three files lie in the folder."""
+    """Images whose files lie in the folder (the prediction is written last)."""
     return sorted(int(path.name.split(".")[0]) for path in folder.glob(f"*.{PARTS[2]}"))
 
 

@@ -70,10 +70,10 @@ class Loader:
 
 
 def entry_name(source: Any, index: int) -> str:
-    """Name of an element without reading it, as far as the source can tell."""
+    """Name of an element without its image, as far as the source can tell."""
     try:
         return str(source.entry_name(index))
-    except AttributeError:  # sources need not know names before reading
+    except (AttributeError, DataError, OSError):  # sources need not know names before reading; a damaged record has none
         return f"element {index}"
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +54,7 @@ def _folder(given: Any, run: Run) -> Path:
 
 def open_run(run: str | Path | results.Results) -> Run:
     """A run's numbers, training curves and config, from wherever they lie."""
-    found = run if isinstance(run, results.Results) else results.load_results(run)
+    found = replace(run, data=results.plain(run.data)) if isinstance(run, results.Results) else results.load_results(run)
     name = found.data["model"].get("name", "model")
     homes = [folder for folder in (found.folder, found.folder and found.folder.parent, _home(found.data["model"])) if folder]
     if not isinstance(run, results.Results):
@@ -200,8 +200,8 @@ def _comparison(runs: Sequence[Run]) -> list[tuple[str, str, str]]:
     header = ["run", *domains, *(["mean"] if len(domains) > 1 else [])]
     values = [[*(run.found.domains.get(d, {}).get("mIoU") for d in domains), *([run.found.mean["mIoU"]] if len(domains) > 1 else [])]
               for run in runs]
-    best = [(max((i for i in range(len(runs)) if values[i][j] is not None), key=lambda i: values[i][j]), j + 1)
-            for j in range(len(header) - 1)]
+    best = [(max(known, key=lambda i: values[i][j]), j + 1) for j in range(len(header) - 1)
+            if (known := [i for i in range(len(runs)) if values[i][j] is not None])]
     rows = [[run.name, *map(tables.number, row)] for run, row in zip(runs, values, strict=True)]
     body = numbers.plain_table(header, rows, best)
     protocols = {run.found.data["protocol"]["text"] for run in runs}

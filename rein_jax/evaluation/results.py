@@ -59,7 +59,7 @@ class Results:
     def save(self, folder: Path) -> None:
         """Write results.json into the folder, whole or not at all."""
         self.folder = Path(folder)
-        text = json.dumps(_plain(self.data), indent=1, allow_nan=False) + "\n"
+        text = json.dumps(plain(self.data), indent=1, allow_nan=False) + "\n"
         write_atomically(self.folder / FILE, text.encode())
 
 
@@ -141,12 +141,12 @@ def now() -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     """JSON has no NaN: it becomes null. NumPy scalars and tuples become Python's."""
     if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
+        return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
+        return [plain(item) for item in value]
     if isinstance(value, np.generic):
         value = value.item()
     if isinstance(value, float) and not math.isfinite(value):

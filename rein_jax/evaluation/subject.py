@@ -52,7 +52,7 @@ def subject(model: Any, facts: Mapping[str, Any] | None = None, precision: str |
     if precision is not None:
         params = policy(precision).inputs(params)
     known["parameters"] = trees.count(params)
-    dtype = next(iter(params.values())).dtype if precision is None else policy(precision).compute
+    dtype = max(params.values(), key=lambda a: a.size).dtype if precision is None else policy(precision).compute
     known["computes_in"] = np.dtype(dtype).name
     return Subject(skeleton, params, model.classes, int(patch), known)
 

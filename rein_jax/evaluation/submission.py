@@ -62,14 +62,17 @@ def submission(server: str, predictions: str | Path, out: str | Path, images: It
                size: tuple[int, int] | None = None) -> dict[str, Any]:
     """Check the PNGs of train ids below `predictions` and write the zip `out`; a UserError names the first file that is wrong.
 
+    predictions: also a folder that `rein predict` wrote, of whose kinds of pictures only `labels` is taken.
     images: names of the images that must be there (default: as many as the server's test set has, whatever they are called).
     size: (width, height) if other than the server's. Returns {"files", "zip", "bytes", "values"}.
     """
     rules = SERVERS[server] if server in SERVERS else None
     if rules is None:
         raise registry.unknown(server, SERVERS, "server")
-    found = _collect(rules, Path(predictions))
-    _complete(rules, found, images, Path(predictions))
+    folder = Path(predictions)
+    folder = folder / "labels" if (folder / "labels").is_dir() else folder
+    found = _collect(rules, folder)
+    _complete(rules, found, images, folder)
     out = Path(out)
     if out.exists():
         raise UserError(f"{out} exists already; remove it or choose another --out.")

@@ -54,7 +54,7 @@ class Tally:
         self.skipped[int(index)] = why
 
     def open_images(self) -> list[int]:
-        """Images neither done nor skipped. Skipped ones are tried again by `forget_skipped`."""
+        """Images neither done nor skipped. A later run tries skipped ones again: `Domain` does not take them over."""
         return [int(i) for i in np.flatnonzero(~self.done) if int(i) not in self.skipped]
 
     def total(self, what: str = "matrices", condition: str | None = None) -> np.ndarray:

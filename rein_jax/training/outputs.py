@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Mapping
 from dataclasses import replace
@@ -12,6 +13,7 @@ from typing import Any
 from jax.sharding import Mesh
 
 from rein_jax.errors import UserError
+from rein_jax.evaluation.results import plain
 from rein_jax.evaluation.sample import Sample
 from rein_jax.precision import Policy
 from rein_jax.sharding import gather
@@ -22,17 +24,18 @@ from rein_jax.training.state import Placed
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write whole or not at all."""
+    """Write whole or not at all. NaN and infinity, which JSON does not have, become null."""
+    known = plain(json.loads(json.dumps(value, default=float)))
     partial = path.with_name(path.name + ".partial")
-    partial.write_text(json.dumps(value, indent=1, default=float) + "\n", encoding="utf-8")
+    partial.write_text(json.dumps(known, indent=1, allow_nan=False) + "\n", encoding="utf-8")
     os.replace(partial, path)
 
 
 def headline(results: Mapping[str, Any]) -> float | None:
-    """The one number by which models are compared: the mean over domains of mIoU."""
+    """The one number by which models are compared: the mean over domains of mIoU; None where it does not exist."""
     mean = results.get("mean", {})
     value = mean.get("mIoU") if isinstance(mean, Mapping) else None
-    return None if value is None else float(value)
+    return None if value is None or math.isnan(value) else float(value)
 
 
 class Outputs:

@@ -1,4 +1,4 @@
-"""Run by test_devices.py in processes of its own: evaluate the fake model, print the integers as JSON.
+"""Run by test_devices.py in processes of its own: evaluate the fake model twice (all is there then), print the integers as JSON.
 
 python many.py OUT [PROCESS COUNT ADDRESS]
 """
@@ -19,7 +19,8 @@ def main() -> None:
     from rein_jax.evaluation.evaluator import evaluate
 
     sources = {"town": FakeSource(11, broken=[4]), "city": FakeSource(5, size=[(48, 80), (70, 40)], seed=2)}
-    found = evaluate(FakeModel(), sources, crop=32, stride=21, batch=2, boundary=True, out=out or None, progress=False)
+    for _ in range(2):
+        found = evaluate(FakeModel(), sources, crop=32, stride=21, batch=2, boundary=True, panels=2, out=out or None, progress=False)
     numbers = {name: {"confusion": entry["confusion"], "images": entry["images"], "skipped": entry["skipped"],
                       "boundary": found.tallies[name].total("boundary").tolist(),
                       "calibration": found.tallies[name].total("calibration").tolist()} for name, entry in found.domains.items()}

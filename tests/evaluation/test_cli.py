@@ -12,6 +12,7 @@ from rein_jax.bench.evaluate import main as bench
 from rein_jax.cli import evaluate as command
 from rein_jax.errors import UserError
 from rein_jax.evaluation import subject
+from rein_jax.weights.modelfile import write_model
 
 
 @pytest.fixture
@@ -100,6 +101,32 @@ def test_bench_reports_speed_waiting_and_memory(monkeypatch):
     found = bench(["--images", "2", "--windows", "32/32", "--batch", "1"])
     line = json.loads(json.dumps(found))["slide 32/32"]
     assert line["images"] == 2 and line["images_per_second"] > 0 and 0 <= line["data_wait"] <= 1 and line["memory_mb"]["end"] >= 0
+
+
+def test_a_model_file_away_from_its_run_brings_its_own_protocol(tmp_path, monkeypatch):
+    def written(name, **meta):
+        (tmp_path / name).mkdir()
+        write_model(tmp_path / name / "model.safetensors", {}, meta)
+        return tmp_path / name / "model.safetensors"
+
+    own = {"protocol": "official-512", "mode": "slide", "crop": (512, 1024), "stride": 300, "domains": [{"name": "camvid", "split": "val"}]}
+    config = {"eval": own, "data": {"root": "/nothing/here"}, "precision": "fp32"}
+    given = command.parser().parse_args([""])
+    for path in (file := written("alone", config=config), file.parent):
+        found = command.run_config(path)
+        assert command.measure_options(given, found) == {"protocol": "official-512", "mode": "slide", "crop": (512, 1024), "stride": 300,
+                                                         "batch": 4, "precision": "fp32"}
+        assert found.data.root == "" and found.eval.domains[0]["name"] == "camvid"  # the folder of another machine
+    config["data"]["root"] = str(tmp_path)
+    assert command.run_config(written("here", config=config)).data.root == str(tmp_path)
+    (file.parent / "config.json").write_text(json.dumps({"eval": {**own, "protocol": "full"}}))
+    assert command.run_config(file).eval.protocol == "full"
+    roots = []
+    monkeypatch.setattr(build, "open_entry", lambda entry, root="": roots.append(root) or FakeSource(1))
+    bare = command.run_config(written("bare", config={"head": {}}))
+    assert command.measure_options(given, bare)["protocol"] == "full" and command.open_domains(["camvid"], bare) and roots == [""]
+    with pytest.raises(UserError, match="No data set is named"):
+        command.open_domains([], bare)
 
 
 def test_fake_classes_are_those_of_the_model():

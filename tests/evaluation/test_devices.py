@@ -35,5 +35,7 @@ def test_devices_and_processes_give_the_same_integers(tmp_path):
     assert one["numbers"]["town"]["images"] == 10 and "image 4" in one["numbers"]["town"]["skipped"][0]["why"]
     assert eight["numbers"] == one["numbers"]
     assert first["numbers"] == second["numbers"] == one["numbers"]
+    kept = [sorted(str(p.relative_to(tmp_path / run)) for p in (tmp_path / run / "panels").rglob("*.*")) for run in ("one", "eight", "two")]
+    assert kept[0] == kept[1] == kept[2] and len(kept[0]) == 2 * 4 * 3  # domains, best and worst two, files
     written = json.loads((tmp_path / "two" / "results.json").read_text())
     assert written["domains"]["city"]["confusion"] == one["numbers"]["city"]["confusion"]

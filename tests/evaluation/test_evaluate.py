@@ -5,12 +5,14 @@ import json
 import cv2
 import numpy as np
 import pytest
-from fakes import NAMES, FakeModel, FakeSource
+from fakes import NAMES, PALETTE, FakeModel, FakeSource
 from sklearn.metrics import confusion_matrix
 
+from data_pipelines.errors import DataError
 from rein_jax.errors import UserError
 from rein_jax.evaluation import load_results
 from rein_jax.evaluation.evaluator import evaluate, evaluate_files
+from rein_jax.evaluation.gallery import Gallery, panels
 from rein_jax.evaluation.tally import Tally
 
 HOW = {"crop": 32, "stride": 21, "batch": 2, "progress": False}
@@ -87,6 +89,47 @@ def test_an_interrupted_evaluation_goes_on_where_it_stopped(tmp_path):
     source = FakeSource(12)
     evaluate(FakeModel(seed=1), [source], out=tmp_path, **HOW)
     assert source.reads == 12  # another model: nothing is taken over
+
+
+def test_counts_of_another_precision_are_not_taken_over(tmp_path):
+    source = FakeSource(3)
+    for precision, reads in (("fp32", 3), ("bf16", 6), ("bf16", 6)):
+        found = evaluate(FakeModel(), [source], out=tmp_path, precision=precision, **HOW)
+        assert source.reads == reads and found.data["model"]["computes_in"] == {"fp32": "float32", "bf16": "bfloat16"}[precision]
+
+
+def test_a_damaged_element_that_cannot_even_tell_its_name_is_left_out():
+    class Records(FakeSource):
+        def entry_name(self, i):
+            if i in self.broken:
+                raise DataError(f"record {i} cannot be read; prepare it again.")
+            return super().entry_name(i)
+
+    entry = evaluate(FakeModel(), [Records(4, broken=[2])], **HOW).domains["town"]
+    assert entry["images"] == 3 and entry["skipped"] == [{"image": 2, "why": "element 2: image 2 is truncated; replace it."}]
+
+
+def test_processes_keep_each_others_panels_and_in_the_end_the_best_and_worst_of_all(tmp_path):
+    scores = {i: (7 * i % 12) / 12 for i in range(12)}
+    image, label = np.zeros((8, 8, 3), np.uint8), np.zeros((8, 8), np.uint8)
+
+    def offer(gallery, indices):
+        for i in indices:
+            gallery.offer(i, scores[i], image, label, label)
+
+    one, several = Gallery(tmp_path / "one", 2, PALETTE), [Gallery(tmp_path / "two", 2, PALETTE) for _ in range(2)]
+    offer(one, range(12))
+    offer(several[0], range(0, 12, 2))
+    several[1].restore({}, 1, 2)  # a process that starts when another has begun
+    assert panels(tmp_path / "two") == sorted({i for _, i in several[0].best + several[0].worst}) and len(panels(tmp_path / "two")) == 4
+    offer(several[1], range(1, 12, 2))
+    assert len(panels(tmp_path / "two")) == 8
+    again = Gallery(tmp_path / "two", 2, PALETTE)  # interrupted: process 0 has lost its counts
+    again.restore({}, 0, 2)
+    assert panels(tmp_path / "two") == sorted({i for _, i in several[1].best + several[1].worst})
+    offer(again, range(0, 12, 2))
+    again.merge(scores)
+    assert panels(tmp_path / "two") == panels(tmp_path / "one") and len(panels(tmp_path / "one")) == 4
 
 
 def test_tallies_of_shares_merge_to_the_whole():

@@ -15,6 +15,7 @@ from rein_jax.evaluation import write_report
 from rein_jax.evaluation.evaluator import evaluate
 from rein_jax.evaluation.page import charts
 from rein_jax.evaluation.results import FORMAT, load_results
+from rein_jax.training.outputs import headline, write_json
 
 HOW = {"crop": 32, "stride": 21, "batch": 2, "progress": False}
 
@@ -94,6 +95,37 @@ def test_runs_measured_differently_are_marked_and_twins_get_numbers(runs, tmp_pa
     evaluate(FakeModel(), {"city": FakeSource(3)}, out=tmp_path / "whole", mode="whole", progress=False, facts={"name": "freeze"})
     seen = words(write_report([runs[1], tmp_path / "whole"], tmp_path / "x.html").read_text())
     assert "must not be compared" in seen and "freeze (2)" in seen
+
+
+def test_a_class_and_a_domain_without_pixels_are_absent_before_saving_too(tmp_path):
+    class Part(FakeSource):
+        kept = (0, 1, 2)
+
+        def __getitem__(self, i):
+            element = super().__getitem__(i)
+            return {**element, "label": np.where(np.isin(element["label"], self.kept), element["label"], 255).astype(np.uint8)}
+
+    class Void(Part):
+        kept = ()
+
+    class Three(FakeModel):
+        def scores(self, images, size=None):
+            return super().scores(images, size).at[..., 3].set(-9.0)
+
+    found = evaluate(Three(), {"part": Part(2), "void": Void(2)}, out=tmp_path, corruptions="contrast", severities=[1], **HOW)
+    assert np.isnan(found.domains["part"]["IoU"]["tree"]) and np.isnan(found.domains["void"]["mIoU"])
+    unsaved = write_report(found).read_text()
+    assert "nan" not in words(unsaved).lower() and '"nan"' not in unsaved and "absent" in unsaved
+    assert write_report(tmp_path).read_text() == unsaved
+    assert "nan" not in words(write_report([found, found], tmp_path / "two.html").read_text()).lower()
+
+
+def test_json_of_a_run_has_null_for_numbers_that_do_not_exist(tmp_path):
+    value = {"a": float("nan"), "b": [1, 0.1, np.float32(0.1), float("inf")], "c": {"d": "NaN", "e": None, "f": True}, "g": np.nan}
+    write_json(tmp_path / "x.json", value)
+    known = {"a": None, "b": [1, 0.1, float(np.float32(0.1)), None], "c": {"d": "NaN", "e": None, "f": True}, "g": None}
+    assert (tmp_path / "x.json").read_text() == json.dumps(known, indent=1) + "\n"
+    assert headline({"mean": {"mIoU": float("nan")}}) is None and headline({"mean": {"mIoU": 1}}) == 1.0
 
 
 def test_what_is_no_run_is_refused(tmp_path):

@@ -1,6 +1,7 @@
 """Zips for the ACDC and Cityscapes servers, from miniature data sets, looked at file by file."""
 
 import io
+import shlex
 import sys
 import zipfile
 from pathlib import Path
@@ -12,10 +13,11 @@ from PIL import Image
 
 from data_pipelines import open_source
 from data_pipelines.labels import CITYSCAPES_IDS
-from rein_jax.cli.submit import main
+from rein_jax.cli.submit import EPILOG, main
 from rein_jax.errors import UserError
 from rein_jax.evaluation.predictions import write_prediction
 from rein_jax.evaluation.submission import label_ids, submission, verify
+from rein_jax.predict.inputs import find
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "data"))
 from miniatures import build  # noqa: E402
@@ -43,6 +45,24 @@ def test_acdc_zip_holds_train_ids_under_the_images_names(tmp_path, capsys):
             assert Path(name).name.endswith("_rgb_anon.png")
             with Image.open(io.BytesIO(archive.read(Path(name).name))) as image:
                 assert image.mode == "L" and (np.array(image) == labels).all()
+
+
+def test_of_a_folder_of_rein_predict_only_the_labels_are_taken(tmp_path):
+    _, folder, truth = predicted("acdc", tmp_path, "val")
+    (tmp_path / "out").mkdir()
+    folder.rename(tmp_path / "out" / "labels")
+    for name, labels in truth.items():
+        write_prediction(tmp_path / "out" / "overlay", name, np.zeros((*labels.shape, 3), np.uint8))
+    made = submission("acdc", tmp_path / "out", tmp_path / "x.zip", list(truth), next(iter(truth.values())).shape[::-1])
+    assert made["files"] == len(truth)
+
+
+def test_the_example_of_the_help_finds_the_test_images_of_acdc(tmp_path):
+    root = build("acdc", tmp_path / "data").root
+    pattern = shlex.split(EPILOG.splitlines()[1])[3]
+    found = find([pattern.replace("/data/acdc", str(root))], tmp_path / "out")
+    source = open_source("acdc", split="test", source=root)
+    assert sorted(item.name for item in found) == sorted(Path(source.entry_name(i)).stem for i in range(len(source)))
 
 
 def test_cityscapes_zip_holds_label_ids(tmp_path):

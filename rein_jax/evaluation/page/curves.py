@@ -119,7 +119,7 @@ def corruptions(data: Mapping[str, Any]) -> str:
 
 def _family(found: Mapping[str, Any], family: str) -> str:
     chosen = {name.replace("_", " "): part for name, part in found["corruptions"].items() if part["family"] == family}
-    lines = [charts.Line([(0, found["clean"]), *((int(s), v) for s, v in part["mIoU"].items())], series(i), name, marks=True)
-             for i, (name, part) in enumerate(chosen.items())]
-    chart = charts.lines(lines, x="severity (0 = clean)", y="mIoU", y_range=(0, max(20.0, 1.05 * found["clean"])), height=220)
+    each = [(name, [(0, found["clean"]), *((int(s), v) for s, v in part["mIoU"].items())]) for name, part in chosen.items()]
+    lines = [charts.Line([(s, v) for s, v in curve if v is not None], series(i), name, marks=True) for i, (name, curve) in enumerate(each)]
+    chart = charts.lines(lines, x="severity (0 = clean)", y="mIoU", y_range=(0, max(20.0, 1.05 * (found["clean"] or 0))), height=220)
     return tag("div", tag("h3", text(family)), chart, legend(chosen))
