@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import inspect
 import os
 from typing import Any
 
@@ -45,4 +46,9 @@ def open_source(name: str, *, split: str = "train", source: str | os.PathLike | 
     Data sets of files take `policy="raise" | "skip"`, `exif`, `labels` and `subset="1/N"`; others, such as `condition`, differ
     by set.
     """
-    return dataset(name)(split=split, source=source, **options)
+    opened = dataset(name)
+    parameters = inspect.signature(opened).parameters
+    for key in options:
+        if key not in parameters and not any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
+            raise DataError(f"{name} has no option {key!r}; it knows {', '.join(sorted(parameters))}.")
+    return opened(split=split, source=source, **options)

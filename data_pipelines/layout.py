@@ -104,10 +104,10 @@ class FileDataset:
 
     def __call__(self, split: str = "train", source: str | os.PathLike | None = None, **options: Any) -> Source:
         """Opens one split; see `data_pipelines.open_source`."""
-        path = locate(self.name, source)
         reading = {key: options.pop(key) for key in ("policy", "exif") if key in options}
         subset, labels = options.pop("subset", None), options.pop("labels", None)
         options = self._options(split, options)
+        path = locate(self.name, source)
         if recognise(path):
             return open_records(path, self.name, split, options=options, subset=subset, **reading)
         names: tuple[Files, list[str]] | None = None
@@ -126,7 +126,7 @@ class FileDataset:
             raise DataError(f"{self.name} has no split {split!r}; choose one of {', '.join(self.splits)}.")
         for key, value in options.items():
             if key not in self.choices:
-                known = sorted([*self.choices, "exif", "labels", "policy", "subset"])
+                known = sorted([*self.choices, "exif", "labels", "policy", "source", "split", "subset"])
                 raise DataError(f"{self.name} has no option {key!r}; it knows {', '.join(known)}.")
             if value not in self.choices[key]:
                 raise DataError(

@@ -25,11 +25,10 @@ import grain
 import numpy as np
 
 from data_pipelines.errors import DataError
-from data_pipelines.protocols import Protocol
-from data_pipelines.protocols import protocol as find_protocol
 from data_pipelines.transforms import TrainTransform
 
 ENDLESS = 2**48  # elements in a run; Grain's ranges need a number
+READY = 4  # batches kept ready, at least
 Transform = Callable[[np.ndarray, np.ndarray, np.random.Generator], dict[str, np.ndarray]]
 
 
@@ -45,15 +44,17 @@ def train_batches(
     process_count: int = 1,
     threads: int = 8,
     workers: int = 0,
-    prefetch: int = 4,
+    prefetch: int | None = None,
 ) -> Batches:
     """Endless training batches of this process: {"image", "label", "size", "index", "name"} (ARCHITECTURE.md, data contract).
 
     `batch` counts the images of all processes; process p gets rows p*batch/n ... (p+1)*batch/n - 1 of each global batch.
     `weights=None` joins the sources (every image once an epoch); weights mix them in exactly these shares, each source
     reshuffled when it is through. `start_step=k` begins with batch k, whatever the settings of threads, workers and hosts.
-    `workers=0` reads in `threads` threads of this process; otherwise in that many processes, which needs a main module that
-    can be imported (`if __name__ == "__main__":`). `prefetch` is the number of batches kept ready (by each worker).
+    `workers=0` reads in `threads` threads of this process; otherwise in that many processes of `threads` threads each, which
+    needs a main module that can be imported (`if __name__ == "__main__":`). `prefetch` counts batches, ready or in the making:
+    so many are held in memory, and no more threads than that are busy (default: as many as threads, at least 4). Each worker
+    holds so many, and 4 (or `prefetch`, where it is given) finished ones in shared memory.
     """
     _check(sources, batch, process_index, process_count, start_step)
     transform = TrainTransform() if transform is None else transform
@@ -61,65 +62,14 @@ def train_batches(
     element = Element(tuple(sources), plan(sources, weights, seed), transform, seed, batch, rows, process_index)
     dataset = grain.MapDataset.range(ENDLESS // batch * rows).map(element)
     dataset = dataset.batch(rows, drop_remainder=True, batch_fn=collate)[start_step:]
-    iterable = dataset.to_iter_dataset(grain.ReadOptions(num_threads=threads, prefetch_buffer_size=max(prefetch, 1)))
+    ahead = max(READY, threads) if prefetch is None else max(prefetch, 1)
+    iterable = dataset.to_iter_dataset(grain.ReadOptions(num_threads=threads, prefetch_buffer_size=ahead))
     if workers:
         _allow_processes()
-        options = grain.MultiprocessingOptions(num_workers=workers, per_worker_buffer_size=max(prefetch, 1))
+        finished = READY if prefetch is None else ahead
+        options = grain.MultiprocessingOptions(num_workers=workers, per_worker_buffer_size=finished)
         iterable = iterable.mp_prefetch(options, worker_init_fn=_start_worker)
     return Batches(iter(iterable), copy=workers > 0)
-
-
-def eval_images(
-    source: Any,
-    protocol: str | Protocol = "full",
-    start: int = 0,
-    *,
-    process_index: int = 0,
-    process_count: int = 1,
-    threads: int = 8,
-    prefetch: int = 8,
-) -> Batches:
-    """Images of a source one by one, in order: {"image", "label", "name", "index", "original_size"}.
-
-    `image` is uint8 RGB at the size of the protocol; `label` uint8 at the size of its file, or None where the source has none;
-    `original_size` the (height, width) that scores are resized to. Process p reads elements p, p + n, p + 2n, ...; `start`
-    leaves out the elements below it; a source with policy="skip" leaves out unreadable files. At most `threads + prefetch`
-    images are held.
-    """
-    if start < 0 or not 0 <= process_index < process_count:
-        raise DataError(f"process {process_index} of {process_count} from image {start}: count processes and images from 0.")
-    first = start + (process_index - start) % process_count
-    dataset = grain.MapDataset.source(range(first, max(len(source), first), process_count)).map(
-        Look(source, find_protocol(protocol))
-    )
-    options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=max(prefetch, 1))
-    return Batches(iter(dataset.to_iter_dataset(options)), copy=False)
-
-
-class Look(grain.transforms.Map):
-    """Element -> the image as the protocol looks at it."""
-
-    def __init__(self, source: Any, protocol: Protocol):
-        self.source, self.protocol = source, protocol
-
-    def map(self, i: int) -> dict[str, Any] | None:
-        example = self._read(int(i))
-        if example is None:
-            return None  # Grain leaves it out
-        labelled = example["label"] if getattr(self.source, "has_labels", True) else None
-        image, label = self.protocol.apply(example["image"], labelled, self.source)
-        size = example["image"].shape[:2] if label is None else label.shape
-        return {"image": image, "label": label, "name": example["name"], "index": int(i), "original_size": tuple(size)}
-
-    def _read(self, i: int) -> dict[str, Any] | None:
-        """Element i, or None if the source's policy is to skip files that do not fit (training takes another one instead)."""
-        if getattr(self.source, "policy", "raise") != "skip":
-            return read(self.source, i)
-        try:
-            return self.source.read(i)
-        except DataError as error:
-            self.source.problems[self.source.entry_name(i)] = str(error)
-            return None
 
 
 class Batches:

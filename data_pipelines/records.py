@@ -120,7 +120,11 @@ class RecordSource(Source):
         return Encoded(name, record["image"], label, f"{folder}/{name}", f"{folder}/{name} (label)")
 
     def entry_name(self, index: int) -> str:
-        return self.encoded(index).name
+        """Name of element `index`, which is a part of the record; its number where the record cannot be read."""
+        try:
+            return self.encoded(index).name
+        except DataError:
+            return f"element {index}"
 
     def entries(self) -> list[tuple[str, int, int]]:
         """Shard checksums stand for the elements, so that a fingerprint does not read them all."""

@@ -12,6 +12,7 @@ import importlib
 import importlib.util
 import inspect
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from rein_jax.training.settings import defaults
 PREFIX = "--config."
 # Sections whose keys are options of a class: any may be set, those not spelt in the file too; building checks them against the class.
 OPEN = ("adapter", "head", "loss", "augment", "backbone.options")
+ENTRY = re.compile(r"(data\.train|eval\.domains)\.\d+")  # one data set; opening it checks the keys against its options
 
 
 def load(name: str, overrides: Iterable[str] = ()) -> ConfigDict:
@@ -87,7 +89,7 @@ def apply(config: ConfigDict, override: str) -> None:
             raise _unknown(path, ".".join(map(str, keys[:depth])), key, section)
         if depth < len(keys) - 1:
             section = section[key]
-    value = _value(path, section.get(keys[-1]) if isinstance(section, ConfigDict) else section[keys[-1]], text)
+    value = _value(path, section.get(keys[-1]) if isinstance(section, Mapping | ConfigDict) else section[keys[-1]], text)
     if isinstance(section, ConfigDict):
         with section.unlocked(), section.ignore_type():
             section[keys[-1]] = value
@@ -103,7 +105,7 @@ def _is_option(section: str, key: str) -> bool:
         from rein_jax.optim import OptimConfig
 
         return key in OptimConfig.__dataclass_fields__
-    return section in OPEN
+    return section in OPEN or bool(ENTRY.fullmatch(section))
 
 
 def _unknown(path: str, prefix: str, key: str, section: Any) -> UserError:

@@ -20,7 +20,8 @@ from rein_jax.trees import Flat, first_match
 
 AXES = ("data", "fsdp")
 SPLIT_FROM = 4 * 2**20  # bytes: splitting smaller arrays costs more in latency than it saves in memory
-STACKED = re.compile(r"(^|/)(blocks|layers)/(?!\d)")  # arrays with a leading layer axis, which lax.scan walks along
+# Arrays with a leading layer axis, which lax.scan walks along: blocks/..., layers/... and the numbered stacks of SAM, ResNet and ConvNeXt.
+STACKED = re.compile(r"(^|/)(blocks|layers)/(?!\d)|^backbone/(runs|layers|blocks)/\d+/")
 
 Rules = str | Sequence[tuple[str, P]]
 

@@ -5,7 +5,9 @@ import json
 import pytest
 from ml_collections import ConfigDict
 
+from data_pipelines.errors import DataError
 from rein_jax import config_io
+from rein_jax.build import open_entry
 from rein_jax.errors import UserError
 
 FILE = """
@@ -54,6 +56,24 @@ def test_elements_of_lists_go_by_number(tmp_path):
     for override, words in (("data.sources.1.root=x", "is a value"), ("data.sources.0.rot=x", "Did you mean 'data.sources.0.root'")):
         with pytest.raises(UserError, match=words):
             config_io.load(str(tmp_path / "c.py"), [override])
+
+
+def test_entries_of_data_sets_take_new_keys(tmp_path):
+    overrides = ["data.train.0.source=/data/camvid", "data.train.0.subset=1/16", "eval.domains.1.labels=trainIds"]
+    config = config_io.load("configs/camvid_dinov2s.py", overrides)
+    assert config.data.train[0]["source"] == "/data/camvid" and config.data.train[0]["subset"] == "1/16"
+    assert config.eval.domains[1]["labels"] == "trainIds" and "labels" not in config.eval.domains[0]
+    (tmp_path / "config.json").write_text(config_io.to_json(config))  # its lists come back as tuples
+    assert config_io.load(str(tmp_path / "config.json"), ["data.train.0.exif=ignore"]).data.train[0]["exif"] == "ignore"
+    with pytest.raises(UserError, match="Unknown config key 'data.train.7.source'"):
+        config_io.load("configs/camvid_dinov2s.py", ["data.train.7.source=x"])
+
+
+@pytest.mark.parametrize("name", ["camvid_dinov2s", "folder", "quickstart"])
+def test_a_misspelt_option_of_a_data_set_is_named_when_it_is_opened(name):
+    entry = config_io.load(name, ["data.train.0.sorce=/data/x"]).data.train[0]
+    with pytest.raises(DataError, match="has no option 'sorce'; it knows"):
+        open_entry(entry)
 
 
 def test_splits_the_command_line():

@@ -14,8 +14,6 @@ from data_pipelines.streets.textures import broad_noise, clouds, crop, ground_no
 from data_pipelines.streets.weather import View, apply
 from data_pipelines.streets.world import Scene
 
-GROUND_NUMBERS = 4  # sky and the three grounds have the numbers 0 to 3
-
 
 def render(scene: Scene, stage: Stage, style: str, size: tuple[int, int], paint: np.random.Generator, look: np.random.Generator):
     """Image and label, uint8. `paint` decides shapes and own colours (the same in all weather), `look` light and weather."""

@@ -38,8 +38,6 @@ def main(argv: list[str]) -> dict[str, Any]:
     with tempfile.TemporaryDirectory(prefix="rein-loader-") as folder:
         for kind in args.kinds:
             result["kinds"][kind] = measure(kind, Path(folder, kind), args)
-    if args.out:
-        Path(args.out).write_text(json.dumps(result, indent=1) + "\n")
     return result
 
 
@@ -54,7 +52,6 @@ def _parse(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--workers", type=int, default=0, help="worker processes of our loader (0: threads)")
     parser.add_argument("--no-torch", action="store_true", help="leave the PyTorch DataLoader out")
-    parser.add_argument("--out", help="also write the result to this JSON file")
     return parser.parse_args(argv)
 
 
@@ -155,7 +152,7 @@ def ours(source: Any, args: argparse.Namespace) -> dict[str, float]:
     from data_pipelines.mixture import train_batches
     from data_pipelines.transforms import TrainTransform
 
-    options = {"batch": args.batch, "threads": args.threads, "workers": args.workers, "prefetch": args.threads}
+    options = {"batch": args.batch, "threads": args.threads, "workers": args.workers}
     with train_batches([source], None, TrainTransform(args.crop), **options) as batches:
         for _ in range(2 * max(args.threads, args.workers)):
             next(batches)  # fills the buffer, so that a round takes out as much as it puts in

@@ -11,7 +11,8 @@ from rein_jax.errors import UserError
 
 EPILOG = """examples:
   rein prepare gtav --source /data/gta --out /data/records/gtav --jobs 8
-  rein train --config configs/rein_gta.py --workdir runs/a     # with source /data/records/gtav: recognised as prepared
+  rein train --config configs/rein_dinov2_gta.py --config.data.root=/data --config.data.train.0.source=/data/records/gtav \\
+    --workdir runs/a
   rein prepare gtav --out /data/records/gtav --verify          # compare every file with its checksum
 
   rein prepare mapillary --source /data/mapillary --out /data/records/mapillary --beam="--runner=DirectRunner"

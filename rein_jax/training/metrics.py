@@ -25,7 +25,8 @@ def clean(value: Any) -> Any:
 class MetricLog:
     """Appends one JSON object a line to metrics.jsonl and mirrors numbers to TensorBoard; on resume later lines are cut off.
 
-    Keys: "step" (steps finished), "kind" ("train" or "eval") and the numbers. Processes other than the first log nothing.
+    Keys: "step" (steps finished), "kind" ("train", "eval", or "sample" for an evaluation on `train.eval_images`) and the numbers.
+    Processes other than the first log nothing.
     """
 
     def __init__(self, workdir: Path, start_step: int, active: bool = True, tensorboard: bool = True, last: bool = False) -> None:
@@ -42,7 +43,7 @@ class MetricLog:
     def _cut(self, start_step: int, last: bool) -> None:
         """Drop what a killed run wrote after the checkpoint that is resumed, and a line cut short.
 
-        The last step's evaluation goes too: it is done again.
+        The evaluations of the `last` step go too: they are done again.
         """
         if not self.path.exists():
             return
@@ -50,7 +51,7 @@ class MetricLog:
         for line in self.path.read_text(encoding="utf-8").splitlines():
             try:
                 row = json.loads(line)
-                if row["step"] < start_step or (row["step"] == start_step and not (last and row["kind"] == "eval")):
+                if row["step"] < start_step or (row["step"] == start_step and not (last and row["kind"] in ("eval", "sample"))):
                     kept.append(line + "\n")
             except (json.JSONDecodeError, KeyError):
                 break

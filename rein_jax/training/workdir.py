@@ -11,8 +11,9 @@ from typing import Any
 from rein_jax.errors import UserError
 from rein_jax.training import distributed
 
-# Keys that may differ when a run is resumed: they change where and how it runs, what it writes, not what it computes.
-FREE = re.compile(r"mesh(\.|$)|sharding(\.|$)|data\.(workers|threads|cache)$|eval(\.|$)|report(\.|$)|"
+# Keys that may differ when a run is resumed: they change where and how it runs, what it writes, not what it computes. Where the data
+# lies is free since checkpoints hold a fingerprint of what lies there (see also `_meant`).
+FREE = re.compile(r"mesh(\.|$)|sharding(\.|$)|data\.(root|workers|threads|cache)$|eval(\.|$)|"
                   r"train\.(log_every|eval_every|eval_images|eval_at_end|checkpoint_every|keep|skip_limit|spike|compile_budget|"
                   r"transfer_guard|profile|tensorboard)$")
 
@@ -41,7 +42,16 @@ def difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
                  if key in after and key not in before and plain(after[key]) == plain(value)}, **before}
     keys = sorted(before.keys() | after.keys())
     return [f"{key}: {before.get(key, '(unset)')!r} -> {after.get(key, '(unset)')!r}" for key in keys
-            if before.get(key) != after.get(key) and not FREE.match(key)]
+            if _meant(key, before.get(key)) != _meant(key, after.get(key)) and not FREE.match(key)]
+
+
+def _meant(key: str, value: Any) -> Any:
+    """A value without the place it names: checkpoints hold the hash of the weights and the fingerprint of the data (`check_resume`)."""
+    if key == "backbone.weights":
+        return value == "random"
+    if key == "data.train" and isinstance(value, (list, tuple)):
+        return [{name: entry[name] for name in entry if name != "source"} if isinstance(entry, Mapping) else entry for entry in value]
+    return value
 
 
 def open_workdir(workdir: Path, config: Mapping[str, Any]) -> None:

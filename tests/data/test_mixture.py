@@ -1,6 +1,7 @@
 """Mixtures: elements depend on (seed, number) alone, whatever the hosts, workers, threads and the step it starts at."""
 
 import pickle
+import threading
 
 import numpy as np
 import pytest
@@ -8,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from data_pipelines.errors import DataError
-from data_pipelines.mixture import eval_images, fingerprint, plan, train_batches
+from data_pipelines.mixture import fingerprint, plan, train_batches
 from data_pipelines.transforms import TrainTransform
 
 TRANSFORM = TrainTransform(32)
@@ -170,46 +171,18 @@ def test_fingerprint_tells_what_decides_the_pixels():
     assert described["sources"][1] == {"name": "b", "domain": "b", "length": 7, "fingerprint": "b-7"}
 
 
-def test_eval_images_come_in_order_resized_with_the_label_of_the_file():
-    source = Blocks("a", 9)
-    with eval_images(source, "fit-28x20", threads=2) as images:
-        seen = list(images)
-    assert [example["index"] for example in seen] == list(range(9))
-    assert seen[0]["image"].shape == (20, 28, 3) and seen[0]["original_size"] == (40, 56)
-    np.testing.assert_array_equal(seen[3]["label"], source[3]["label"])
+@pytest.mark.parametrize("threads", [1, 6])
+def test_as_many_threads_read_at_once_as_are_asked_for(threads):
+    class Meeting(Blocks):
+        met = threading.Event()
+        barrier = threading.Barrier(threads, action=met.set)
 
+        def __getitem__(self, i):
+            if not self.met.is_set():
+                self.barrier.wait(timeout=20)  # breaks, and the loader with it, when fewer threads come
+            return super().__getitem__(i)
 
-@settings(max_examples=5, deadline=None)
-@given(st.integers(0, 12), st.integers(1, 4), st.integers(0, 12))
-def test_eval_images_are_shared_out_once(length, processes, start):
-    seen = []
-    for p in range(processes):
-        with eval_images(Blocks("a", length), start=start, process_index=p, process_count=processes, threads=1) as images:
-            mine = [example["index"] for example in images]
-        assert all(i % processes == p for i in mine)
-        seen += mine
-    assert sorted(seen) == list(range(start, length))
-
-
-def test_eval_images_without_labels():
-    source = Blocks("a", 1)
-    source.has_labels = False
-    example = next(eval_images(source, threads=1))
-    assert example["label"] is None and example["original_size"] == (40, 56)
-
-
-def test_eval_leaves_skipped_files_out_and_lists_them():
-    class Skipping(Blocks):
-        policy, problems = "skip", {}
-        read = Blocks.__getitem__
-
-        def entry_name(self, i):
-            return f"a/{i}"
-
-    source = Skipping("a", 4, broken=(2,))
-    with eval_images(source, threads=1) as images:
-        assert [example["index"] for example in images] == [0, 1, 3]
-    assert source.problems == {"a/2": "a/2.png is truncated: copy it again."}
+    assert len(take(2, [Meeting("a", 9)], batch=1, threads=threads)) == 2
 
 
 def test_a_closed_loader_ends_and_sources_pickle():

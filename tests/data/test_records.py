@@ -133,6 +133,18 @@ def test_damage_is_found(tmp_path):
     verify(out)
 
 
+def test_a_damaged_record_is_skipped_by_its_number(tmp_path):
+    made, out = build("gtav", tmp_path / "raw"), tmp_path / "records"
+    quiet("gtav", made.root, out)
+    shard, image = next(out.rglob("*.array_record*")), open_source("gtav", source=out).encoded(1).image
+    shard.write_bytes(shard.read_bytes().replace(image, bytes(len(image))))
+    source = open_source("gtav", source=out, policy="skip")
+    assert [element["name"] for element in source] == [source.entry_name(i) for i in (0, 2, 2, 3, 4)]
+    assert list(source.problems) == ["element 1"] and "cannot be read" in source.problems["element 1"]
+    with pytest.raises(DataError, match="cannot be read"):
+        open_source("gtav", source=out)[1]
+
+
 def test_wrong_uses_are_one_sentence(tmp_path):
     made, out = build("acdc", tmp_path / "raw"), tmp_path / "records"
     quiet("acdc", made.root, out, splits=("val",), condition="fog")

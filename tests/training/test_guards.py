@@ -107,3 +107,17 @@ def test_log_cuts_what_a_killed_run_wrote_later(tmp_path):
     MetricLog(tmp_path, 2, tensorboard=False).close()
     assert [row["step"] for row in read_metrics(tmp_path)] == [1, 2]
     assert clean(float("nan")) is None and clean(3.0) == 3
+
+
+def test_a_finished_run_that_is_run_again_logs_its_last_evaluations_once(tmp_path):
+    for start, last in ((0, False), (2, True), (2, True)):
+        log = MetricLog(tmp_path, start, tensorboard=False, last=last)
+        for step in range(start + 1, 3):
+            log.write(step, "train", {"loss": step})
+        if not start:
+            log.write(1, "sample", {"mIoU": 1})
+        log.write(2, "sample", {"mIoU": 2})
+        log.write(2, "eval", {"mIoU": 3})
+        log.close()
+    seen = [(row["step"], row["kind"]) for row in read_metrics(tmp_path)]
+    assert seen == [(1, "train"), (2, "train"), (1, "sample"), (2, "sample"), (2, "eval")]

@@ -3,6 +3,7 @@
 import pytest
 
 from rein_jax.errors import UserError
+from rein_jax.training.identity import check_resume
 from rein_jax.training.workdir import difference, open_workdir, read_config
 
 CONFIG = {"seed": 0, "mesh": {"data": -1}, "data": {"workers": 0, "crop": [64, 64]}, "train": {"steps": 10, "keep": 3}}
@@ -27,6 +28,25 @@ def test_what_it_computes_may_not(tmp_path):
     with pytest.raises(UserError, match=r"another config[^\0]*data\.crop: \[64, 64\] -> \[32, 32\][^\0]*lr: '\(unset\)' -> 1"):
         open_workdir(tmp_path, {**CONFIG, "data": {"workers": 0, "crop": [32, 32]}, "lr": 1})
     assert read_config(tmp_path) == CONFIG
+
+
+def test_moved_data_and_weights_go_on_and_what_lies_there_counts(tmp_path):
+    def config(weights, root, source=None, split="train"):
+        entry = {"name": "gtav", "split": split, **({"source": source} if source else {})}
+        data = {"root": root, "train": [entry], "crop": [64, 64]}
+        return {**CONFIG, "backbone": {"weights": weights}, "data": data, "eval": {"domains": [entry]}}
+
+    open_workdir(tmp_path, config("auto", "/data"))
+    open_workdir(tmp_path, config("/w/dinov2.pth", "/mnt/data", "/mnt/gta"))
+    assert read_config(tmp_path)["data"]["root"] == "/mnt/data"
+    before, moved = ({"config": config(weights, root), "fingerprint": "f", "classes": ["road"], "frozen": "sha256:1"}
+                     for weights, root in (("auto", ""), ("/w/dinov2.pth", "/mnt")))
+    check_resume(before, moved)
+    for key, words in (("frozen", "frozen weights are not"), ("fingerprint", "training data changed")):
+        with pytest.raises(UserError, match=words):
+            check_resume(before, {**moved, key: "other"})
+    assert difference(config("auto", ""), config("random", "")) == ["backbone.weights: 'auto' -> 'random'"]
+    assert len(difference(config("auto", ""), config("auto", "", split="val"))) == 1
 
 
 def test_keys_that_a_newer_version_added_count_when_they_are_used():
