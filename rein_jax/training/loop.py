@@ -25,7 +25,7 @@ from rein_jax.training.profiling import Profiler
 from rein_jax.training.settings import Settings, settings
 from rein_jax.training.state import Placed, place_run
 from rein_jax.training.step import STOP, make_loss, make_step
-from rein_jax.training.workdir import open_workdir
+from rein_jax.training.workdir import open_workdir, renew_config
 
 Evaluate = Callable[[Parts, Mapping[str, Any], Mapping[str, Any], Any, Path | None], dict]
 
@@ -70,6 +70,7 @@ class _Run:
         self._prepare()
         try:
             step = self._restore()
+            renew_config(self.workdir, self.config)
             self._announce(step)
             owed = self._evaluation_owed(step)
             self.log = MetricLog(self.workdir, step, self.main, self.chosen.tensorboard, last=step >= self.chosen.steps)

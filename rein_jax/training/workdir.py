@@ -57,24 +57,32 @@ def _meant(key: str, value: Any) -> Any:
 def open_workdir(workdir: Path, config: Mapping[str, Any]) -> None:
     """Create the folder with config.json, or check that it holds a run of the same config.
 
-    A folder that holds another run, or files that are no run at all, is a UserError and stays untouched.
+    A folder that holds another run, or files that are no run at all, is a UserError and stays untouched; so does a run's own
+    config.json until `renew_config`.
     """
     path = workdir / "config.json"
-    refusal = _refusal(workdir, path, config)
+    refusal, new = _refusal(workdir, path, config), not path.exists()
     distributed.barrier("workdir-checked")  # nobody writes before everybody has looked
     if refusal:
         raise UserError(refusal)
-    if distributed.is_main():
-        try:
-            workdir.mkdir(parents=True, exist_ok=True)
-            text = json.dumps(config, indent=1, sort_keys=True) + "\n"
-            partial = workdir / "config.json.partial"
-            partial.write_text(text, encoding="utf-8")
-            partial.replace(path)
-        except OSError as error:
-            raise UserError(f"The workdir {workdir} cannot be written ({error.strerror or error}); "
-                            "choose another --workdir.") from None
+    if new:
+        renew_config(workdir, config)
     distributed.barrier("workdir-open")
+
+
+def renew_config(workdir: Path, config: Mapping[str, Any]) -> None:
+    """Write config.json: what may change, such as where the data lies, is the run's once it has been found there."""
+    if not distributed.is_main():
+        return
+    try:
+        workdir.mkdir(parents=True, exist_ok=True)
+        text = json.dumps(config, indent=1, sort_keys=True) + "\n"
+        partial = workdir / "config.json.partial"
+        partial.write_text(text, encoding="utf-8")
+        partial.replace(workdir / "config.json")
+    except OSError as error:
+        raise UserError(f"The workdir {workdir} cannot be written ({error.strerror or error}); "
+                        "choose another --workdir.") from None
 
 
 def _refusal(workdir: Path, path: Path, config: Mapping[str, Any]) -> str | None:

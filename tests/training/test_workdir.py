@@ -4,7 +4,7 @@ import pytest
 
 from rein_jax.errors import UserError
 from rein_jax.training.identity import check_resume
-from rein_jax.training.workdir import difference, open_workdir, read_config
+from rein_jax.training.workdir import difference, open_workdir, read_config, renew_config
 
 CONFIG = {"seed": 0, "mesh": {"data": -1}, "data": {"workers": 0, "crop": [64, 64]}, "train": {"steps": 10, "keep": 3}}
 
@@ -20,6 +20,8 @@ def test_where_and_how_it_runs_may_change(tmp_path):
     other = {**CONFIG, "mesh": {"data": 2}, "sharding": "fsdp", "data": {"workers": 4, "crop": [64, 64]}, "train": {"steps": 10, "keep": 1}}
     assert difference(CONFIG, other) == []
     open_workdir(tmp_path, other)
+    assert read_config(tmp_path)["data"]["workers"] == 0, "not before the run goes on"
+    renew_config(tmp_path, other)
     assert read_config(tmp_path)["data"]["workers"] == 4
 
 
@@ -38,7 +40,6 @@ def test_moved_data_and_weights_go_on_and_what_lies_there_counts(tmp_path):
 
     open_workdir(tmp_path, config("auto", "/data"))
     open_workdir(tmp_path, config("/w/dinov2.pth", "/mnt/data", "/mnt/gta"))
-    assert read_config(tmp_path)["data"]["root"] == "/mnt/data"
     before, moved = ({"config": config(weights, root), "fingerprint": "f", "classes": ["road"], "frozen": "sha256:1"}
                      for weights, root in (("auto", ""), ("/w/dinov2.pth", "/mnt")))
     check_resume(before, moved)
