@@ -15,6 +15,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
+from rein_jax.losses import LOSS_OF
 from rein_jax.training.settings import defaults
 
 # method -> (adapter, trees that train). Optimizer groups follow the published recipes where there is one.
@@ -37,7 +38,6 @@ BACKBONES = {
     "mae_b": "mae_b", "mae_l": "mae_l", "sam_b": "sam_b", "sam_l": "sam_l", "sam_h": "sam_h",
     "resnet50": "resnet_50", "resnet101": "resnet_101", "convnext_l": "convnext_l",
 }  # fmt: skip
-LOSS_OF = {"mask2former": "mask", "semantic_fpn": "pixel", "linear": "pixel"}
 
 
 def default() -> ConfigDict:

@@ -17,7 +17,7 @@ from rein_jax.augment import AUGMENTS
 from rein_jax.backbones import BACKBONES
 from rein_jax.errors import UserError
 from rein_jax.heads import HEADS
-from rein_jax.losses import LOSSES
+from rein_jax.losses import LOSS_OF, LOSSES
 from rein_jax.segmenter import Preprocessing, Segmenter
 from rein_jax.training.parts import Parts
 from rein_jax.weights.check import first_map_statistics
@@ -68,6 +68,8 @@ def make_segmenter(config, classes, rngs: nnx.Rngs) -> Segmenter:
         adapters = [method(stage, rngs=rngs, **options) for stage in backbone.stages]
     kind = registry.load(HEADS, config.head.name, "head")
     head = kind(backbone.widths, len(classes), rngs=rngs, **options_of(config.head, kind, "config.head"))
+    if config.loss.name != LOSS_OF.get(config.head.name, config.loss.name):
+        raise UserError(f"config.head.name={config.head.name} needs config.loss.name={LOSS_OF[config.head.name]}, not {config.loss.name}.")
     loss = registry.load(LOSSES, config.loss.name, "loss")
     criterion = loss(len(classes), **options_of(config.loss, loss, "config.loss"))
     return Segmenter(backbone, adapters, head, criterion, classes, Preprocessing())

@@ -64,7 +64,12 @@ def main(argv: list[str] | None = None) -> int:
         return 130
     except BrokenPipeError:  # the reader of our output went away (head, less)
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+        return 75 if argv[0] in ("train", "matrix") else 0  # these had not ended: run again to go on
+    except OSError as error:
+        if error.filename is None:
+            raise
+        print(f"rein {argv[0]}: {error.filename}: {error.strerror}; choose another place, or mend what stands there.", file=sys.stderr)
+        return 2
 
 
 def use_compilation_cache() -> None:

@@ -25,7 +25,7 @@ from rein_jax.training.profiling import Profiler
 from rein_jax.training.settings import Settings, settings
 from rein_jax.training.state import Placed, place_run
 from rein_jax.training.step import STOP, make_loss, make_step
-from rein_jax.training.workdir import open_workdir, renew_config
+from rein_jax.training.workdir import alone, open_workdir, renew_config
 
 Evaluate = Callable[[Parts, Mapping[str, Any], Mapping[str, Any], Any, Path | None], dict]
 
@@ -42,10 +42,11 @@ def train(config: Mapping[str, Any], workdir: str | Path, *, build: Callable[...
     chosen = settings(plain.get("train", {}))
     with StopRequest() as stop:
         open_workdir(workdir, plain)
-        if chosen.deterministic:
-            identity.check_deterministic()
-        parts = (build or _build())(config)
-        return _Run(plain, chosen, parts, workdir, stop, evaluate).run()
+        with alone(workdir):
+            if chosen.deterministic:
+                identity.check_deterministic()
+            parts = (build or _build())(config)
+            return _Run(plain, chosen, parts, workdir, stop, evaluate).run()
 
 
 def _build() -> Callable[..., Parts]:

@@ -7,11 +7,14 @@ import math
 import os
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
+
+from rein_jax.errors import UserError
 
 
 def clean(value: Any) -> Any:
@@ -47,14 +50,8 @@ class MetricLog:
         """
         if not self.path.exists():
             return
-        kept = []
-        for line in self.path.read_text(encoding="utf-8").splitlines():
-            try:
-                row = json.loads(line)
-                if row["step"] < start_step or (row["step"] == start_step and not (last and row["kind"] in ("eval", "sample"))):
-                    kept.append(line + "\n")
-            except (json.JSONDecodeError, KeyError):
-                break
+        kept = [line + "\n" for line, row in _rows(self.path)
+                if row["step"] < start_step or (row["step"] == start_step and not (last and row["kind"] in ("eval", "sample")))]
         partial = self.path.with_suffix(".partial")
         partial.write_text("".join(kept), encoding="utf-8")
         os.replace(partial, self.path)
@@ -64,8 +61,12 @@ class MetricLog:
         if self.file is None:
             return
         row = {name: value if isinstance(value, str) else clean(value) for name, value in values.items()}
-        self.file.write(json.dumps({"step": step, "kind": kind, **row}) + "\n")
-        self.file.flush()
+        try:
+            self.file.write(json.dumps({"step": step, "kind": kind, **row}) + "\n")
+            self.file.flush()
+        except OSError as error:
+            raise UserError(f"{self.path} could not be written ({error.strerror or error}). Free some space there and run the same "
+                            "command again to go on.") from None
         if self.board is not None:
             for name, value in row.items():
                 if isinstance(value, (int, float)):
@@ -74,21 +75,25 @@ class MetricLog:
     def close(self) -> None:
         """Flush and close both."""
         if self.file is not None:
-            self.file.close()
+            with suppress(OSError):  # what a full disk did not take was told by `write`
+                self.file.close()
         if self.board is not None:
             self.board.close()
 
 
 def read_metrics(workdir: Path) -> list[dict]:
-    """The lines of WORKDIR/metrics.jsonl (an unfinished last line is left out)."""
-    rows = []
+    """The lines of WORKDIR/metrics.jsonl; damaged ones and an unfinished last one are left out."""
     path = Path(workdir) / "metrics.jsonl"
-    for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:
-        try:
-            rows.append(json.loads(line))
-        except json.JSONDecodeError:
-            break
-    return rows
+    return [row for _, row in _rows(path)] if path.exists() else []
+
+
+def _rows(path: Path) -> Iterator[tuple[str, dict]]:
+    """(line, what it holds) of every line that is whole."""
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+        with suppress(json.JSONDecodeError):
+            row = json.loads(line)
+            if isinstance(row, dict) and isinstance(row.get("step"), int) and isinstance(row.get("kind"), str):
+                yield line, row
 
 
 class Clock:

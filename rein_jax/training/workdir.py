@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,9 @@ from rein_jax.training import distributed
 FREE = re.compile(r"mesh(\.|$)|sharding(\.|$)|data\.(root|workers|threads|cache)$|eval(\.|$)|"
                   r"train\.(log_every|eval_every|eval_images|eval_at_end|checkpoint_every|keep|skip_limit|spike|compile_budget|"
                   r"transfer_guard|profile|tensorboard)$")
+
+
+LOCK = ".lock"
 
 
 def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -57,11 +62,11 @@ def _meant(key: str, value: Any) -> Any:
 def open_workdir(workdir: Path, config: Mapping[str, Any]) -> None:
     """Create the folder with config.json, or check that it holds a run of the same config.
 
-    A folder that holds another run, or files that are no run at all, is a UserError and stays untouched; so does a run's own
-    config.json until `renew_config`.
+    A folder that holds another run, or files that are no run at all, is a UserError and stays untouched; so does the config.json of
+    a run that has begun, until `renew_config`.
     """
     path = workdir / "config.json"
-    refusal, new = _refusal(workdir, path, config), not path.exists()
+    refusal, new = _refusal(workdir, path, config), not path.exists() or not _others(workdir)
     distributed.barrier("workdir-checked")  # nobody writes before everybody has looked
     if refusal:
         raise UserError(refusal)
@@ -81,18 +86,48 @@ def renew_config(workdir: Path, config: Mapping[str, Any]) -> None:
         partial.write_text(text, encoding="utf-8")
         partial.replace(workdir / "config.json")
     except OSError as error:
-        raise UserError(f"The workdir {workdir} cannot be written ({error.strerror or error}); "
-                        "choose another --workdir.") from None
+        raise _unwritable(workdir, error) from None
+
+
+def _unwritable(workdir: Path, error: OSError) -> UserError:
+    return UserError(f"The workdir {workdir} cannot be written ({error.strerror or error}); choose another --workdir.")
+
+
+@contextmanager
+def alone(workdir: Path) -> Iterator[None]:
+    """Nobody else trains in the folder meanwhile, as far as its file system can lock files; the first process holds the lock."""
+    if not distributed.is_main():
+        yield
+        return
+    try:
+        lock = open(workdir / LOCK, "a")
+    except OSError as error:
+        raise _unwritable(workdir, error) from None
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UserError(f"Another `rein train` is running in {workdir}; wait for it, or choose another --workdir.") from None
+        except OSError:  # a file system without locks, such as a mounted bucket
+            pass
+        yield
+
+
+def _others(workdir: Path) -> list[str]:
+    """What the folder holds beside a config: nothing, as long as no run has begun in it."""
+    aside = (".partial", ".log", ".txt")
+    return sorted(p.name for p in workdir.iterdir() if p.suffix not in aside and p.name not in ("config.json", LOCK))
 
 
 def _refusal(workdir: Path, path: Path, config: Mapping[str, Any]) -> str | None:
     """Why this folder cannot be used, or None."""
     if workdir.exists() and not workdir.is_dir():
         return f"The workdir {workdir} is a file; choose another --workdir."
+    others = _others(workdir) if workdir.exists() else []
+    if not others:
+        return None
     if not path.exists():
-        others = [p.name for p in workdir.iterdir() if p.suffix not in (".partial", ".log", ".txt")] if workdir.exists() else []
-        return (f"The workdir {workdir} holds files that are not a run ({', '.join(sorted(others)[:3])}); choose an empty or new "
-                "--workdir.") if others else None
+        return f"The workdir {workdir} holds files that are not a run ({', '.join(others[:3])}); choose an empty or new --workdir."
     try:
         old = json.loads(path.read_text(encoding="utf-8"))
     except json.JSONDecodeError as error:

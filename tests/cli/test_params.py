@@ -1,6 +1,12 @@
 """rein params: the paper's counts, tree by tree, without weights."""
 
+import pytest
+
+from data_pipelines.labels import CITYSCAPES
+from rein_jax import config_io
+from rein_jax.build import skeleton_of
 from rein_jax.cli.main import main
+from rein_jax.errors import UserError
 
 
 def test_the_papers_counts(capsys, monkeypatch, tmp_path):
@@ -21,3 +27,9 @@ def test_a_misspelt_name(capsys, monkeypatch, tmp_path):
     monkeypatch.setenv("REIN_CACHE", str(tmp_path))
     assert main(["params", "dinov2_vitl15"]) == 2
     assert "Did you mean 'dinov2_vitl14'" in capsys.readouterr().err
+
+
+def test_a_head_with_the_other_heads_loss():
+    config = config_io.load("configs/folder.py", ["loss.name=pixel"])
+    with pytest.raises(UserError, match="config.head.name=mask2former needs config.loss.name=mask"):
+        skeleton_of(config, CITYSCAPES)
