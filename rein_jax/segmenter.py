@@ -63,7 +63,8 @@ class Segmenter(nnx.Module):
     def encode(self, x, key=None):
         """Normalised images (any size) -> (four maps, object queries or None).
 
-        Sides that are no multiple of the patch are padded with the mean colour at the bottom and right; `outputs` at that padded size.
+        Sides that are no multiple of the patch, or a single one, are padded with the mean colour at the bottom and right; `outputs` at
+        that padded size.
         """
         x = pad_to(x, self.backbone.patch)
         maps = self.backbone(x, tuple(self.adapters), key)
@@ -98,8 +99,8 @@ class Segmenter(nnx.Module):
         Beyond `size` [B, 2] (height, width; traced) images hold padding, which the model sees as the mean colour.
         """
         h, w = images.shape[1:3]
-        padded = tuple(-(-side // self.backbone.patch) * self.backbone.patch for side in (h, w))
-        return self.head.scores(self.outputs(images, size), padded)[:, :h, :w]
+        sides = tuple(padded(side, self.backbone.patch) for side in (h, w))
+        return self.head.scores(self.outputs(images, size), sides)[:, :h, :w]
 
     def probabilities(self, scores) -> jax.Array:
         """Scores -> probabilities that sum to one over the classes."""
@@ -146,8 +147,13 @@ def check_images(images, axes: int = 4) -> np.ndarray:
     return images
 
 
-def pad_to(x, multiple: int, value=0):
-    """[B, H, W, C] padded at the bottom and right so that H and W are multiples."""
+def padded(side: int, patch: int) -> int:
+    """The side in whole patches, two at least: a single one has no map at stride 32."""
+    return max(2, -(-side // patch)) * patch
+
+
+def pad_to(x, patch: int, value=0):
+    """[B, H, W, C] padded at the bottom and right to whole patches."""
     h, w = x.shape[1:3]
-    down, right = -h % multiple, -w % multiple
+    down, right = padded(h, patch) - h, padded(w, patch) - w
     return jnp.pad(x, ((0, 0), (0, down), (0, right), (0, 0)), constant_values=value) if down or right else x
