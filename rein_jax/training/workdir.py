@@ -18,8 +18,6 @@ from rein_jax.training import distributed
 FREE = re.compile(r"mesh(\.|$)|sharding(\.|$)|data\.(root|workers|threads|cache)$|eval(\.|$)|"
                   r"train\.(log_every|eval_every|eval_images|eval_at_end|checkpoint_every|keep|skip_limit|spike|compile_budget|"
                   r"transfer_guard|profile|tensorboard)$")
-
-
 LOCK = ".lock"
 
 

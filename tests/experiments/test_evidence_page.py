@@ -45,6 +45,26 @@ def test_the_page_tells_how_far_full_moved_as_recorded():
     assert f"moved {long:.1f} % of their norm instead of {short:.2f} % ({middle:.2f} % at 0.03)" in page[why:]
 
 
+def test_the_page_reads_the_long_runs_as_recorded():
+    page, found = (FOLDER / "RESULTS.md").read_text(encoding="utf-8"), results()
+    ways = {"freeze": "freeze", "Rein": "rein", "`full`": "full, backbone lr x 0.01"}
+    runs = {way: [r for r in found["runs"] if (r["task"], r["steps"], r["method"], r["setup"]) == ("transfer", 2000, method, "")]
+            for way, method in ways.items()}
+    mean = lambda values: sum(values) / len(values)
+    for way, three in runs.items():
+        assert len(three) == 3
+        middle, end = (mean([dict(r["curves"]["clear"])[step] for r in three]) for step in (1500, 2000))
+        assert f"for {way} ({middle:.1f}, {end:.1f}" in page
+    kept = {way: mean([r["domains"]["camvid"] / r["domains"]["clear"] for r in three]) for way, three in runs.items()}
+    text = " ".join(page.split())
+    assert f"it keeps {kept['`full`']:.2f} of its source mIoU on CamVid, freeze {kept['freeze']:.2f}, Rein {kept['Rein']:.2f}" in text
+    long = [c for c in found["comparisons"] if (c["head"], c["steps"], c["setup"]) == ("mask2former", 2000, "")]
+    for other, sign, words in (("freeze", 1, "Rein is ahead in all"), (ways["`full`"], -1, "`full` is ahead in all")):
+        sizes = [sign * c["value"] for c in long if c["rein minus"] == other]
+        assert len(sizes) == (8 if sign > 0 else 9) and f"{words}, by {min(sizes):.1f} to {max(sizes):.1f}" in text
+        assert sum(c["low"] < 0 < c["high"] for c in long if c["rein minus"] == other) == 1
+
+
 def test_one_command_repeats_each_table(monkeypatch, tmp_path):
     repeat = script("repeat", monkeypatch)
     made = {title: {key for line in lines for key in identities(line, repeat, tmp_path)} for title, lines in repeat.TABLES.items()}
