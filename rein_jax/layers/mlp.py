@@ -2,12 +2,27 @@
 
 from __future__ import annotations
 
-from functools import partial
+import math
 
 import jax
+import jax.numpy as jnp
 from flax import nnx
 
-gelu = partial(jax.nn.gelu, approximate=False)  # PyTorch's default is the exact form, JAX's is not
+
+@jax.custom_vjp
+def gelu(x):
+    """The exact GELU, PyTorch's default, in float32 at least. Its gradient needs x alone: differentiated as it stands it keeps two
+    arrays of x's size, in a ViT's widest layer."""
+    return jax.nn.gelu(x.astype(jnp.promote_types(x.dtype, jnp.float32)), approximate=False).astype(x.dtype)
+
+
+def _gelu_backward(x, gradient):
+    exact = x.astype(jnp.promote_types(x.dtype, jnp.float32))
+    slope = 0.5 * jax.lax.erfc(-exact * math.sqrt(0.5)) + exact * jnp.exp(-0.5 * exact * exact) / math.sqrt(2 * math.pi)
+    return ((gradient * slope).astype(x.dtype),)
+
+
+gelu.defvjp(lambda x: (gelu(x), x), _gelu_backward)
 
 
 def quick_gelu(x):
@@ -41,7 +56,7 @@ class FusedSwiGLU(nnx.Module):
         self.w3 = nnx.Linear(hidden, width, rngs=rngs)
 
     def __call__(self, x, hooks):
-        gate, value = jax.numpy.split(hooks.linear("w12", x, self.w12(x)), 2, axis=-1)
+        gate, value = jnp.split(hooks.linear("w12", x, self.w12(x)), 2, axis=-1)
         y = jax.nn.silu(gate) * value
         return hooks.linear("w3", y, self.w3(y))
 

@@ -59,14 +59,16 @@ def _over_images(function):
     """The function (cls, masks, features, label, more, most) of one image over arrays of all: images stand behind the predictions in cls,
     masks, more and the result, first in the others.
 
-    All at once, so that they split among devices; on a CPU one after the other, so that an index into a map is one number.
+    All at once, so that they split among devices, and with one `most` for all: a loop whose end differs between images would write all
+    that it has at every turn. On a CPU one after the other, so that an index into a map is one number.
     """
     moved = lambda some, start, end: jax.tree.map(lambda a: jnp.moveaxis(a, start, end), some)
-    every = _over(function, target() == "cpu")
 
     def run(cls, masks, features, label, more, most):
-        first = moved((cls, masks), 1, 0)
-        return moved(every(*first, features, label, moved(more, 1, 0), most), 0, 1)
+        some = (*moved((cls, masks), 1, 0), features, label, moved(more, 1, 0))
+        if target() == "cpu":
+            return moved(_over(function, True)(*some, most), 0, 1)
+        return moved(jax.vmap(lambda *one: function(*one, most.max()))(*some), 0, 1)
 
     return run
 
@@ -150,8 +152,6 @@ class MaskLoss:
         label = self._clean(label)
 
         most = jnp.sum(self._present(label), axis=-1)
-        if target() != "cpu":
-            most = jnp.full_like(most, most.max())  # one bound for all images: the loop over masks is not masked
         # No gradient runs through the choice.
         chosen = _over_images(self._choose)(*jax.lax.stop_gradient((cls, masks, features)), label, draws, most)
 

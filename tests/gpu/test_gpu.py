@@ -19,7 +19,8 @@ from rein_jax.layers.attention import attend
 
 pytestmark = pytest.mark.gpu
 HERE = Path(__file__).parent
-DETERMINISTIC = "--xla_gpu_deterministic_ops=true"
+QUICK = "--xla_gpu_enable_triton_gemm=false"  # compiling with Triton's products tried out takes minutes longer
+DETERMINISTIC = f"--xla_gpu_deterministic_ops=true {QUICK}"
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -41,7 +42,7 @@ def process(*command: str, **environment: str) -> dict:
 
 
 def steps(precision: str, **environment: str) -> dict:
-    return process(str(HERE / "steps.py"), precision, **{"JAX_PLATFORMS": "cuda", "XLA_FLAGS": "", **environment})
+    return process(str(HERE / "steps.py"), precision, **{"JAX_PLATFORMS": "cuda", "XLA_FLAGS": QUICK, **environment})
 
 
 @pytest.fixture(scope="module")
