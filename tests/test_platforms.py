@@ -52,7 +52,8 @@ def test_attention_and_its_gradient():
     allowed = jax.random.bernoulli(KEYS[0], 0.3, (2, 780, 800)).at[:, 0, 1:].set(False).at[:, 0, 0].set(True)
     close(everywhere(jax.value_and_grad(lambda *a: jnp.sum(jnp.abs(attend(*a, allowed=allowed) - weights)), argnums=(0, 1, 2)), q, k, v))
     odd = q[:, :779]  # the last block is filled up
-    close(everywhere(jax.value_and_grad(lambda *a: jnp.sum(jnp.abs(attend(*a, scale=0.5) - weights[:, :779])), argnums=(0, 1, 2)), odd, k, v))
+    total = lambda *a: jnp.sum(jnp.abs(attend(*a, scale=0.5) - weights[:, :779]))
+    close(everywhere(jax.value_and_grad(total, argnums=(0, 1, 2)), odd, k, v))
 
 
 def test_attention_of_an_exported_program_has_no_loops():
@@ -73,7 +74,8 @@ def test_deformable_attention_and_its_gradient():
     sizes = ((4, 6), (8, 12))
     value, weights = jax.random.normal(KEYS[0], (2, 120, 2, 4)), jax.random.uniform(KEYS[1], (2, 120, 2, 2, 3))
     places = jax.random.uniform(KEYS[2], (2, 120, 2, 2, 3, 2), minval=-0.2, maxval=1.2)
-    close(everywhere(jax.value_and_grad(lambda *a: jnp.sum(deformable_sum(a[0], sizes, *a[1:]) ** 2), argnums=(0, 1, 2)), value, places, weights))
+    total = lambda *a: jnp.sum(deformable_sum(a[0], sizes, *a[1:]) ** 2)
+    close(everywhere(jax.value_and_grad(total, argnums=(0, 1, 2)), value, places, weights))
 
 
 def test_convolution_and_its_gradient():
