@@ -11,7 +11,7 @@ import jax
 from flax import nnx
 from ml_collections import ConfigDict
 
-from rein_jax import optim, registry, trees
+from rein_jax import config_check, optim, registry, trees
 from rein_jax.adapters import ADAPTERS
 from rein_jax.augment import AUGMENTS
 from rein_jax.backbones import BACKBONES
@@ -38,16 +38,17 @@ def options_of(section: Mapping[str, Any], target: Callable, where: str, given=(
         if key not in names or key in given:
             known = [name for name in names if name not in ("self", *given)]
             raise registry.unknown(f"{where}.{key}", [f"{where}.{name}" for name in known], f"option of {section['name']}")
+        config_check.option(f"{where}.{key}", chosen[key], names[key])
     return {key: tuple(value) if isinstance(value, list) else value for key, value in chosen.items()}
 
 
-def accepted(cls: type) -> list[str]:
-    """Names of the constructor's arguments, those passed on to a parent's constructor included."""
-    names: list[str] = []
+def accepted(cls: type) -> dict[str, Any]:
+    """{name: annotation} of the constructor's arguments, those passed on to a parent's constructor included."""
+    names: dict[str, Any] = {}
     for owner in cls.__mro__:
         if "__init__" in vars(owner):
             parameters = inspect.signature(vars(owner)["__init__"]).parameters.values()
-            names += [p.name for p in parameters if p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL) and p.name not in names]
+            names = {p.name: p.annotation for p in parameters if p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)} | names
             if not any(p.kind == p.VAR_KEYWORD for p in parameters):
                 break
     return names
@@ -236,6 +237,7 @@ def build_all(config, *, abstract: bool = False) -> Parts:
     """All parts of a run; `abstract=True` reads and allocates nothing, and takes Cityscapes' classes (see Parts)."""
     from data_pipelines.labels import CITYSCAPES
 
+    config_check.check(config)
     if abstract:
         skeleton, trainable, frozen = skeleton_of(config, CITYSCAPES)
         classes, batches, fingerprint, domains, weights = CITYSCAPES, None, "", {}, {}

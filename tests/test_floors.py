@@ -17,7 +17,7 @@ FLOORS = {
     "rein_jax.layers.stack": 2, "rein_jax.adapters": 2,
     "rein_jax.weights": 3, "rein_jax.backbones": 3,
     "rein_jax.heads": 4, "rein_jax.losses": 4, "rein_jax.augment": 4,
-    "rein_jax.segmenter": 5, "rein_jax.optim": 5, "rein_jax.weights.official": 5,
+    "rein_jax.segmenter": 5, "rein_jax.optim": 5, "rein_jax.config_check": 5, "rein_jax.weights.official": 5,
     "rein_jax.build": 6, "rein_jax.config_io": 6, "rein_jax.training": 6, "rein_jax.evaluation": 6, "configs": 6,
     "rein_jax.bench": 7, "rein_jax.cli": 7, "rein_jax.predict": 7, "rein_jax.export": 7, "rein_jax.serve": 7,
     "rein_jax.experiments": 7,

@@ -17,7 +17,7 @@ class LayerNorm(nnx.LayerNorm):
 
     def __call__(self, x: jax.Array) -> jax.Array:
         """[..., width] -> [..., width]."""
-        return _normalised(self.epsilon, target() == "cpu", x.reshape(-1, x.shape[-1]), self.scale[...], self.bias[...]).reshape(x.shape)
+        return _normalised(self.epsilon, target() == "cpu", x, self.scale[...], self.bias[...])
 
 
 def layer_norm(width: int, eps: float, *, rngs: nnx.Rngs) -> LayerNorm:
@@ -27,8 +27,8 @@ def layer_norm(width: int, eps: float, *, rngs: nnx.Rngs) -> LayerNorm:
 
 @partial(jax.custom_vjp, nondiff_argnums=(0, 1))
 def _normalised(eps: float, products: bool, x: jax.Array, scale: jax.Array, bias: jax.Array) -> jax.Array:
-    """x [N, C], scale and bias [C] -> [N, C]. products: the gradient's sums as matrix products, for a CPU: XLA adds up a product of
-    arrays there at 20 ns a number."""
+    """x [..., C], scale and bias [C] -> [..., C]. products: the gradient's sums as matrix products, for a CPU: XLA adds up a product of
+    arrays there at 20 ns a number. Elsewhere axes are left alone: joining one that is split among devices would gather it."""
     return _forward(eps, products, x, scale, bias)[0]
 
 
@@ -46,13 +46,12 @@ def _forward(eps, products, x, scale, bias):
 
 def _backward(eps, products, saved, gradient):
     x, mean, inverse, scale, bias = saved
-    rows, width = x.shape
-    gradient = _exact(gradient)
+    width, gradient = x.shape[-1], _exact(gradient)
     if products:
-        average, total = jnp.full((width, 1), 1 / width, gradient.dtype), jnp.ones((1, rows), gradient.dtype)
-        over_row, over_rows = lambda a: a @ average, lambda a: (total @ a)[0]
+        average, total = jnp.full((width, 1), 1 / width, gradient.dtype), jnp.ones((1, x.size // width), gradient.dtype)
+        over_row, over_rows = lambda a: a @ average, lambda a: (total @ a.reshape(-1, width))[0]
     else:
-        over_row, over_rows = lambda a: a.mean(axis=-1, keepdims=True), lambda a: a.sum(axis=0)
+        over_row, over_rows = lambda a: a.mean(axis=-1, keepdims=True), lambda a: a.sum(axis=tuple(range(a.ndim - 1)))
     unit = (_exact(x) - mean) * inverse
     of_unit = gradient * _exact(scale)
     of_x = inverse * (of_unit - over_row(of_unit) - unit * over_row(of_unit * unit))

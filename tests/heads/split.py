@@ -1,11 +1,17 @@
-"""Run in a process of its own with 8 virtual CPU devices: what travels between them while the head scores a batch; one JSON line."""
+"""Run in a process of its own with 8 virtual CPU devices: what travels between them while the head scores a batch, and in the gradient
+of a norm of predictions; one JSON line."""
 
 import json
 
 import jax
 import jax.numpy as jnp
+from flax import nnx
+from jax.sharding import NamedSharding
+from jax.sharding import PartitionSpec as P
 
 from rein_jax import trees
+from rein_jax.layers.norm import layer_norm
+from rein_jax.platforms import compiling_for
 from rein_jax.sharding import batch_sharding, make_mesh, replicated
 from rein_jax.training.collectives import collectives
 from tests.heads.official import small_head
@@ -24,4 +30,8 @@ def scores(params, maps, queries):
 
 whole = {name: struct(a.shape, replicated(mesh)) for name, a in params.items()}
 program = scores.lower(whole, maps, struct((20, 64), replicated(mesh))).compile()
-print(json.dumps({"devices": mesh.devices.size, "collectives": collectives(program.as_text())}))
+norm = layer_norm(64, 1e-6, rngs=nnx.Rngs(0))
+predictions = struct((4, 8, 20, 64), NamedSharding(mesh, P(None, *batch_sharding(mesh).spec)))
+with compiling_for("tpu"):
+    normed = jax.jit(jax.grad(lambda x: jnp.sum(norm(x) ** 3))).lower(predictions).compile()
+print(json.dumps({"norm": collectives(normed.as_text()), "devices": mesh.devices.size, "collectives": collectives(program.as_text())}))

@@ -1,0 +1,125 @@
+"""What a config may hold: unknown keys, and values that no part can take, are refused before anything is read or compiled.
+
+The sections whose keys are options of a class (adapter, head, loss, augment, backbone.options) are checked against the annotations of
+its constructor (`option`), the others against the tables here; `config.train` has its own (`training/settings.py`).
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+from data_pipelines.protocols import protocol
+from rein_jax import registry
+from rein_jax.errors import UserError
+
+
+class Kind(NamedTuple):
+    """What a value must be, in words, and whether one is."""
+
+    words: str
+    fits: Callable[[Any], bool]
+
+
+def whole(least: int, most: float = math.inf) -> Kind:
+    """A whole number from `least` to `most`."""
+    upper = f" and at most {most}" if most < math.inf else ""
+    fits = lambda v: isinstance(v, int) and not isinstance(v, bool) and least <= v <= most
+    return Kind(f"a whole number of at least {least}{upper}", fits)
+
+
+def number(least: float = -math.inf, most: float = math.inf) -> Kind:
+    """A finite number from `least` to `most`."""
+    limits = [f"at least {least:g}"] * (least > -math.inf) + [f"at most {most:g}"] * (most < math.inf)
+    return Kind("a number" + (" of " + " and ".join(limits) if limits else ""), lambda v: _is_number(v) and least <= v <= most)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def several(of: Kind, count: int | None = None) -> Kind:
+    """A list of values of one kind, of `count` of them if given."""
+    fits = lambda v: isinstance(v, list | tuple) and count in (None, len(v)) and all(map(of.fits, v))
+    return Kind(f"a list of {'' if count is None else f'{count} '}values, each {of.words}", fits)
+
+
+def either(*kinds: Kind) -> Kind:
+    """A value of one of the kinds."""
+    return Kind(" or ".join(kind.words for kind in kinds), lambda v: any(kind.fits(v) for kind in kinds))
+
+
+TEXT = Kind("a text", lambda v: isinstance(v, str))
+FLAG = Kind("true or false", lambda v: isinstance(v, bool))
+NOTHING = Kind("None", lambda v: v is None)
+SECTION = Kind("a section with keys of its own", lambda v: isinstance(v, Mapping) or hasattr(v, "items"))
+ENTRIES = Kind("a list of data sets, such as [{'name': 'streets'}]", lambda v: isinstance(v, list | tuple) and all(map(SECTION.fits, v)))
+SIZE = either(whole(1), several(whole(1), 2))
+SHARE = number(0, 1)
+
+TOP: dict[str, Kind] = {
+    "name": TEXT, "seed": whole(0, 2**32 - 1), "precision": TEXT, "mesh": SECTION, "sharding": TEXT, "trainable": several(TEXT),
+    "init_from": TEXT, **dict.fromkeys(("backbone", "adapter", "head", "loss", "augment", "data", "eval", "optim", "train"), SECTION),
+}
+SECTIONS: dict[str, dict[str, Kind]] = {
+    "backbone": {"name": TEXT, "weights": TEXT, "image_size": SIZE, "taps": several(whole(0)), "remat": TEXT, "unroll": FLAG,
+                 "options": SECTION},
+    "data": {"root": TEXT, "train": ENTRIES, "weights": several(number(0)), "crop": several(whole(1), 2), "resize": TEXT,
+             "photometric": FLAG, "flip": SHARE, "cat_max_ratio": SHARE, "cache": TEXT, "threads": whole(1), "workers": whole(0)},
+    "eval": {"domains": ENTRIES, "protocol": TEXT, "mode": Kind("slide or whole", lambda v: v in ("slide", "whole")), "crop": SIZE,
+             "stride": SIZE, "batch": whole(1)},
+    "optim": {"betas": several(Kind("at least 0 and below 1", lambda v: _is_number(v) and 0 <= v < 1), 2), "power": number(0),
+              "clip": either(number(0), NOTHING), "decay_end": either(number(0), NOTHING), "warmup_factor": SHARE, "warmup_steps": whole(0),
+              "steps": whole(0), "groups": either(TEXT, Kind("rows (pattern, decay, lr, optional)", lambda v: isinstance(v, list | tuple))),
+              **dict.fromkeys(("lr", "weight_decay", "eps", "lr_end", "backbone_lr", "adapter_lr"), number(0))},
+}
+
+
+def check(config: Any) -> None:
+    """Refuse a config with a key that nothing reads, or a value of another kind, in one sentence."""
+    _section("", config, TOP)
+    for name, kinds in SECTIONS.items():
+        if name in config:
+            _section(f"{name}.", config[name], kinds)
+    if "protocol" in config.get("eval", {}):
+        protocol(config.eval.protocol.replace("_", "-"))
+
+
+def _section(prefix: str, section: Any, kinds: Mapping[str, Kind]) -> None:
+    for key, value in section.items():
+        if key not in kinds:
+            raise registry.unknown(f"config.{prefix}{key}", [f"config.{prefix}{known}" for known in kinds], "config key")
+        refuse(f"config.{prefix}{key}", value, kinds[key])
+
+
+def refuse(where: str, value: Any, kind: Kind) -> None:
+    """A UserError that names the key unless the value is of the kind."""
+    if not kind.fits(value):
+        shown = dict(value) if hasattr(value, "items") else value
+        raise UserError(f"{where} is {shown!r}; it must be {kind.words}.")
+
+
+ZERO = ("ignore", "start")  # whole-number options that may be 0: a label, a block
+
+
+def option(where: str, value: Any, annotation: Any) -> None:
+    """Refuse a value for an argument that is annotated as something else; annotations that are not understood pass."""
+    kinds = [_annotated(part.strip(), whole(0 if where.rpartition(".")[2] in ZERO else 1)) for part in str(annotation).split(" | ")]
+    if all(kinds):
+        refuse(where, value, either(*kinds))
+
+
+def _annotated(text: str, counted: Kind) -> Kind | None:
+    """The kind that an annotation stands for: "float", "tuple[int, ...]", ..."""
+    plain = {"int": counted, "float": number(), "bool": FLAG, "str": TEXT, "None": NOTHING}
+    if text in plain:
+        return plain[text]
+    listed = re.fullmatch(r"(?:tuple|Sequence)\[(\w+)((?:, \w+)*)(, \.\.\.)?\]", text)
+    if not listed or listed[1] not in plain:
+        return None
+    of = whole(0) if listed[1] == "int" else plain[listed[1]]
+    many = several(of, 1 + listed[2].count(",") if listed[2] else None)
+    return either(many, TEXT) if listed[1] == "str" else many  # a text stands for one of them, or for several with commas
+
