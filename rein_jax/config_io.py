@@ -19,7 +19,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from rein_jax.errors import UserError
+from rein_jax.errors import UserError, read_json
 from rein_jax.training.settings import defaults
 
 PREFIX = "--config."
@@ -210,8 +210,6 @@ def from_json(plain: Mapping[str, Any]) -> ConfigDict:
 
 def _read_json(path: Path) -> dict:
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return read_json(path, "restore it, or name the config file the run began with")
     except FileNotFoundError:
         raise UserError(f"There is no config file {path}.") from None
-    except json.JSONDecodeError as error:
-        raise UserError(f"{path} is not valid JSON ({error}).") from None

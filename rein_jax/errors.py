@@ -1,5 +1,25 @@
 """Mistakes that a user can mend: one clear sentence, never a traceback."""
 
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
 
 class UserError(ValueError):
     """A mistake in a file, a config or a command; the message names it and the mend. The CLI prints it and exits 2."""
+
+
+def read_json(path: Path, mend: str) -> dict[str, Any]:
+    """The object in a JSON file; where it is damaged or holds something else, a UserError with the mend ("run X again").
+
+    A file that is not there is FileNotFoundError, for the caller to explain.
+    """
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:  # no JSON, or no text at all
+        raise UserError(f"{path} is damaged ({error}); {mend}.") from None
+    if not isinstance(found, dict):
+        raise UserError(f"{path} holds a {type(found).__name__}, not an object; {mend}.")
+    return found

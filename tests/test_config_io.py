@@ -111,7 +111,7 @@ def test_json_round_trip(file, tmp_path):
     with pytest.raises(UserError, match="There is no config file"):
         config_io.load(str(tmp_path / "no.json"))
     path.write_text("{")
-    with pytest.raises(UserError, match="not valid JSON"):
+    with pytest.raises(UserError, match="is damaged"):
         config_io.load(str(path))
     assert isinstance(config, ConfigDict)
 

@@ -1,5 +1,10 @@
 """The `rein` command. One more command is one file here and one line below: "module:main", main(argv) -> exit code or None."""
 
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+
 COMMANDS = {
     "train": "rein_jax.cli.train:main",
     "evaluate": "rein_jax.cli.evaluate:main",
@@ -22,3 +27,13 @@ COMMANDS = {
     "doctor": "rein_jax.cli.doctor:main",
     "completion": "rein_jax.cli.completion:main",
 }
+
+
+def at_least(least: int) -> Callable[[str], int]:
+    """For argparse: a whole number of at least `least`."""
+    def read(text: str) -> int:
+        if not text.lstrip("+").isdecimal() or int(text) < least:
+            raise argparse.ArgumentTypeError(f"{text!r} must be a whole number of at least {least}")
+        return int(text)
+
+    return read

@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from rein_jax.cli import at_least
 from rein_jax.errors import UserError
 
 EPILOG = """examples:
@@ -45,7 +46,7 @@ def parser() -> argparse.ArgumentParser:
     add_source_arguments(check)
     check.add_argument("--out", type=Path, metavar="DIR", help="folder for sheet.png and check.json (default runs/check/NAME)")
     check.add_argument("--json", action="store_true", help="print the report as JSON")
-    check.add_argument("--sample", type=int, metavar="N", help="look at N pairs a split, evenly spaced, instead of all")
+    check.add_argument("--sample", type=at_least(1), metavar="N", help="look at N pairs a split, evenly spaced, instead of all")
     check.add_argument("--partial", action="store_true", help="fewer pairs than published are fit")
     return parse
 
@@ -58,7 +59,7 @@ def add_source_arguments(parse: argparse.ArgumentParser) -> None:
     parse.add_argument(
         "--option", action="append", default=[], metavar="KEY=VALUE", help="option of the data set, e.g. condition=fog"
     )
-    parse.add_argument("--jobs", type=int, metavar="N", help="how many at once")
+    parse.add_argument("--jobs", type=at_least(1), metavar="N", help="how many at once")
 
 
 def options_of(pairs: Iterable[str]) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from rein_jax.errors import UserError
+from rein_jax.errors import UserError, read_json
 
 DESCRIPTION = """Compares two runs (folders) or model files: config keys that differ, then their numbers side by side."""
 EPILOG = """examples:
@@ -97,10 +97,8 @@ def text(found: Mapping[str, Mapping[str, tuple[Any, Any]]], a: str, b: str) -> 
 def _json(path: Path, missing: Any = None) -> dict[str, Any]:
     """A JSON file of a run folder."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return read_json(path, "restore it, or compare another run")
     except FileNotFoundError:
         if missing is not None:
             return missing
         raise UserError(f"{path} does not exist; give the folder of a run or a model file.") from None
-    except ValueError:
-        raise UserError(f"{path} is damaged (no JSON).") from None

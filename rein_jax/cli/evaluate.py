@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from data_pipelines import dataset
+from rein_jax.cli import at_least
 from rein_jax.errors import UserError
 
 EPILOG = """examples:
@@ -32,9 +33,9 @@ def parser() -> argparse.ArgumentParser:
     parse.add_argument("--predictions", metavar="DIR", help="score the PNG files of train ids below DIR instead of a model")
     parse.add_argument("--protocol", help="resolution: official-512, official-1024, full or fit-WxH (default: the run's, else full)")
     parse.add_argument("--mode", choices=("slide", "whole"), help="sliding window or whole image (default: the run's, else slide)")
-    parse.add_argument("--crop", type=int, metavar="PX", help="side of a window (default: the run's, else 512)")
-    parse.add_argument("--stride", type=int, metavar="PX", help="step between windows (default: the run's, else two thirds of crop)")
-    parse.add_argument("--batch", type=int, metavar="N", help="windows per device in one call (default: the run's, else 4)")
+    parse.add_argument("--crop", type=at_least(1), metavar="PX", help="side of a window (default: the run's, else 512)")
+    parse.add_argument("--stride", type=at_least(1), metavar="PX", help="step of windows (default: the run's, else two thirds of crop)")
+    parse.add_argument("--batch", type=at_least(1), metavar="N", help="windows per device in one call (default: the run's, else 4)")
     parse.add_argument("--precision", choices=("auto", "fp32", "bf16"), help="default: the run's, else auto (fp32 on CPU)")
     parse.add_argument("--scales", type=float, nargs="+", default=[1.0], metavar="S", help="average the probabilities of these scales")
     parse.add_argument("--flip", action="store_true", help="average with the mirrored image")
@@ -45,8 +46,8 @@ def parser() -> argparse.ArgumentParser:
     parse.add_argument("--reference", metavar="DIR", help="results of another model, for scores relative to it (CD and rCD)")
     parse.add_argument("--out", type=Path, metavar="DIR", help="folder for results.json and report.html (default RUN/eval/PROTOCOL)")
     parse.add_argument("--save-predictions", action="store_true", help="write every prediction as PNG of train ids")
-    parse.add_argument("--panels", type=int, default=6, metavar="N", help="best and worst images kept for the report (default 6 each)")
-    parse.add_argument("--threads", type=int, default=4, metavar="N", help="threads that read images (default 4)")
+    parse.add_argument("--panels", type=at_least(0), default=6, metavar="N", help="best and worst images kept for the report (default 6)")
+    parse.add_argument("--threads", type=at_least(1), default=4, metavar="N", help="threads that read images (default 4)")
     parse.add_argument("--overwrite", action="store_true", help="replace results of another model or protocol in --out")
     parse.add_argument("--no-resume", action="store_true", help="measure every image anew")
     parse.add_argument("--no-report", action="store_true", help="do not write report.html")

@@ -9,6 +9,7 @@ import sys
 from typing import Any
 
 from rein_jax import config_io
+from rein_jax.cli import at_least
 
 DESCRIPTION = """Compile the real training and evaluation steps of a config for a TPU topology, for NVIDIA GPUs or for virtual CPU
 devices, and print per chip: arguments, temporaries, whether it fits, operations, bytes accessed and communication. No TPU or GPU is
@@ -24,7 +25,7 @@ def parser() -> argparse.ArgumentParser:
     parse.add_argument("config", metavar="CONFIG", help="config file, packaged config or config.json")
     parse.add_argument("--topology", action="append", required=True, metavar="NAME",
                        help="v5e:16x16, v6e:2x4, v5p:2x2x1, h100:8, h100:4x8 (hosts x GPUs), a100:8, h200:1, b200:8, cpu:8; repeatable")
-    parse.add_argument("--batch", type=int, metavar="N", help="images per chip (default: train.batch over the chips)")
+    parse.add_argument("--batch", type=at_least(1), metavar="N", help="images per chip (default: train.batch over the chips)")
     parse.add_argument("--largest", action="store_true", help="also find the largest batch per chip that fits")
     parse.add_argument("--no-eval", action="store_true", help="the training step only")
     parse.add_argument("--json", action="store_true", help="one JSON line per topology instead of the table")

@@ -6,6 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from rein_jax.cli import at_least
 from rein_jax.errors import UserError
 
 DESCRIPTION = """Predicts every pixel's class in pictures, folders of them (searched below), quoted globs and videos, at the size of each
@@ -37,9 +38,9 @@ def parser() -> argparse.ArgumentParser:
     parse.add_argument("--idle-exit", type=float, metavar="S", help="end --watch after S seconds without a new file")
     parse.add_argument("--protocol", help="resolution: official-512, official-1024, full or fit-WxH (default: the run's, else full)")
     parse.add_argument("--mode", choices=("slide", "whole"), help="sliding window or whole image (default: the run's)")
-    parse.add_argument("--crop", type=int, metavar="PX", help="side of a window (default: the run's)")
-    parse.add_argument("--stride", type=int, metavar="PX", help="step between windows (default: the run's, else two thirds)")
-    parse.add_argument("--batch", type=int, metavar="N", help="windows per device in one call (default: the run's, else 4)")
+    parse.add_argument("--crop", type=at_least(1), metavar="PX", help="side of a window (default: the run's)")
+    parse.add_argument("--stride", type=at_least(1), metavar="PX", help="step between windows (default: the run's, else two thirds)")
+    parse.add_argument("--batch", type=at_least(1), metavar="N", help="windows per device in one call (default: the run's, else 4)")
     parse.add_argument("--scales", type=float, nargs="+", default=[1.0], metavar="S", help="average the probabilities of these scales")
     parse.add_argument("--flip", action="store_true", help="average with the mirrored image")
     parse.add_argument("--precision", choices=("auto", "fp32", "bf16"), default="auto", help="default auto: fp32 on CPU, else bf16")

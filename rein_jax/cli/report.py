@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from rein_jax.cli import at_least
+
 EPILOG = """examples:
   rein report runs/quickstart
   rein report runs/rein runs/freeze runs/full --out compare.html
@@ -18,7 +20,7 @@ def main(argv: list[str] | None = None) -> int:
                                     formatter_class=argparse.RawDescriptionHelpFormatter)
     parse.add_argument("runs", nargs="+", metavar="RUN", help="run folder or evaluation folder")
     parse.add_argument("--out", type=Path, metavar="FILE", help="where to write (default: report.html in the first run)")
-    parse.add_argument("--images", type=int, default=0, metavar="N", help="images shown at each end of a domain (default: all kept)")
+    parse.add_argument("--images", type=at_least(0), default=0, metavar="N", help="images shown at each end of a domain (default: all)")
     parse.add_argument("--table", choices=("text", "markdown", "csv", "latex"), help="print each run's table too")
     given = parse.parse_args(argv)
     from rein_jax.evaluation.report import write_report

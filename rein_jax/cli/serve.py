@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import socket
 import sys
 
 from rein_jax.errors import UserError
@@ -46,6 +47,7 @@ def main(argv: list[str]) -> int:
         raise UserError(f"rein serve needs {error.name}; install it with: pip install 'rein_jax[demo]'.") from None
     from rein_jax.serve.engine import Engine, open_models
 
+    sock = listen(given.host, given.port)  # before minutes of compiling
     models, shared = open_models(given.models, given.precision, given.batch)
     engine = Engine(models, waiting=given.queue, side=given.side, batch=given.batch)
     saved = f", {shared / 1e6:.0f} MB of frozen weights shared" if shared else ""
@@ -56,10 +58,21 @@ def main(argv: list[str]) -> int:
     limits = Limits(given.max_megabytes, given.max_megapixels, given.queue)
     app = make_app(engine, limits, hosts=["127.0.0.1", "localhost", "[::1]"] if local else None)
     host = f"[{given.host}]" if ":" in given.host else given.host
-    print(f"http://{host}:{given.port}  (endpoint: /docs, Ctrl-C ends)", flush=True)
+    print(f"http://{host}:{sock.getsockname()[1]}  (endpoint: /docs, Ctrl-C ends)", flush=True)
+    server = uvicorn.Server(uvicorn.Config(app, log_level="warning", limit_concurrency=1024, timeout_keep_alive=15, server_header=False))
     try:
-        uvicorn.run(app, host=given.host, port=given.port, log_level="warning", limit_concurrency=1024, timeout_keep_alive=15,
-                    server_header=False)
+        server.run(sockets=[sock])
+    except KeyboardInterrupt:
+        pass
     finally:
         engine.close()
     return 0
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A socket at the address; a UserError where it is taken, or none of this machine's."""
+    try:
+        return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET, backlog=2048)
+    except OSError as error:
+        why = str(error.strerror).partition(" (")[0]
+        raise UserError(f"{host}:{port} cannot be listened at ({why}); choose another --port or --host.") from None

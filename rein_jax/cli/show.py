@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from rein_jax.errors import UserError
+from rein_jax.errors import UserError, read_json
 
 DESCRIPTION = """Says what a file holds: of a model of this package its method, backbone and its hash, classes, protocol, training data,
 numbers and licence notes; of any other checkpoint what it looks like and its arrays."""
@@ -62,10 +62,7 @@ def _beside(path: Path) -> dict[str, Any]:
     results = path / "results.json" if path.is_dir() else None
     if results is None or not results.is_file():
         return {}
-    try:
-        found = json.loads(results.read_text(encoding="utf-8"))
-    except ValueError:
-        raise UserError(f"{results} is damaged (no JSON); remove it or run rein evaluate again.") from None
+    found = read_json(results, "remove it or run `rein evaluate` again")
     return {"evaluation": found.get("evaluation") or {}, "step": found.get("steps")}
 
 

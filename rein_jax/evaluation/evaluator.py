@@ -68,15 +68,20 @@ def evaluate(
     chosen, domains = subject(model, facts, precision), named(domains)
     for source in domains.values():
         check_classes(chosen.classes, source)
+    # Slips in what is measured last come to light before the hours of what is measured first.
+    views = {name: suite(source, corruptions, tuple(severities)) for name, source in domains.items()} if corruptions else {}
+    other = results.load_results(reference, tallies=False) if views and isinstance(reference, (str, Path)) else reference
+    for name in views if other is not None else ():
+        if name not in other.data.get("robustness", {}):
+            raise UserError(f"The reference holds no corruptions of {name!r}; measure it with the same --corruptions first.")
     predictor = Predictor(
         chosen.skeleton, chosen.params, classes=len(chosen.classes), window=crop, stride=stride, mode=mode, batch=batch,
         scales=options.scales, flip=flip, confidence=calibration, patch=chosen.patch, mesh=mesh,
     )
     out = None if out is None else Path(out)
     found = _measure(domains, predictor, chosen, options, out, resume)
-    if corruptions:
-        given = results.load_results(reference, tallies=False) if isinstance(reference, (str, Path)) else reference
-        found.data["robustness"] = _corrupted(domains, corruptions, severities, found, given, predictor, chosen, options, out, resume)
+    if views:
+        found.data["robustness"] = _corrupted(views, found, other, predictor, chosen, options, out, resume)
     if out is not None and jax.process_index() == 0:
         found.save(out)
     return found
@@ -110,21 +115,17 @@ def _measure(domains, predictor, chosen: Subject, options: Options, out: Path | 
     return results.Results(document(chosen, options, summaries), tallies)
 
 
-def _corrupted(domains, names, severities, clean: results.Results, reference: results.Results | None, predictor, chosen: Subject,
-               options: Options, out: Path | None, resume: bool) -> dict[str, Any]:
-    """Every domain again under each corruption; counts go to OUT/corruptions/DOMAIN."""
+def _corrupted(domains, clean: results.Results, reference: results.Results | None, predictor, chosen: Subject, options: Options,
+               out: Path | None, resume: bool) -> dict[str, Any]:
+    """Every domain again under each corruption, given as {domain: its corrupted views}; counts go to OUT/corruptions/DOMAIN."""
     options = replace(options, measures=(), panels=0, save_predictions=False)
     found = {}
-    for name, source in domains.items():
+    for name, corrupted in domains.items():
         folder = None if out is None else out / "corruptions" / results.safe(name)
-        views = {view.domain: view for view in suite(source, names, tuple(severities))}
+        views = {view.domain: view for view in corrupted}
         each = _measure(views, predictor, chosen, options, folder, resume)
         measured = {(view.corruption, view.severity): each.domains[key]["exact"]["mIoU"] for key, view in views.items()}
-        other = None
-        if reference is not None:
-            other = reference.data.get("robustness", {}).get(name)
-            if other is None:
-                raise UserError(f"The reference holds no corruptions of {name!r}; measure it with the same --corruptions first.")
+        other = None if reference is None else reference.data["robustness"][name]
         found[name] = robustness.summarise(clean.domains[name]["exact"]["mIoU"], measured, other)
     return found
 

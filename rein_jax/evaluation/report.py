@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from rein_jax.errors import UserError
+from rein_jax.errors import UserError, read_json
 from rein_jax.evaluation import results, tables
 from rein_jax.evaluation.bootstrap import interval
 from rein_jax.evaluation.page import charts, curves, numbers
@@ -60,8 +59,14 @@ def open_run(run: str | Path | results.Results) -> Run:
     if not isinstance(run, results.Results):
         homes.insert(0, Path(run))
     metrics = next((curves.read(home / "metrics.jsonl") for home in homes if (home / "metrics.jsonl").is_file()), [])
-    config = found.data["model"].get("config") or next((_json(h / "config.json") for h in homes if (h / "config.json").is_file()), {})
+    config = found.data["model"].get("config") or _config(homes)
     return Run(name, found, metrics, config)
+
+
+def _config(homes: Sequence[Path]) -> dict[str, Any]:
+    """The config of a run that lies in one of these folders."""
+    found = next((home / "config.json" for home in homes if (home / "config.json").is_file()), None)
+    return {} if found is None else read_json(found, "restore it, or remove it to report without the config")
 
 
 def distinct(runs: list[Run]) -> list[Run]:
@@ -76,13 +81,6 @@ def distinct(runs: list[Run]) -> list[Run]:
 def _home(model: Mapping[str, Any]) -> Path | None:
     path = Path(model["path"]) if model.get("path") else None
     return path.parent if path and path.is_file() else path
-
-
-def _json(path: Path) -> dict[str, Any]:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except json.JSONDecodeError as error:
-        raise UserError(f"{path} is not valid JSON ({error}).") from None
 
 
 def page(runs: Sequence[Run], images: int = 0) -> str:

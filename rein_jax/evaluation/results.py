@@ -15,7 +15,7 @@ import jax
 import numpy as np
 
 import rein_jax
-from rein_jax.errors import UserError
+from rein_jax.errors import UserError, read_json
 from rein_jax.evaluation import boundary, calibration, confusion
 from rein_jax.evaluation.tally import Tally, write_atomically
 
@@ -68,12 +68,10 @@ def load_results(path: str | Path, tallies: bool = True) -> Results:
     path = Path(path)
     file = _find(path)
     try:
-        data = json.loads(file.read_text(encoding="utf-8"))
+        data = read_json(file, "run `rein evaluate` again")
     except FileNotFoundError:
         raise UserError(f"{path} holds no {FILE}; run `rein evaluate` first.") from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise UserError(f"{file} is not valid JSON ({error}); run `rein evaluate` again.") from None
-    if not isinstance(data, dict) or data.get("format") != FORMAT:
+    if data.get("format") != FORMAT:
         raise UserError(f"{file} is not a result of this version of rein ({FORMAT}); run `rein evaluate` again.")
     found = Results(data, {}, file.parent)
     for name in data["domains"] if tallies else ():

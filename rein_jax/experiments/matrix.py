@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from rein_jax import config_io
-from rein_jax.errors import UserError
+from rein_jax.errors import UserError, read_json
 from rein_jax.experiments import runs
 from rein_jax.registry import unknown
 from rein_jax.training.guards import PREEMPTED
@@ -133,7 +133,7 @@ def _check_folder(member: Member, config: Any) -> None:
     """A folder that already belongs to another config is refused now, not when its turn comes."""
     path = member.folder / "config.json"
     if path.exists():
-        changes = difference(json.loads(path.read_text(encoding="utf-8")), json.loads(config_io.to_json(config)))
+        changes = difference(read_json(path, "restore it or choose another --workdir"), json.loads(config_io.to_json(config)))
         if changes:
             raise UserError(f"{member.folder} holds a run with another config; choose another --workdir or undo these changes:\n  "
                             + "\n  ".join(changes))  # fmt: skip

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rein_jax.errors import UserError
+from rein_jax.errors import UserError, read_json
 from rein_jax.training.workdir import FREE, flatten
 
 # Keys that say where data and weights lie, or which repetition this is: they do not make another experiment.
@@ -77,10 +77,7 @@ def _evaluation(folder: Path) -> dict[str, Any]:
     for path in (folder / "evaluation" / "results.json", folder / "results.json"):
         if not path.exists():
             continue
-        try:
-            data = json.loads(path.read_text(encoding="utf-8"))
-        except json.JSONDecodeError as error:
-            raise UserError(f"{path} is not valid JSON ({error}); run `rein evaluate` on the run again.") from None
+        data = read_json(path, "run `rein evaluate` on the run again")
         return data if "domains" in data else data.get("evaluation") or {}
     return {}
 
@@ -92,7 +89,7 @@ def _config(folder: Path, found: Mapping[str, Any]) -> dict[str, Any]:
     for place in places:
         path = (place if place.is_dir() else place.parent) / "config.json"
         if path.exists():
-            return json.loads(path.read_text(encoding="utf-8"))
+            return read_json(path, "restore it, or leave this run out")
     raise UserError(f"{folder} has no config.json in it or above it; name the folder of the run itself.")
 
 

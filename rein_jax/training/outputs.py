@@ -12,7 +12,7 @@ from typing import Any
 
 from jax.sharding import Mesh
 
-from rein_jax.errors import UserError
+from rein_jax.errors import UserError, read_json
 from rein_jax.evaluation.results import plain
 from rein_jax.evaluation.sample import Sample
 from rein_jax.precision import Policy
@@ -81,7 +81,7 @@ class Outputs:
     def best(self) -> dict[str, Any] | None:
         """Step and mIoU of the best model so far."""
         path = self.workdir / "best.json"
-        return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
+        return read_json(path, "remove it: the best model is then chosen anew") if path.exists() else None
 
     def _write_model(self, name: str, weights: Mapping[str, Any], step: int, more: Mapping[str, Any]) -> None:
         """The trainable leaves with everything that is needed to use them, as one safetensors file."""

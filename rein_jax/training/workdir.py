@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from rein_jax.errors import UserError
+from rein_jax.errors import UserError, read_json
 from rein_jax.training import distributed
 
 # Keys that may differ when a run is resumed: they change where and how it runs, what it writes, not what it computes. Where the data
@@ -127,22 +127,11 @@ def _refusal(workdir: Path, path: Path, config: Mapping[str, Any]) -> str | None
     if not path.exists():
         return f"The workdir {workdir} holds files that are not a run ({', '.join(others[:3])}); choose an empty or new --workdir."
     try:
-        old = json.loads(path.read_text(encoding="utf-8"))
-    except json.JSONDecodeError as error:
-        return f"{path} is not valid JSON ({error}); restore it or choose another --workdir."
-    changes = difference(old, config)
+        changes = difference(read_json(path, "restore it or choose another --workdir"), config)
+    except UserError as error:
+        return str(error)
     if not changes:
         return None
     return (f"The workdir {workdir} holds a run with another config; choose another --workdir or undo these changes:\n  "
             + "\n  ".join(changes))
 
-
-def read_config(workdir: Path) -> dict[str, Any]:
-    """The config of the run in a workdir; a UserError if it holds none."""
-    path = Path(workdir) / "config.json"
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise UserError(f"{workdir} is not the workdir of a run: it has no config.json.") from None
-    except json.JSONDecodeError as error:
-        raise UserError(f"{path} is not valid JSON ({error}).") from None

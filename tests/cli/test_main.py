@@ -28,3 +28,30 @@ def test_a_place_that_cannot_be_written(capsys, monkeypatch):
     monkeypatch.setattr(registry, "load", lambda *a: lambda argv: open("/proc/foo/x", "w"))
     assert main(["tables"]) == 2
     assert "rein tables: /proc/foo/x: No such file or directory" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("argv", [
+    ["evaluate", "run", "--crop", "0"], ["evaluate", "run", "--threads", "0"], ["predict", "run", "x.png", "--batch", "-1"],
+    ["report", "run", "--images", "x"], ["plan", "configs/quickstart.py", "--topology", "cpu:1", "--batch", "0"],
+])
+def test_numbers_that_count_nothing_are_refused(argv, capsys):
+    """A crop of 0 was once taken for "not given"."""
+    with pytest.raises(SystemExit) as ended:
+        main(argv)
+    assert ended.value.code == 2 and "must be a whole number of at least" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command, file", [
+    ("tables", "results.json"), ("tables", "config.json"), ("report", "results.json"), ("diff", "config.json"), ("diff", "results.json"),
+])
+@pytest.mark.parametrize("content", [b'{"domains": ', b"\xff\xfe", b"[1, 2]"])
+def test_a_damaged_file_of_a_run_is_named(command, file, content, tmp_path, capsys):
+    run, other = tmp_path / "run", tmp_path / "other"
+    for folder in (run, other):
+        folder.mkdir()
+        (folder / "config.json").write_text('{"seed": 0}')
+        (folder / "results.json").write_text('{"evaluation": {"domains": {"town": {"mIoU": 1.0}}}}')
+    (run / file).write_bytes(content)
+    assert main([command, str(run), *([str(other)] if command == "diff" else [])]) == 2
+    message = capsys.readouterr().err
+    assert str(run / file) in message and ("is damaged" in message or "not an object" in message)

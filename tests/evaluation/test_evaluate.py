@@ -13,6 +13,7 @@ from rein_jax.errors import UserError
 from rein_jax.evaluation import load_results
 from rein_jax.evaluation.evaluator import evaluate, evaluate_files
 from rein_jax.evaluation.gallery import Gallery, panels
+from rein_jax.evaluation.results import Results
 from rein_jax.evaluation.tally import Tally
 
 HOW = {"crop": 32, "stride": 21, "batch": 2, "progress": False}
@@ -199,3 +200,13 @@ def test_prediction_files_that_do_not_fit_are_refused(tmp_path):
     cv2.imwrite(str(tmp_path / "night" / "001.png"), np.zeros((48, 80, 3), np.uint8))
     with pytest.raises(UserError, match="is a RGB image"):
         evaluate_files(tmp_path, [source], progress=False)
+
+
+def test_slips_in_corruptions_come_before_the_hours(monkeypatch):
+    monkeypatch.setattr("rein_jax.evaluation.evaluator._measure", lambda *a, **k: pytest.fail("measured first"))
+    plain = Results({"robustness": {}}, {})
+    for slip, error, words in (({"corruptions": ["fogg"]}, DataError, "Unknown corruption 'fogg'"),
+                               ({"corruptions": ["fog"], "severities": [9]}, DataError, "from 1 to 5"),
+                               ({"corruptions": ["fog"], "reference": plain}, UserError, "holds no corruptions of 'town'")):
+        with pytest.raises(error, match=words):
+            evaluate(FakeModel(), {"town": FakeSource(2)}, **HOW, **slip)

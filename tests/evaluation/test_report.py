@@ -132,7 +132,7 @@ def test_what_is_no_run_is_refused(tmp_path):
     with pytest.raises(UserError, match="holds no results.json"):
         write_report(tmp_path)
     (tmp_path / "results.json").write_text("{")
-    with pytest.raises(UserError, match="not valid JSON"):
+    with pytest.raises(UserError, match="is damaged"):
         write_report(tmp_path)
     (tmp_path / "results.json").write_text(json.dumps({"format": "other"}))
     with pytest.raises(UserError, match=re.escape(FORMAT)):

@@ -4,9 +4,14 @@ import base64
 import http.client
 import json
 import os
+import signal
+import socket
+import subprocess
+import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -169,3 +174,28 @@ def test_queue_is_bounded(model_file):
             jobs.append(engine.submit(name, blank))
     assert all(job.future.result(timeout=60).labels.shape == (64, 64) for job in jobs)
     engine.close()
+
+
+def test_a_taken_port_is_said_before_anything_is_compiled(capsys):
+    from rein_jax.cli.main import main
+
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        assert main(["serve", "no such model", "--port", str(port)]) == 2
+    assert f"127.0.0.1:{port} cannot be listened at (Address already in use)" in capsys.readouterr().err
+
+
+def test_the_command_says_where_it_listens_and_ends_well(tmp_path):
+    model = write_tiny(tmp_path / "model.safetensors", "lora", seed=0)
+    root = Path(__file__).parents[2]
+    program = "import sys, tests.use.tiny; from rein_jax.cli.main import main; sys.exit(main(sys.argv[1:]))"  # it knows the tiny backbone
+    command = [sys.executable, "-c", program, "serve", str(model), "--port", "0", "--side", "64", "--batch", "1"]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [str(root), os.environ.get("PYTHONPATH")]))}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=root, env=environment) as process:
+        try:
+            address = next(line for line in process.stdout if line.startswith("http://")).split()[0]
+            assert ask(int(address.rpartition(":")[2]), "GET", "/")[0] == 200
+            process.send_signal(signal.SIGINT)
+            assert process.wait(30) == 0
+        finally:
+            process.kill()
