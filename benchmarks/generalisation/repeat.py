@@ -39,11 +39,12 @@ TABLES: dict[str, tuple[str, ...]] = {
     "camvid, mask2former, 1000 steps, head of width 128": (f"{_CAMVID},method=freeze {_WIDE}",),
     "camvid, mask2former, 2000 steps": (
         f"{_CAMVID} --grid method=freeze,rein --grid seed=0,1,2 {_LONG}", f"{_CAMVID},{_FULL} --grid seed=0,1,2 {_LONG}",
-        f"{_CAMVID} --grid queries=official,learned {_LONG}"),
+        f"{_CAMVID} --grid method=lora,adaptformer,vpt {_LONG}", f"{_CAMVID} --grid queries=official,learned {_LONG}"),
     "camvid, mask2former, 2000 steps, crops of 256, batch 1": (
         f"{_CAMVID} --grid method=freeze,rein {_256}", f"{_CAMVID},{_FULL} {_256}"),
     "camvid, semantic_fpn, 2000 steps": (
-        f"{_FPN} --grid method=freeze,rein,lora,adaptformer,vpt {_LONG}", f"{_FPN},{_FULL} {_LONG}",
+        f"{_FPN} --grid method=freeze,rein {_LONG}", f"{_FPN} --grid method=lora,adaptformer,vpt --grid seed=0,1 {_LONG}",
+        f"{_FPN},{_FULL} {_LONG}",
         f"{_FPN},{_FULL} --grid part=attention,mlp,embed {_LONG}", f"{_FPN},method=full --grid backbone_lr=0.03,0.1 {_LONG}",
         f"{_FPN},method=rein --config.adapter.zero_mlp_delta_f=True {_LONG}",
         f"{_FPN},method=rein --config.adapter.shared=False {_LONG}"),

@@ -31,7 +31,7 @@ def main(argv: list[str], build: Callable[..., Parts] | None = None) -> dict[str
     overrides, rest = config_io.split_overrides(argv)
     options = _parser().parse_args(rest)
     config = config_io.load(options.config, overrides)
-    return measure(config, steps=options.steps, warmup=options.warmup, real=options.real_data, build=build,
+    return measure(config, steps=options.steps, warmup=options.warmup, real=options.real_data, queued=options.queued, build=build,
                    command="rein bench step " + " ".join(argv))
 
 
@@ -40,21 +40,23 @@ def _parser() -> argparse.ArgumentParser:
     parse.add_argument("--config", default="configs/quickstart.py", help="config file (default: the quick start)")
     parse.add_argument("--steps", type=int, default=20, help="steps that are timed")
     parse.add_argument("--warmup", type=int, default=3, help="steps before")
+    parse.add_argument("--queued", action="store_true", help="also as many steps without waiting for each, as training runs")
     parse.add_argument("--real-data", action="store_true", help="read the config's data instead of drawing one batch and keeping it")
     return parse
 
 
-def measure(config: Any, *, steps: int = 20, warmup: int = 3, real: bool = False, build: Callable[..., Parts] | None = None,
-            command: str = "") -> dict[str, Any]:
+def measure(config: Any, *, steps: int = 20, warmup: int = 3, real: bool = False, queued: bool = False,
+            build: Callable[..., Parts] | None = None, command: str = "") -> dict[str, Any]:
     """Time the training step of a config; the backbone's weights are random (they do not change the speed)."""
     run = Prepared(config, real=real, build=build)
     seconds, waits = _time(run, warmup, steps)
+    more = {"queued_step_seconds": _time_queued(run, steps)} if queued else {}
     flops = count_flops(run.jitted, run.placed.state, run.placed.frozen, run.batch)
     return _line(run, {
         "command": command, "compile_seconds": round(run.compile_seconds, 2), "compilations": run.compiled.count,
         "step_seconds": statistics.median(seconds), "images_per_second": run.chosen.batch / statistics.median(seconds),
         "step_seconds_spread": [min(seconds), max(seconds)], "data_wait": sum(waits) / sum(seconds),
-        "data": "real" if real else "synthetic",
+        "data": "real" if real else "synthetic", **more,
         "flops_per_step": flops, "compute": np.dtype(run.policy.compute).name})
 
 
@@ -130,6 +132,16 @@ def _time(run: Prepared, warmup: int, steps: int) -> tuple[list, list]:
             seconds.append(end - start)
             waits.append(fetched - start if idle else 0.0)
     return seconds, waits
+
+
+def _time_queued(run: Prepared, steps: int) -> float:
+    """Seconds of a step among steps that are not waited for: a device then has the next one at hand when one ends."""
+    start = time.perf_counter()
+    for _ in range(steps):
+        metrics = run.step()
+        run.fetch()
+    jax.block_until_ready(metrics)
+    return (time.perf_counter() - start) / steps
 
 
 def _line(run: Prepared, measured: dict) -> dict[str, Any]:

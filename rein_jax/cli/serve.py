@@ -47,25 +47,25 @@ def main(argv: list[str]) -> int:
         raise UserError(f"rein serve needs {error.name}; install it with: pip install 'rein_jax[demo]'.") from None
     from rein_jax.serve.engine import Engine, open_models
 
-    sock = listen(given.host, given.port)  # before minutes of compiling
-    models, shared = open_models(given.models, given.precision, given.batch)
-    engine = Engine(models, waiting=given.queue, side=given.side, batch=given.batch)
-    saved = f", {shared / 1e6:.0f} MB of frozen weights shared" if shared else ""
-    print(f"{', '.join(models)}: compiled in {engine.warm():.1f} s{saved}")
-    local = given.host in LOOPBACK
-    if not local:
-        print(f"warning: anybody who reaches {given.host}:{given.port} can use this server; it has no passwords", file=sys.stderr)
-    limits = Limits(given.max_megabytes, given.max_megapixels, given.queue)
-    app = make_app(engine, limits, hosts=["127.0.0.1", "localhost", "[::1]"] if local else None)
-    host = f"[{given.host}]" if ":" in given.host else given.host
-    print(f"http://{host}:{sock.getsockname()[1]}  (endpoint: /docs, Ctrl-C ends)", flush=True)
-    server = uvicorn.Server(uvicorn.Config(app, log_level="warning", limit_concurrency=1024, timeout_keep_alive=15, server_header=False))
-    try:
-        server.run(sockets=[sock])
-    except KeyboardInterrupt:
-        pass
-    finally:
-        engine.close()
+    with listen(given.host, given.port) as sock:  # before minutes of compiling
+        models, shared = open_models(given.models, given.precision, given.batch)
+        engine = Engine(models, waiting=given.queue, side=given.side, batch=given.batch)
+        saved = f", {shared / 1e6:.0f} MB of frozen weights shared" if shared else ""
+        print(f"{', '.join(models)}: compiled in {engine.warm():.1f} s{saved}")
+        local = given.host in LOOPBACK
+        if not local:
+            print(f"warning: anybody who reaches {given.host}:{given.port} can use this server; it has no passwords", file=sys.stderr)
+        limits = Limits(given.max_megabytes, given.max_megapixels, given.queue)
+        app = make_app(engine, limits, hosts=["127.0.0.1", "localhost", "[::1]"] if local else None)
+        host = f"[{given.host}]" if ":" in given.host else given.host
+        print(f"http://{host}:{sock.getsockname()[1]}  (endpoint: /docs, Ctrl-C ends)", flush=True)
+        try:
+            uvicorn.Server(uvicorn.Config(app, log_level="warning", limit_concurrency=1024, timeout_keep_alive=15,
+                                          server_header=False)).run(sockets=[sock])
+        except KeyboardInterrupt:
+            pass
+        finally:
+            engine.close()
     return 0
 
 

@@ -87,7 +87,8 @@ def test_topology_mistakes_are_one_sentence(name, words):
 
 
 def test_bench_step_reports_one_line_of_numbers():
-    found = bench_step.measure(CONFIG, steps=2, warmup=1, build=make_parts)
+    found = bench_step.measure(CONFIG, steps=2, warmup=1, queued=True, build=make_parts)
+    assert found["queued_step_seconds"] > 0
     assert found["compilations"] == 1 and found["batch"] == 4 and found["crop"] == [16, 16]
     assert found["flops_per_step"] > 2 * 4 * 16 * 16 * (3 * 8 + 3 * 8 * 8 + 8 * 4)
     assert found["images_per_second"] > 0 and found["trainable"] == 36
