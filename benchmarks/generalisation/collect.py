@@ -156,7 +156,7 @@ def tables(results: dict[str, Any]) -> str:
     for entry in results["runs"]:
         groups[tuple(entry[key] for key in SETTINGS)].append(entry)
     out = []
-    for (task, head, steps, setup), keys in _sections(groups).items():
+    for (task, head, steps, setup), keys in sorted(_sections(groups).items(), key=lambda item: title(*item[0])):
         domains = list(groups[keys[0]][0]["domains"])
         bold = unseen_domains(groups[keys[0]][0])
         names = [f"**{name}**" if name in bold else f"{name} (source)" if name == SOURCE[task] else name for name in domains]
@@ -273,7 +273,10 @@ def main(arguments: list[str] | None = None) -> int:
     for folder in unfinished:
         print(f"{folder}: not finished, left out")
     new = {identity(entry): (entry, run.folder) for run in found for entry in records(run, given.commit)}
-    entries = [entry for entry in old["runs"] if identity(entry) not in new] + [entry for entry, _ in new.values()]
+    known = {identity(entry): entry for entry in old["runs"]}
+    same = lambda a, b: {**a, "commit": ""} == {**json.loads(json.dumps(b)), "commit": ""}
+    entries = [entry for key, entry in known.items() if key not in new]
+    entries += [known[key] if key in known and same(known[key], entry) else entry for key, (entry, _) in new.items()]
     fresh = compare({key: folder for key, (_, folder) in new.items()}, entries)
     mark = lambda c: tuple(c[key] for key in ("task", "head", "steps", "setup", "seed", "rein minus"))
     kept = [c for c in old["comparisons"] if mark(c) not in {mark(c) for c in fresh}]

@@ -5,6 +5,7 @@ import json
 import shlex
 import sys
 from pathlib import Path
+from statistics import mean, stdev
 
 from rein_jax import config_io
 from rein_jax.cli.matrix import parser
@@ -50,7 +51,6 @@ def test_the_page_reads_the_long_runs_as_recorded():
     ways = {"freeze": "freeze", "Rein": "rein", "`full`": "full, backbone lr x 0.01"}
     runs = {way: [r for r in found["runs"] if (r["task"], r["steps"], r["method"], r["setup"]) == ("transfer", 2000, method, "")]
             for way, method in ways.items()}
-    mean = lambda values: sum(values) / len(values)
     for way, three in runs.items():
         assert len(three) == 3
         middle, end = (mean([dict(r["curves"]["clear"])[step] for r in three]) for step in (1500, 2000))
@@ -63,6 +63,18 @@ def test_the_page_reads_the_long_runs_as_recorded():
         sizes = [sign * c["value"] for c in long if c["rein minus"] == other]
         assert len(sizes) == (8 if sign > 0 else 9) and f"{words}, by {min(sizes):.1f} to {max(sizes):.1f}" in text
         assert sum(c["low"] < 0 < c["high"] for c in long if c["rein minus"] == other) == 1
+
+
+def test_the_page_compares_the_ways_to_tune_a_frozen_backbone_as_recorded():
+    page, found = (FOLDER / "RESULTS.md").read_text(encoding="utf-8"), results()
+    for head, name in (("semantic_fpn", "Semantic FPN"), ("mask2former", "Mask2Former")):
+        cells = []
+        for method in ("lora", "adaptformer", "rein", "vpt", "freeze", "full, backbone lr x 0.01"):
+            wanted = ("camvid", head, 2000, method, "")
+            runs = [r for r in found["runs"] if tuple(r[key] for key in ("task", "head", "steps", "method", "setup")) == wanted]
+            values = [mean(r["domains"].values()) for r in runs if r["queries"] in ("", "spread")]
+            cells.append(f"{mean(values):.1f}" + (f" ± {stdev(values):.1f}" if len(values) > 1 else ""))
+        assert f"| {name} | {' | '.join(cells)} |" in page
 
 
 def test_one_command_repeats_each_table(monkeypatch, tmp_path):
