@@ -8,17 +8,19 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from rein_jax.layers.norm import exact
+
 
 @jax.custom_vjp
 def gelu(x):
     """The exact GELU, PyTorch's default, in float32 at least. Its gradient needs x alone: differentiated as it stands it keeps two
     arrays of x's size, in a ViT's widest layer."""
-    return jax.nn.gelu(x.astype(jnp.promote_types(x.dtype, jnp.float32)), approximate=False).astype(x.dtype)
+    return jax.nn.gelu(exact(x), approximate=False).astype(x.dtype)
 
 
 def _gelu_backward(x, gradient):
-    exact = x.astype(jnp.promote_types(x.dtype, jnp.float32))
-    slope = 0.5 * jax.lax.erfc(-exact * math.sqrt(0.5)) + exact * jnp.exp(-0.5 * exact * exact) / math.sqrt(2 * math.pi)
+    wide = exact(x)
+    slope = 0.5 * jax.lax.erfc(-wide * math.sqrt(0.5)) + wide * jnp.exp(-0.5 * wide * wide) / math.sqrt(2 * math.pi)
     return ((gradient * slope).astype(x.dtype),)
 
 

@@ -32,28 +32,29 @@ def _normalised(eps: float, products: bool, x: jax.Array, scale: jax.Array, bias
     return _forward(eps, products, x, scale, bias)[0]
 
 
-def _exact(x: jax.Array) -> jax.Array:
+def exact(x: jax.Array) -> jax.Array:
+    """x in float32, or as it is where it is wider."""
     return x.astype(jnp.promote_types(x.dtype, jnp.float32))
 
 
 def _forward(eps, products, x, scale, bias):
-    exact = _exact(x)
-    mean = exact.mean(axis=-1, keepdims=True)
-    inverse = jax.lax.rsqrt(jnp.square(exact - mean).mean(axis=-1, keepdims=True) + eps)
-    y = (exact - mean) * (inverse * _exact(scale)) + _exact(bias)
+    wide = exact(x)
+    mean = wide.mean(axis=-1, keepdims=True)
+    inverse = jax.lax.rsqrt(jnp.square(wide - mean).mean(axis=-1, keepdims=True) + eps)
+    y = (wide - mean) * (inverse * exact(scale)) + exact(bias)
     return y.astype(jnp.result_type(x, scale, bias)), (x, mean, inverse, scale, bias)
 
 
 def _backward(eps, products, saved, gradient):
     x, mean, inverse, scale, bias = saved
-    width, gradient = x.shape[-1], _exact(gradient)
+    width, gradient = x.shape[-1], exact(gradient)
     if products:
         average, total = jnp.full((width, 1), 1 / width, gradient.dtype), jnp.ones((1, x.size // width), gradient.dtype)
         over_row, over_rows = lambda a: a @ average, lambda a: (total @ a.reshape(-1, width))[0]
     else:
         over_row, over_rows = lambda a: a.mean(axis=-1, keepdims=True), lambda a: a.sum(axis=tuple(range(a.ndim - 1)))
-    unit = (_exact(x) - mean) * inverse
-    of_unit = gradient * _exact(scale)
+    unit = (exact(x) - mean) * inverse
+    of_unit = gradient * exact(scale)
     of_x = inverse * (of_unit - over_row(of_unit) - unit * over_row(of_unit * unit))
     return of_x.astype(x.dtype), over_rows(gradient * unit).astype(scale.dtype), over_rows(gradient).astype(bias.dtype)
 

@@ -1,5 +1,6 @@
 """The README's Python examples run: every block after a line `<!-- test -->`, in order, in one namespace, in an empty folder."""
 
+import json
 import re
 from pathlib import Path
 
@@ -31,3 +32,18 @@ def test_readme_examples_run(tmp_path, monkeypatch, scenes):
     names: dict = {"__name__": "__readme__"}
     for number, code in enumerate(blocks(README.read_text(encoding="utf-8"))):
         exec(compile(code, f"README.md, example {number + 1}", "exec"), names)
+
+
+def test_timings_on_a_gpu_are_those_recorded():
+    page, folder = README.read_text(encoding="utf-8"), README.parent / "benchmarks"
+    twin = json.loads((folder / "gpu_twin_l.json").read_text(encoding="utf-8"))["result"]
+    for name, mode in (("forward", "forward"), ("training step", "step")):
+        ours, torch = twin[mode]["ours"], twin[mode]["torch"]
+        number = r"([\d.]+)"
+        row = rf"\| {name} \| {number} ms \| {number} ms \(best {number}\) \| {number} \(best passes {number}\) \|"
+        cells = re.search(row, page).groups()
+        times = [1e3 * ours["seconds"], 1e3 * torch["seconds"], 1e3 * torch["best"]]
+        for shown, exact in zip(cells, [*times, torch["seconds"] / ours["seconds"], torch["best"] / ours["best"]], strict=True):
+            assert float(shown) == round(exact, len(shown.partition(".")[2]))
+    for row in json.loads((folder / "gpu_step.json").read_text(encoding="utf-8"))["rows"][2:]:
+        assert re.search(rf"\b{1e3 * row['batch'] / row['queued_ms']:.0f}\b", page[page.index("Steps in a row"):])
