@@ -64,7 +64,7 @@ class Results:
 
 
 def load_results(path: str | Path, tallies: bool = True) -> Results:
-    """Results from a folder that `rein evaluate` wrote (or its results.json); a UserError says what is missing."""
+    """Results from a run's folder, or one that `rein evaluate` wrote (or its results.json); a UserError says what is missing."""
     path = Path(path)
     file = _find(path)
     try:
@@ -81,12 +81,22 @@ def load_results(path: str | Path, tallies: bool = True) -> Results:
     return found
 
 
+def later_evaluations(run: Path) -> list[Path]:
+    """Folders that `rein evaluate` wrote into a run's folder."""
+    return sorted(file.parent for file in run.glob(f"eval/*/{FILE}"))
+
+
 def _find(path: Path) -> Path:
-    """results.json of an evaluation: in the folder, or in a run's subfolder `evaluation`."""
+    """results.json of an evaluation: in the folder, in a run's subfolder `evaluation`, or the only one made of the run later."""
     if not path.is_dir():
         return path
     nested = path / "evaluation" / FILE
-    return nested if nested.is_file() else path / FILE
+    if nested.is_file():
+        return nested
+    later = later_evaluations(path)
+    if len(later) > 1:
+        raise UserError(f"{path} was measured in several ways; name one of the folders {', '.join(map(str, later))}.")
+    return later[0] / FILE if later else path / FILE
 
 
 def image_file(folder: Path, domain: str) -> Path:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from rein_jax.errors import UserError, read_json
+from rein_jax.evaluation.results import later_evaluations
 from rein_jax.training.workdir import FREE, flatten
 
 # Keys that say where data and weights lie, or which repetition this is: they do not make another experiment.
@@ -31,7 +32,10 @@ class Run:
 
 
 def find(paths: Iterable[str | Path]) -> tuple[list[Run], list[Path]]:
-    """(finished runs, folders of unfinished runs) among the folders and, for a folder that is no run, those inside it."""
+    """(finished runs, folders of unfinished runs) among the folders and, for a folder that is no run, those inside it.
+
+    A run that was not measured when it ended stands for what `rein evaluate` wrote into it, one Run for each way of measuring.
+    """
     runs: list[Run] = []
     unfinished: list[Path] = []
     for path in map(Path, paths):
@@ -41,10 +45,9 @@ def find(paths: Iterable[str | Path]) -> tuple[list[Run], list[Path]]:
         if not folders:
             raise UserError(f"{path} holds no run (no config.json in it or one level below).")
         for folder in folders:
-            if measured(folder):
-                runs.append(read(folder))
-            else:
-                unfinished.append(folder)
+            places = [folder] if measured(folder) else list(filter(measured, later_evaluations(folder)))
+            runs += map(read, places)
+            unfinished += [] if places else [folder]
     return runs, unfinished
 
 

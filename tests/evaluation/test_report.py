@@ -91,6 +91,16 @@ def test_runs_are_compared_with_intervals(runs, tmp_path, capsys):
     assert len(ids) == len(set(ids))
 
 
+def test_a_run_measured_later_is_reported_by_its_folder(runs, tmp_path):
+    later = tmp_path / "run" / "eval"
+    shutil.copytree(runs[0] / "evaluation", later / "full")
+    (tmp_path / "run" / "results.json").write_text('{"steps": 1, "evaluation": {}}')
+    assert write_report(tmp_path / "run") == tmp_path / "run" / "report.html"
+    shutil.copytree(runs[0] / "evaluation", later / "other")
+    with pytest.raises(UserError, match="measured in several ways.*full, .*other"):
+        write_report(tmp_path / "run")
+
+
 def test_runs_measured_differently_are_marked_and_twins_get_numbers(runs, tmp_path):
     evaluate(FakeModel(), {"city": FakeSource(3)}, out=tmp_path / "whole", mode="whole", progress=False, facts={"name": "freeze"})
     seen = words(write_report([runs[1], tmp_path / "whole"], tmp_path / "x.html").read_text())

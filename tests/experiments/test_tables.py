@@ -109,6 +109,17 @@ def test_without_runs_all_published_tables(capsys):
     assert all(f"Table {n}." in text for n in range(1, 8)) and "TIP 21" in text and "HGFormer" in text and "not run" in text
 
 
+def test_a_run_that_was_measured_later_counts_with_each_measurement(tmp_path):
+    for way, shift in (("full-slide512-341", 0.0), ("official-512-whole", 1.0)):
+        make_run(tmp_path / "a" / "eval" / way, REIN, {**CBM, "cityscapes": 66.0 + shift}, full=False)
+        (tmp_path / "a" / "eval" / way / "config.json").rename(tmp_path / "a" / "config.json")
+    found, unfinished = runs.find([tmp_path])
+    assert [run.folder.name for run in found] == ["full-slide512-341", "official-512-whole"] and not unfinished
+    assert [run.config["adapter"]["name"] for run in found] == ["rein", "rein"]
+    (tmp_path / "a" / "eval").rename(make_run(tmp_path / "b", REIN, CBM) / "eval")
+    assert [run.folder.name for run in runs.find([tmp_path / "b"])[0]] == ["b"]
+
+
 def test_unfinished_runs_are_left_out_and_wrong_paths_named(two_seeds, tmp_path, capsys):
     (two_seeds / "d").mkdir()
     (two_seeds / "d" / "config.json").write_text("{}")
