@@ -1,7 +1,8 @@
 """Checkpoints of the trainable part of a run: written in the background, restored on any mesh, never trusted blindly.
 
 One Orbax item per concern: "trainable", "opt_state", "ema", "counters" (flat dicts of arrays) and "meta" (JSON: config, class
-names, data fingerprint, hash of the frozen weights, shapes and dtypes of every array). Frozen weights are named by hash only.
+names, data fingerprint, hash of the frozen weights, shapes, dtypes and check sums of every array). Frozen weights are named by
+hash only.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
 
@@ -31,6 +33,24 @@ def _parts(state: TrainState) -> dict[str, dict[str, Any]]:
     flat = {part: {jax.tree_util.keystr(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(tree)}
             for part, tree in trees.items()}
     return {part: leaves for part, leaves in flat.items() if leaves}
+
+
+@jax.jit
+def _sum_across(leaf: jax.Array) -> jax.Array:
+    """`check_sum` of an array of which each process holds a part."""
+    words = jax.lax.bitcast_convert_type(leaf, np.dtype(f"uint{8 * leaf.dtype.itemsize}"))
+    return jnp.sum(words, dtype=jnp.uint32)
+
+
+def check_sum(leaf: jax.Array) -> int:
+    """The sum of an array's words modulo 2**32: the same on every mesh, another one for any flipped bit."""
+    if leaf.is_fully_addressable or leaf.is_fully_replicated:  # nothing to compile
+        return int(np.asarray(leaf).view(f"u{leaf.dtype.itemsize}").sum(dtype=np.uint32))
+    return int(_sum_across(leaf))
+
+
+def _sums(parts: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, int]]:
+    return {part: {path: check_sum(leaf) for path, leaf in leaves.items()} for part, leaves in parts.items()}
 
 
 def _assemble(state: TrainState, parts: Mapping[str, Mapping[str, Any]]) -> TrainState:
@@ -75,8 +95,9 @@ class Checkpoints:
         """Start saving; False if it failed or this step is saved already."""
         if step in self.manager.all_steps():
             return False
-        items: dict[str, Any] = {part: ocp.args.StandardSave(leaves) for part, leaves in _parts(state).items()}
-        items["meta"] = ocp.args.JsonSave({**meta, "format": FORMAT, "step": step, "arrays": skeleton_of(state)})
+        parts = _parts(state)
+        items: dict[str, Any] = {part: ocp.args.StandardSave(leaves) for part, leaves in parts.items()}
+        items["meta"] = ocp.args.JsonSave({**meta, "format": FORMAT, "step": step, "arrays": skeleton_of(state), "sums": _sums(parts)})
         try:
             self.manager.save(step, args=ocp.args.Composite(**items), force=True)
         except Exception as error:  # Orbax raises OSError, ValueError or XlaRuntimeError for a disk that cannot be written
@@ -125,7 +146,7 @@ class Checkpoints:
                 meta = self._meta(step)
                 check(meta)
                 _check_arrays(meta["arrays"], skeleton_of(like))
-                found = _assemble(like, self._arrays(step, like)), meta
+                found = _assemble(like, self._arrays(step, like, meta.get("sums"))), meta
             except UserError:
                 raise
             except Exception as error:  # whatever a damaged file provokes in the layers below
@@ -144,8 +165,8 @@ class Checkpoints:
             raise Damaged("its meta data are incomplete")
         return meta
 
-    def _arrays(self, step: int, like: TrainState) -> dict[str, dict[str, Any]]:
-        """Every item, after its shapes and dtypes on disk were compared (Orbax would cast silently)."""
+    def _arrays(self, step: int, like: TrainState, sums: Mapping[str, Any] | None) -> dict[str, dict[str, Any]]:
+        """Every item: shapes and dtypes on disk are compared (Orbax would cast silently), then check sums (of older ones: none)."""
         wanted = _parts(like)
         present = self.manager.item_metadata(step)
         for part, leaves in wanted.items():
@@ -160,7 +181,11 @@ class Checkpoints:
         targets = {part: {path: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=leaf.sharding)
                           for path, leaf in leaves.items()} for part, leaves in wanted.items()}
         items = {part: ocp.args.StandardRestore(leaves) for part, leaves in targets.items()}
-        return dict(self.manager.restore(step, args=ocp.args.Composite(**items)))
+        arrays = dict(self.manager.restore(step, args=ocp.args.Composite(**items)))
+        if sums is not None and (found := _sums(arrays)) != sums:
+            wrong = [part + path for part in found for path in found[part] if found[part][path] != sums.get(part, {}).get(path)]
+            raise Damaged(f"{wrong[0]} is not what was saved" if wrong else "its check sums are incomplete")
+        return arrays
 
     def _set_aside(self, step: int, problem: str) -> None:
         """Rename a damaged checkpoint so that its step can be written again; reopen without it."""

@@ -12,6 +12,7 @@ import pytest
 from rein_jax.errors import UserError
 from rein_jax.precision import policy
 from rein_jax.sharding import make_mesh
+from rein_jax.training import checkpoint
 from rein_jax.training.checkpoint import Checkpoints
 from rein_jax.training.state import place_run
 
@@ -95,6 +96,32 @@ def test_damaged_newest_falls_back_to_the_one_before(tmp_path, damage):
     assert store.save(2, state_of(value=2.0), META)  # its place is free again
     store.close()
     assert Checkpoints(tmp_path).steps() == [1, 2]
+
+
+def test_a_flipped_bit_is_no_checkpoint_and_its_array_is_named(tmp_path):
+    """In a large array that does not compress: Orbax keeps no check sum of those and hands out what is on the disk."""
+    store = Checkpoints(tmp_path)
+    for step in (1, 2):
+        state = state_of(rows=100_000)
+        state.trainable = {"head/kernel": jnp.asarray(np.random.default_rng(step).normal(size=(100_000, 3)), jnp.float32)}
+        store.save(step, state, META)
+    store.close()
+    file = max((tmp_path / "2" / "trainable").rglob("d/*"), key=lambda file: file.stat().st_size)
+    data = bytearray(file.read_bytes())
+    data[len(data) // 2] ^= 4
+    file.write_bytes(data)
+    said = []
+    store = Checkpoints(tmp_path, 3, said.append)
+    _, meta = store.restore(state_of(rows=100_000))
+    assert meta["step"] == 1 and "trainable['head/kernel'] is not what was saved" in said[0]
+    store.close()
+
+
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16, jnp.int32])
+def test_check_sum_on_the_device_is_the_one_on_the_host(dtype):
+    for shape in ((), (7, 5)):
+        leaf = jnp.asarray(100 * np.random.default_rng(0).normal(size=shape), dtype)
+        assert checkpoint.check_sum(leaf) == int(checkpoint._sum_across(leaf)) > 0
 
 
 def test_all_damaged_is_said_and_nothing_deleted(tmp_path):
