@@ -64,7 +64,7 @@ def default() -> ConfigDict:
             "train": [{"name": "streets", "split": "train"}],  # sources: name, split, source, and the data set's options
             "weights": (),  # shares of the sources in the mixture; () = plain concatenation
             "crop": (512, 512),  # height, width
-            "resize": "official",  # the 16 scales 0.5 ... 2; "none"; or "LOW:HIGH", short edges in pixels
+            "resize": "official",  # 16 scales 0.5 ... 2; "none"; "256:512", short edges; "2048x1024:0.5:2", a box times a factor
             "photometric": True,
             "flip": 0.5,
             "cat_max_ratio": 0.75,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -179,17 +180,28 @@ def named_domains(entries: list[dict[str, Any]], sources: list[Any], where: str)
 
 def make_transform(config):
     """The training transform of `config.data`."""
-    from data_pipelines.transforms import Photometric, ShortestEdge, TrainTransform
+    from data_pipelines.transforms import Photometric, TrainTransform
 
-    data, crop = config.data, tuple(config.data.crop)
-    resize = data.resize if data.resize != "none" else None
-    if resize not in (None, "official"):
-        low, _, high = resize.partition(":")
-        if not (low.isdigit() and high.isdigit() and int(low) <= int(high)):
-            raise UserError(f"config.data.resize is {resize!r}; give official, none, or LOW:HIGH such as 256:512.")
-        edges = tuple(int(low) + (int(high) - int(low)) * i // 15 for i in range(16))
-        resize = ShortestEdge(edges, 4 * int(high))
-    return TrainTransform(crop, resize, data.cat_max_ratio, data.flip, Photometric() if data.photometric else None)
+    data = config.data
+    photometric = Photometric() if data.photometric else None
+    return TrainTransform(tuple(data.crop), make_resize(data.resize), data.cat_max_ratio, data.flip, photometric)
+
+
+def make_resize(text: str):
+    """What `config.data.resize` means: official, none, LOW:HIGH (16 short edges) or WIDTHxHEIGHT:LOW:HIGH (a box times a factor)."""
+    from data_pipelines.transforms import RandomResize, ShortestEdge
+
+    if text in ("official", "none"):
+        return None if text == "none" else text
+    edges = re.fullmatch(r"(\d+):(\d+)", text)
+    box = re.fullmatch(r"(\d+)x(\d+):(\d+\.?\d*):(\d+\.?\d*)", text)
+    if edges and 0 < int(edges[1]) <= int(edges[2]):
+        low, high = map(int, edges.groups())
+        return ShortestEdge(tuple(low + (high - low) * i // 15 for i in range(16)), 4 * high)
+    if box and 0 < float(box[3]) <= float(box[4]) and float(box[3]) * min(int(box[1]), int(box[2])) >= 1:
+        return RandomResize((int(box[1]), int(box[2])), (float(box[3]), float(box[4])))
+    raise UserError(f"config.data.resize is {text!r}; give official, none, short edges LOW:HIGH such as 256:512, "
+                    "or a box and factors such as 2048x1024:0.5:2.")
 
 
 def data_parts(config) -> tuple[Any, Callable, str]:

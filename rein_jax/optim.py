@@ -60,14 +60,6 @@ PRESETS: dict[str, tuple[Group, ...]] = {
     "soma": (*_SOMA, Group("(adapters|backbone)/", lr=0.5), *_ORIGINAL, *_undecayed(r"head/query_feat$"), *_REST),
 }
 
-# What each published recipe sets besides its groups (reference: Rein's configs, 40k iterations, no clipping).
-RECIPES: dict[str, dict[str, Any]] = {
-    "rein_512": {"lr": 1e-4, "weight_decay": 0.05, "groups": "rein_512"},
-    "rein_1024": {"lr": 6e-5, "weight_decay": 0.05, "groups": "rein_1024", "warmup_steps": 10_000, "warmup_factor": 1e-6},
-    "full_512": {"lr": 1e-4, "weight_decay": 0.05, "groups": "full_512"},
-    "frozen_512": {"lr": 1e-4, "weight_decay": 0.05, "groups": "frozen_512"},
-}
-
 
 @dataclass(frozen=True)
 class OptimConfig:

@@ -10,7 +10,6 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from rein_jax.errors import UserError
-from rein_jax.evaluation.confusion import confusion
 from rein_jax.evaluation.windows import Answer, Query
 
 
@@ -54,11 +53,3 @@ class Files:
             path = prediction_file(self.folder, query.name)
             flat = self.folder / path.name
             yield Answer(query.tag, read_prediction(flat if flat.exists() and not path.exists() else path), None)
-
-
-def score_files(pairs: Iterable[tuple[Path, Path]], classes: int) -> np.ndarray:
-    """int64 [K, K] over (label file, prediction file) pairs of train-id PNGs; label values >= K are void."""
-    total = np.zeros((classes, classes), np.int64)
-    for label, prediction in pairs:
-        total += confusion(read_prediction(label), read_prediction(prediction), classes, str(prediction))
-    return total

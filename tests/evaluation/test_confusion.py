@@ -8,7 +8,7 @@ from sklearn.metrics import confusion_matrix, jaccard_score
 from rein_jax.errors import UserError
 from rein_jax.evaluation import boundary, calibration, confusion
 from rein_jax.evaluation.bootstrap import interval, mean_ious
-from rein_jax.evaluation.predictions import score_files
+from rein_jax.evaluation.predictions import read_prediction
 
 K = 7
 
@@ -51,7 +51,7 @@ def test_a_bdd100k_example_of_the_tools_own_tests(tmp_path):
     label[0, :6], prediction[0, :2], prediction[9, 9] = 1, 1, 1
     for name, labels in (("label", label), ("prediction", prediction)):
         cv2.imwrite(str(tmp_path / f"{name}.png"), labels)
-    matrix = score_files([(tmp_path / "label.png", tmp_path / "prediction.png")], 2)
+    matrix = confusion.confusion(read_prediction(tmp_path / "label.png"), read_prediction(tmp_path / "prediction.png"), 2)
     assert matrix.tolist() == [[93, 1], [4, 2]]
     found = confusion.scores(matrix)
     assert 100 * found.mean_iou == pytest.approx(61.73469387755102, abs=1e-12)

@@ -43,7 +43,7 @@ def run(fixture_case):
     skeleton, params = filled(_model, weights, RULES)
     chosen = trees.matching(params, ("adapters/", "head/"))
     trainable = {name: params.pop(name) for name in sorted(chosen)}
-    tx, schedule = optim.make_optimizer({"steps": 20, **optim.RECIPES["rein_512"]}, trainable)
+    tx, schedule = optim.make_optimizer({"steps": 20, "groups": "rein_512"}, trainable)
     loss = MaskLoss(19, points=POINTS)
 
     @partial(jax.jit, compiler_options=AS_IN_USE)
