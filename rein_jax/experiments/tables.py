@@ -108,7 +108,10 @@ def comparison(found: Sequence[Run]) -> Sheet:
         sheet.body.append([label, *cells, finished.cell(finished.spread(group, unseen)), letter])
         sheet.protocols.append(text)
     sheet.notes = [f"mIoU in %: {EQUAL}. Unseen: {', '.join(unseen)}.", *(f"{letter}: {text}" for text, letter in protocols.items())]
-    sheet.notes += best(list(zip(labels(groups), (finished.spread(group, unseen) for group in groups), map(len, groups), strict=True)))
+    if len({group[0].protocol for group in groups}) > 1:
+        sheet.notes.append("These were tested in different ways: compare lines only where what follows \"tested\" is the same.")
+    else:
+        sheet.notes += best(list(zip(labels(groups), (finished.spread(group, unseen) for group in groups), map(len, groups), strict=True)))
     return sheet
 
 

@@ -11,7 +11,7 @@ from rein_jax import config_io
 from rein_jax.cli import tables as command
 from rein_jax.errors import UserError
 from rein_jax.experiments import runs, tables
-from tests.experiments.made import make_run
+from tests.experiments.made import PROTOCOL, make_run
 
 REIN = "configs/gta_to_cbm.py:backbone=dinov2_l,method=rein"
 CBM = {"cityscapes": 66.0, "bdd100k": 60.0, "mapillary": 66.0}
@@ -80,6 +80,14 @@ def test_other_runs_are_compared_over_unseen_domains(tmp_path):
     assert "9.00 above lora" in leading and "beyond the noise" in leading
     assert "within the noise" in tables.best([("rein", (40.0, 0.71), 2), ("lora", (39.5, 0.71), 2)])[0]
     assert "one seed" in sheet.notes[-1]
+
+
+def test_no_leader_among_runs_tested_in_different_ways(tmp_path):
+    for name, protocol in (("a", "full, whole image"), ("b", PROTOCOL)):
+        file = make_run(tmp_path / name, "configs/camvid_dinov2s.py", {"camvid": 70.0, "camvid dusk": 50.0}, full=False) / "results.json"
+        file.write_text(file.read_text().replace(PROTOCOL, protocol))
+    (sheet,) = tables.sheets(runs.find([tmp_path])[0])
+    assert len(sheet.body) == 2 and "different ways" in sheet.notes[-1] and not any("Highest" in note for note in sheet.notes)
 
 
 def test_camvid_by_day_is_seen_and_dusk_is_not(tmp_path):
