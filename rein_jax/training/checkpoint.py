@@ -53,6 +53,15 @@ def _sums(parts: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, int]]:
     return {part: {path: check_sum(leaf) for path, leaf in leaves.items()} for part, leaves in parts.items()}
 
 
+def _altered(parts: Mapping[str, Mapping[str, Any]], saved: Mapping[str, Mapping[str, int]] | None) -> str | None:
+    """What is wrong where the arrays are not those that were saved; checkpoints of older versions have no check sums."""
+    for part, leaves in (_sums(parts) if saved is not None else {}).items():
+        for path, value in leaves.items():
+            if saved.get(part, {}).get(path) != value:
+                return f"{part}{path} is not what was saved"
+    return None
+
+
 def _assemble(state: TrainState, parts: Mapping[str, Mapping[str, Any]]) -> TrainState:
     """The state with its leaves replaced by those of `parts`."""
     def fill(part: str, tree: Any) -> Any:
@@ -141,18 +150,20 @@ class Checkpoints:
         """
         steps = self.steps()
         for step in reversed(steps):
-            problem, found = None, None
+            problem = None
             try:
                 meta = self._meta(step)
                 check(meta)
                 _check_arrays(meta["arrays"], skeleton_of(like))
-                found = _assemble(like, self._arrays(step, like, meta.get("sums"))), meta
+                arrays = self._arrays(step, like)
             except UserError:
                 raise
             except Exception as error:  # whatever a damaged file provokes in the layers below
                 problem = _first_line(error)
-            if distributed.all_agree(problem is None):
-                return found
+            if distributed.all_agree(problem is None):  # only then can all take part in adding up what is spread over them
+                problem = _altered(arrays, meta.get("sums"))
+                if distributed.all_agree(problem is None):
+                    return _assemble(like, arrays), meta
             self._set_aside(step, problem or "unreadable for another process")
         if steps:
             raise UserError(f"None of the checkpoints in {self.folder} can be read; they were renamed to damaged-*. "
@@ -165,8 +176,8 @@ class Checkpoints:
             raise Damaged("its meta data are incomplete")
         return meta
 
-    def _arrays(self, step: int, like: TrainState, sums: Mapping[str, Any] | None) -> dict[str, dict[str, Any]]:
-        """Every item: shapes and dtypes on disk are compared (Orbax would cast silently), then check sums (of older ones: none)."""
+    def _arrays(self, step: int, like: TrainState) -> dict[str, dict[str, Any]]:
+        """Every item, after its shapes and dtypes on disk were compared (Orbax would cast silently)."""
         wanted = _parts(like)
         present = self.manager.item_metadata(step)
         for part, leaves in wanted.items():
@@ -181,11 +192,7 @@ class Checkpoints:
         targets = {part: {path: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=leaf.sharding)
                           for path, leaf in leaves.items()} for part, leaves in wanted.items()}
         items = {part: ocp.args.StandardRestore(leaves) for part, leaves in targets.items()}
-        arrays = dict(self.manager.restore(step, args=ocp.args.Composite(**items)))
-        if sums is not None and (found := _sums(arrays)) != sums:
-            wrong = [part + path for part in found for path in found[part] if found[part][path] != sums.get(part, {}).get(path)]
-            raise Damaged(f"{wrong[0]} is not what was saved" if wrong else "its check sums are incomplete")
-        return arrays
+        return dict(self.manager.restore(step, args=ocp.args.Composite(**items)))
 
     def _set_aside(self, step: int, problem: str) -> None:
         """Rename a damaged checkpoint so that its step can be written again; reopen without it."""
