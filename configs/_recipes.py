@@ -1,7 +1,7 @@
 """The published training recipes (Rein, CVPR 2024), as functions that the families of experiments share.
 
 `MODEL` are the arguments every family takes:
-    backbone  dinov2_l, eva02_l, clip_l, mae_l, sam_h, resnet50, resnet101, convnext_l, dinov2_s, dinov2_b, ... (base.BACKBONES)
+    backbone  dinov2_l, eva02_l, clip_l, mae_l, sam_h, resnet50, resnet101, convnext_l, dinov2_s, dinov3_l, ... (base.BACKBONES)
     method    rein, full, freeze, lora, adaptformer, vpt, bitfit, soma
     augment   none, advstyle, pasta, gtr_ltr
     head      mask2former, semantic_fpn, linear

@@ -31,9 +31,11 @@ METHODS: dict[str, dict[str, Any]] = {
 }
 
 
-# Short names of the backbones that the paper compares; every key of rein_jax.backbones.BACKBONES is understood too.
+# Short names of the backbones; every key of rein_jax.backbones.BACKBONES is understood too.
 BACKBONES = {
     "dinov2_s": "dinov2_vits14", "dinov2_b": "dinov2_vitb14", "dinov2_l": "dinov2_vitl14", "dinov2_g": "dinov2_vitg14",
+    "dinov3_s": "dinov3_vits16", "dinov3_splus": "dinov3_vits16plus", "dinov3_b": "dinov3_vitb16", "dinov3_l": "dinov3_vitl16",
+    "dinov3_hplus": "dinov3_vith16plus",
     "eva02_s": "eva02_s", "eva02_b": "eva02_b", "eva02_l": "eva02_l", "clip_b": "clip_vitb16", "clip_l": "clip_vitl14",
     "mae_b": "mae_b", "mae_l": "mae_l", "sam_b": "sam_b", "sam_l": "sam_l", "sam_h": "sam_h",
     "resnet50": "resnet_50", "resnet101": "resnet_101", "convnext_l": "convnext_l",

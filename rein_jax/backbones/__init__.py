@@ -3,6 +3,7 @@
 _DINOV2 = tuple(f"vit{size}14{registers}" for registers in ("", "_reg") for size in "sblg")
 _FAMILIES = {
     "dinov2": ("rein_jax.backbones.dinov2:DINOv2", _DINOV2),
+    "dinov3": ("rein_jax.backbones.dinov3:DINOv3", ("vits16", "vits16plus", "vitb16", "vitl16", "vith16plus")),
     "eva02": ("rein_jax.backbones.eva02:EVA02", ("s", "b", "l")),
     "clip": ("rein_jax.backbones.clip:CLIP", ("vitb16", "vitl14")),
     "mae": ("rein_jax.backbones.mae:MAE", ("b", "l", "h")),

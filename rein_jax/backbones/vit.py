@@ -115,6 +115,7 @@ class ViT(nnx.Module):
     eps = 1e-6
     layer_scale = False
     key_bias = True  # the attention's k has a bias
+    absolute = True  # patches have a learned position embedding
     patch_bias = True
     activation = staticmethod(gelu)
     interpolate_offset = 0.1  # of the official DINOv2 code when it resizes positions on the fly
@@ -130,7 +131,8 @@ class ViT(nnx.Module):
         d = sizes.width
         normal = nnx.initializers.normal(0.02)
         self.cls_token = nnx.Param(normal(rngs.params(), (1, 1, d), jnp.float32))
-        self.pos_embed = nnx.Param(normal(rngs.params(), (1, 1 + self.grid[0] * self.grid[1], d), jnp.float32))
+        if self.absolute:
+            self.pos_embed = nnx.Param(normal(rngs.params(), (1, 1 + self.grid[0] * self.grid[1], d), jnp.float32))
         if sizes.registers:
             self.register_tokens = nnx.Param(normal(rngs.params(), (1, sizes.registers, d), jnp.float32))
         self.patch_embed = PatchEmbed(d, patch, bias=self.patch_bias, rngs=rngs)
@@ -164,7 +166,9 @@ class ViT(nnx.Module):
         x = self.patch_embed(images)
         b, h, w, d = x.shape
         cls = jnp.broadcast_to(self.cls_token[...].astype(x.dtype), (b, 1, d))
-        x = jnp.concatenate([cls, x.reshape(b, h * w, d)], axis=1) + self.positions((h, w)).astype(x.dtype)
+        x = jnp.concatenate([cls, x.reshape(b, h * w, d)], axis=1)
+        if self.absolute:
+            x = x + self.positions((h, w)).astype(x.dtype)
         if self.sizes.registers:
             registers = jnp.broadcast_to(self.register_tokens[...].astype(x.dtype), (b, self.sizes.registers, d))
             x = jnp.concatenate([x[:, :1], registers, x[:, 1:]], axis=1)

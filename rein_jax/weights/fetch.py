@@ -64,8 +64,9 @@ def ensure(name: str) -> Path:
                 return path
             except UserError as error:
                 reasons.append(str(error).rstrip("."))
-    raise UserError(f"The weights {name} could not be fetched: {'; '.join(reasons)}. Put the file at {folder / item.file} yourself, or "
-                    "give its path as config.backbone.weights.")
+    ask = f" Accept the licence at {item.page} to be given it." if item.gated else ""
+    raise UserError(f"The weights {name} could not be fetched: {'; '.join(reasons)}.{ask} Put the file at {folder / item.file} yourself, "
+                    "or give its path as config.backbone.weights.")
 
 
 def _official(item: Published, path: Path) -> Path:

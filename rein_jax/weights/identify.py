@@ -17,6 +17,8 @@ _RESNET = {(3, False): "18", (6, False): "34", (6, True): "50", (23, True): "101
 _FAMILIES: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("Rein", (r"(^|\.)reins\.",)),
     ("DINOv3", (r"(^|\.)(storage_tokens|rope_embed\.periods)$",)),
+    ("DINOv3", (r"layer\.\d+\.attention\.o_proj\.weight$", r"register_tokens$")),
+    ("DINOv3", (r"blocks\.\d+\.gamma_1$", r"(^|\.)reg_token$")),
     ("SAM", (r"attn\.rel_pos_h$", r"(^|\.)(blocks|layers)\.")),
     ("EVA-02", (r"attn\.q_proj\.weight$", r"attn\.q_bias$")),
     ("EVA-02", (r"mlp\.fc1_g\.weight$",)),
@@ -62,12 +64,14 @@ def _text(family: str, shapes: Shapes) -> str:
         width = _shape(shapes, r"(dwconv|depthwise_conv|conv_dw)\.weight$")[0]
         blocks = _count(shapes, r"stages\.2\.(?:layers\.|blocks\.)?(\d+)\.")
         return f"ConvNeXt-{_CONVNEXT.get((width, blocks), f'of width {width}')}"
-    kernel = _shape(shapes, r"(patch_embed\.proj|patch_embeddings?\.projection|conv1|patch_embedding|patch_embed\.projection)\.weight$")
+    kernel = _shape(shapes, r"(patch_embed\.proj|patch_embeddings?(\.projection)?|conv1|patch_embed\.projection)\.weight$")
     depth = _count(shapes, r"(?:blocks|resblocks|layers?)\.(\d+)\.")
     width, patch = (kernel[0], kernel[-1]) if len(kernel) == 4 else (0, 0)
     letter = _VIT.get((width, depth))
-    size = f"ViT-{letter}/{patch}" if letter else f"ViT of width {width}, depth {depth}, patch {patch}"
-    registers = any(re.search(r"(^|\.)(register_tokens|reg_token)$", name) for name in shapes)
+    dinov3 = family == "DINOv3"
+    plus = "+" if dinov3 and any(re.search(r"mlp\.(w1|gate_proj|fc1_g)\.weight$", name) for name in shapes) else ""
+    size = f"ViT-{letter}{plus}/{patch}" if letter else f"ViT of width {width}, depth {depth}, patch {patch}"
+    registers = not dinov3 and any(re.search(r"(^|\.)(register_tokens|reg_token)$", name) for name in shapes)
     return f"{family} {size}{' with registers' if registers else ''}"
 
 
@@ -82,7 +86,8 @@ def _count(shapes: Shapes, pattern: str) -> int:
     return max(found, default=-1) + 1
 
 
-_PRETTY = {"dinov2": "DINOv2", "eva02": "EVA-02", "clip": "CLIP", "mae": "MAE", "sam": "SAM", "resnet": "ResNet", "convnext": "ConvNeXt"}
+_PRETTY = {"dinov2": "DINOv2", "dinov3": "DINOv3", "eva02": "EVA-02", "clip": "CLIP", "mae": "MAE", "sam": "SAM", "resnet": "ResNet",
+           "convnext": "ConvNeXt"}
 
 
 def pretty(name: str) -> str:
@@ -91,9 +96,10 @@ def pretty(name: str) -> str:
     if family not in _PRETTY:
         return name
     registers = variant.endswith("_reg")
-    variant = variant.removesuffix("_reg")
+    plus = "+" if variant.endswith("plus") else ""
+    variant = variant.removesuffix("_reg").removesuffix("plus")
     if family in ("resnet", "convnext"):
         return f"{_PRETTY[family]}-{variant.upper()}"
     letter, _, patch = variant.removeprefix("vit").partition("1")
-    size = f"ViT-{letter if letter == 'g' else letter.upper()}" + (f"/1{patch}" if patch else "")
+    size = f"ViT-{letter if letter == 'g' else letter.upper()}{plus}" + (f"/1{patch}" if patch else "")
     return f"{_PRETTY[family]} {size}{' with registers' if registers else ''}"

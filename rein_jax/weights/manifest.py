@@ -21,13 +21,15 @@ class Mirror:
 
 @dataclass(frozen=True)
 class Published:
-    """One set of weights. url: official address. page: where the licence stands. sha256: "" where unknown."""
+    """One set of weights. url: official address. page: where the licence stands. sha256: "" where unknown. gated: the publisher gives the
+    file only to those who accepted the licence on the page."""
 
     url: str
     licence: str
     page: str
     sha256: str = ""
     mirror: Mirror | None = None
+    gated: bool = False
 
     @property
     def file(self) -> str:
@@ -52,6 +54,12 @@ def _dinov2() -> dict[str, Published]:
             url = f"{_META}/dinov2/dinov2_{size}/dinov2_{size}{file}_pretrain.pth"
             out[f"dinov2_{size}{suffix}"] = Published(url, "Apache-2.0", page, mirror=mirror)
     return out
+
+
+def _dinov3(variant: str, digest: str) -> Published:
+    """Meta sends the address, with a key in it, to those who accepted the licence; this is the address without the key."""
+    url = f"{_META}/dinov3/dinov3_{variant}/dinov3_{variant}_pretrain_lvd1689m-{digest}.pth"
+    return Published(url, "DINOv3", "https://ai.meta.com/resources/models-and-libraries/dinov3-downloads/", gated=True)
 
 
 def _clip(file: str, sha256: str) -> Published:
@@ -80,6 +88,11 @@ def _convnext(url: str) -> Published:
 
 PUBLISHED: dict[str, Published] = {
     **_dinov2(),
+    "dinov3_vits16": _dinov3("vits16", "08c60483"),
+    "dinov3_vits16plus": _dinov3("vits16plus", "4057cbaa"),
+    "dinov3_vitb16": _dinov3("vitb16", "73cec8be"),
+    "dinov3_vitl16": _dinov3("vitl16", "8aa4cbdd"),
+    "dinov3_vith16plus": _dinov3("vith16plus", "7c1da9a5"),
     "eva02_s": _eva("eva02_S_pt_in21k_p14.pt"),
     "eva02_b": _eva("eva02_B_pt_in21k_p14to16.pt"),
     "eva02_l": _eva("eva02_L_pt_m38m_p14to16.pt"),

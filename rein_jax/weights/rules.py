@@ -128,6 +128,8 @@ def unplace(rules: Sequence[Rule], arrays: Mapping[str, np.ndarray]) -> tuple[di
             held = arrays.get(rule.target)
             if rule.layout == "zeros" and held is not None and np.any(np.asarray(held)[part_of(rule.part, np.shape(held))]):
                 raise UserError(f"A part of {rule.target} is not zero, and this format has no place for it; export as safetensors.")
+            if rule.part is None:
+                covered.add(rule.target)
             continue
         for name, array in arrays.items():
             found = _pattern(rule.target).fullmatch(name)

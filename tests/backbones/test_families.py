@@ -19,6 +19,7 @@ from rein_jax.backbones import BACKBONES
 from rein_jax.backbones.clip import CLIP
 from rein_jax.backbones.convnext import ConvNeXt, ConvNeXtSizes
 from rein_jax.backbones.dinov2 import DINOv2
+from rein_jax.backbones.dinov3 import DINOv3
 from rein_jax.backbones.eva02 import EVA02, EvaSizes
 from rein_jax.backbones.mae import MAE
 from rein_jax.backbones.resnet import ResNet, ResNetSizes
@@ -33,6 +34,8 @@ TINY = {
     "dinov2": lambda r, **k: DINOv2(Sizes(16, 4, 2), image_size=64, rngs=r, **k),
     "dinov2 with registers": lambda r, **k: DINOv2(Sizes(16, 4, 2, registers=4), image_size=64, rngs=r, **k),
     "dinov2 gated": lambda r, **k: DINOv2(Sizes(16, 4, 2, gated=True, hidden=24), image_size=64, rngs=r, **k),
+    "dinov3": lambda r, **k: DINOv3(Sizes(16, 4, 2, registers=4), image_size=64, rngs=r, **k),
+    "dinov3 gated": lambda r, **k: DINOv3(Sizes(16, 4, 2, registers=4, gated=True, hidden=24), image_size=64, rngs=r, **k),
     "eva02": lambda r, **k: EVA02(EvaSizes(16, 4, 2, hidden=40), image_size=64, rngs=r, **k),
     "eva02 fused": lambda r, **k: EVA02(EvaSizes(16, 4, 2, hidden=40, sub_norm=False), image_size=64, rngs=r, **k),
     "clip": lambda r, **k: CLIP(Sizes(16, 4, 2), image_size=64, rngs=r, **k),
@@ -43,11 +46,12 @@ TINY = {
     "convnext": lambda r, **k: ConvNeXt(ConvNeXtSizes((1, 1, 2, 1), (8, 8, 16, 16)), rngs=r, **k),
 }
 SMALL = dict(tokens=5, rank=2, query_dims=8, scale_init=0.1)
-# Full and Rein of the paper (tables 2 and 6; MAE-L is ours: the published 330.94M is not explained), exact where the reference is.
+# Full and Rein of the paper (tables 2 and 6; MAE-L is ours: the published 330.94M is not explained; DINOv3-L: the official model's), exact
+# where the reference is.
 PUBLISHED = {
     "clip_vitl14": ("304.15", 2_990_081), "eva02_l": ("304.24", 2_990_081), "dinov2_vitl14": ("304.20", 2_990_081),
     "sam_h": ("632.18", 4_510_721), "mae_l": ("304.15", 2_990_081), "resnet_50": ("23.53", 13_187_588),
-    "resnet_101": ("42.52", 13_493_316), "convnext_l": ("196.23", 8_289_156),
+    "dinov3_vitl16": ("303.15", 2_990_081), "resnet_101": ("42.52", 13_493_316), "convnext_l": ("196.23", 8_289_156),
 }  # fmt: skip
 
 
@@ -170,7 +174,8 @@ def tables_of(name: str):
 
 
 FILES = {  # backbone -> number of arrays of the official file that belong to the encoder
-    "dinov2_vits14": 4 + 12 * 14, "dinov2_vitg14": 4 + 40 * 14, "dinov2_vits14_reg": 5 + 12 * 14, "eva02_s": 4 + 12 * 13,
+    "dinov2_vits14": 4 + 12 * 14, "dinov2_vitg14": 4 + 40 * 14, "dinov2_vits14_reg": 5 + 12 * 14, "dinov3_vits16": 4 + 12 * 14,
+    "dinov3_vits16plus": 4 + 12 * 16, "eva02_s": 4 + 12 * 13,
     "eva02_b": 4 + 12 * 19, "clip_vitb16": 5 + 12 * 12, "mae_b": 4 + 12 * 12, "sam_b": 3 + 12 * 14,
     "resnet_50": 5 * (52 + 3), "convnext_t": 4 + 12 + 18 * 9 + 2,
 }  # fmt: skip

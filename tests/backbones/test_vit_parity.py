@@ -9,6 +9,8 @@ from rein_jax import trees
 from rein_jax.backbones.clip import CLIP, FORMATS
 from rein_jax.backbones.dinov2 import DINOv2
 from rein_jax.backbones.dinov2 import formats as dinov2_formats
+from rein_jax.backbones.dinov3 import DINOv3
+from rein_jax.backbones.dinov3 import formats as dinov3_formats
 from rein_jax.backbones.mae import FORMATS as MAE_FORMATS
 from rein_jax.backbones.mae import MAE
 from rein_jax.backbones.vit import Sizes
@@ -52,6 +54,18 @@ def test_dinov2(recorded, kind, size):
     sizes = Sizes(32, 4, 2, registers=4 * (kind == "registers"), gated=kind == "gated", hidden=88 if kind == "gated" else None)
     make = lambda: DINOv2(sizes, patch=14, image_size=56, taps=(0, 1, 2, 3), interpolate_offset=0.0, rngs=nnx.Rngs(0))
     compare(recorded, make, model, model.encoder.layer, model.embeddings, *dinov2_formats(sizes)["hf"], images_of(*size))
+
+
+@pytest.mark.parametrize("gated", [False, True])
+@pytest.mark.parametrize("size", [(64, 64), (48, 80)])
+def test_dinov3(recorded, gated, size):
+    config = transformers.DINOv3ViTConfig(hidden_size=32, num_hidden_layers=4, num_attention_heads=2, intermediate_size=96, image_size=64,
+                                          patch_size=16, use_gated_mlp=gated, hidden_act="silu" if gated else "gelu", num_register_tokens=4)
+    model = randomise(transformers.DINOv3ViTModel(config))
+    model.rope_embeddings.inv_freq.copy_(1 / 100 ** torch.arange(0, 1, 0.25))  # no parameter: what `randomise` left there is undone
+    sizes = Sizes(32, 4, 2, registers=4, gated=gated, hidden=96)
+    make = lambda: DINOv3(sizes, image_size=64, taps=(0, 1, 2, 3), rngs=nnx.Rngs(0))
+    compare(recorded, make, model, model.model.layer, model.embeddings, *dinov3_formats(sizes)["hf"], images_of(*size))
 
 
 def test_clip(recorded):

@@ -174,6 +174,10 @@ def test_a_wrong_file_is_recognised(small_shapes, name, source, sentence):
     ({"stem.0.weight": (32, 3, 3, 3), "layer1.0.conv3.weight": (1,), "layer3.22.conv1.weight": (1,), "layer4.0.conv1.weight": (1,)},
      "ResNet-101 (V1c)"),
     ({"backbone.stages.0.0.depthwise_conv.weight": (192, 1, 7, 7), "backbone.stages.2.26.norm.weight": (768,)}, "ConvNeXt-L"),
+    ({"embeddings.patch_embeddings.weight": (1024, 3, 16, 16), "embeddings.register_tokens": (1, 4, 1024),
+      "layer.23.attention.o_proj.weight": (1024, 1024)}, "DINOv3 ViT-L/16"),
+    ({"reg_token": (1, 4, 384), "patch_embed.proj.weight": (384, 3, 16, 16), "blocks.11.gamma_1": (384,),
+      "blocks.0.mlp.fc1_g.weight": (1,)}, "DINOv3 ViT-S+/16"),
     ({"backbone.reins.scale": ()}, "an official Rein checkpoint (adapter and head, no backbone)"),
 ])
 def test_identify(names, text):
@@ -183,7 +187,8 @@ def test_identify(names, text):
 def test_names_for_people():
     assert identify({"foo": (2,)}) is None
     names = {"dinov2_vitl14_reg": "DINOv2 ViT-L/14 with registers", "dinov2_vitg14": "DINOv2 ViT-g/14", "clip_vitb16": "CLIP ViT-B/16",
-             "eva02_l": "EVA-02 ViT-L", "sam_h": "SAM ViT-H", "resnet_50": "ResNet-50", "convnext_l": "ConvNeXt-L", "other": "other"}
+             "dinov3_vith16plus": "DINOv3 ViT-H+/16", "eva02_l": "EVA-02 ViT-L", "sam_h": "SAM ViT-H", "resnet_50": "ResNet-50",
+             "convnext_l": "ConvNeXt-L", "other": "other"}
     assert {name: pretty(name) for name in names} == names
 
 
