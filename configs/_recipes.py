@@ -2,7 +2,7 @@
 
 `MODEL` are the arguments every family takes:
     backbone  dinov2_l, eva02_l, clip_l, mae_l, sam_h, resnet50, resnet101, convnext_l, dinov2_s, dinov3_l, ... (base.BACKBONES)
-    method    rein, full, freeze, lora, adaptformer, vpt, bitfit, soma
+    method    rein, full, freeze, lora, adaptformer, vpt, bitfit, soma, recyclelora
     augment   none, advstyle, pasta, gtr_ltr
     head      mask2former, semantic_fpn, linear
     tokens, rank, shared, link   Rein's ablations: number of tokens (100), rank of the tokens (16; none = whole tokens), one set of
@@ -36,6 +36,8 @@ def build(family: str, args: dict[str, str], defaults: dict[str, str], *, crop: 
     base.set_augment(config, args["augment"])
     if args["method"] == "soma":
         soma(config)
+    if args["method"] == "recyclelora":  # its own recipe: weight decay annealed along a cosine (of the head: factors do not decay)
+        config.optim.lr, config.optim.decay_end = 1e-4, 1e-5
     return config
 
 

@@ -27,6 +27,7 @@ METHODS: dict[str, dict[str, Any]] = {
     "adaptformer": {"adapter": {"name": "adaptformer"}, "trainable": ("adapters/", "head/"), "groups": "frozen_512"},
     "vpt": {"adapter": {"name": "vpt"}, "trainable": ("adapters/", "head/"), "groups": "frozen_512"},
     "bitfit": {"adapter": {"name": "none"}, "trainable": ("backbone/.*bias$", "head/"), "groups": "frozen_512"},
+    "recyclelora": {"adapter": {"name": "recyclelora"}, "trainable": ("adapters/", "head/"), "groups": "recyclelora"},
     "soma": {"adapter": {"name": "soma"}, "trainable": (r"adapters/\d+/layers/.*_(a|b|bias)$", "head/"), "groups": "soma"},
 }
 

@@ -30,7 +30,8 @@
     backbone=convnext_l method=rein 55.5, full 52.2
 
 The paper's text gives Full a backbone learning rate of 1e-5, its released config 1e-4; the config's is the default here, the text's is
---config.optim.groups=full_paper. head=semantic_fpn is figure 1's second head. method=soma is SoMA (CVPR 2025) on the same protocol.
+--config.optim.groups=full_paper. head=semantic_fpn is figure 1's second head. method=soma and method=recyclelora are
+SoMA (CVPR 2025) and RecycleLoRA (CVPR 2026 Findings) on the same protocol; their papers test at 2048x1024.
 Rein's ablations: tokens=50, rank=none, shared=false, link=false.
 """
 

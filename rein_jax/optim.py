@@ -57,6 +57,8 @@ PRESETS: dict[str, tuple[Group, ...]] = {
     # The paper's text, unlike its shipped config, gives the backbone a tenth of the learning rate.
     "full_paper": (Group("backbone/.*" + _NORM, decay=0.0, lr=0.1, optional=True), Group("backbone/", lr=0.1), *_ORIGINAL, *_REST),
     "frozen_512": (*_ORIGINAL, *_undecayed(r"head/query_feat$"), *_REST),
+    "recyclelora": (Group("adapters/.*_sub_", decay=0.0, lr=0.5, optional=True), Group("adapters/", decay=0.0), *_ORIGINAL,
+                    *_undecayed(r"head/query_feat$"), *_REST),
     "soma": (*_SOMA, Group("(adapters|backbone)/", lr=0.5), *_ORIGINAL, *_undecayed(r"head/query_feat$"), *_REST),
 }
 

@@ -49,6 +49,10 @@ def test_backbone_factors():
     assert {n for n, g in groups.items() if g.lr == 0.1} == {n for n in NAMES if n.startswith("backbone/")}
     groups = optim.assign_groups("soma", NAMES)
     assert {n for n, g in groups.items() if g.lr == 0.5} == {n for n in NAMES if not n.startswith("head/")}
+    factors = [f"adapters/0/layers/qkv_{part}_{which}" for part in ("main", "sub") for which in "ab"]
+    groups = optim.assign_groups("recyclelora", [*factors, "head/query_feat", "head/class_embed/kernel"])
+    assert [groups[name].lr for name in factors] == [1, 1, 0.5, 0.5] and not any(groups[name].decay for name in factors)
+    assert groups["head/query_feat"].decay == 0 and groups["head/class_embed/kernel"].decay == 1
 
 
 def test_backbone_lr_and_adapter_lr_are_factors_on_the_groups():

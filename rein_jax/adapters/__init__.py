@@ -6,4 +6,5 @@ ADAPTERS = {
     "adaptformer": "rein_jax.adapters.adaptformer:AdaptFormer",
     "vpt": "rein_jax.adapters.vpt:VPT",
     "soma": "rein_jax.adapters.soma:SoMA",
+    "recyclelora": "rein_jax.adapters.recyclelora:RecycleLoRA",
 }

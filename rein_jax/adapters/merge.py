@@ -1,4 +1,4 @@
-"""Folding an adapter into the weights of its backbone, for the methods in which that is exact (LoRA, SoMA)."""
+"""Folding an adapter into the weights of its backbone, for the methods in which that is exact (LoRA, SoMA, RecycleLoRA)."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def merge_adapters(skeleton: trees.Skeleton, *parts: trees.Flat) -> trees.Flat:
         values.update(part)
     model = trees.merge(skeleton, values)
     if not can_merge(model):
-        raise UserError("This method does not merge into the backbone's weights (LoRA and SoMA do); export it unmerged.")
+        raise UserError("This method does not merge into the backbone's weights (LoRA, SoMA and RecycleLoRA do); export it unmerged.")
     out = {name: array for name, array in values.items() if not name.startswith("adapters/")}
     for adapter in model.adapters:
         for deltas, leaf in ((adapter.kernel_deltas(), "kernel"), (adapter.bias_deltas(), "bias")):

@@ -33,10 +33,10 @@ FAMILIES = {
     "resnet": (ResNet, ResNetSizes((1, 2, 1, 1), (16, 24, 32, 40), 8)),
 }
 OPTIONS = {"rein": dict(tokens=5, rank=3, query_dims=8), "vpt": dict(tokens=3), "adaptformer": dict(hidden=4), "lora": dict(rank=2),
-           "soma": dict(rank=2)}  # fmt: skip
-# What the blocks cannot take; LoRA and SoMA on ConvNeXt need their targets named.
-REFUSED = {("sam", "vpt"), ("convnext", "vpt"), *(("resnet", method) for method in ("vpt", "adaptformer", "lora", "soma"))}
-UNNAMED = {("convnext", "lora"), ("convnext", "soma")}
+           "soma": dict(rank=2), "recyclelora": dict(main=2, sub=1)}  # fmt: skip
+LINEARS = ("lora", "soma", "recyclelora")  # on ConvNeXt they need their targets named
+REFUSED = {("sam", "vpt"), ("convnext", "vpt"), *(("resnet", method) for method in ("vpt", "adaptformer", *LINEARS))}
+UNNAMED = {("convnext", method) for method in LINEARS}
 
 
 class Net(nnx.Module):
@@ -57,7 +57,8 @@ class Net(nnx.Module):
 def options_for(family: str, method: str) -> dict:
     if family != "convnext":
         return {}
-    return {"soma": {"targets": ("pwconv1", "pwconv2")}, "lora": {"targets": ("pwconv2",)}}.get(method, {})
+    both = {"targets": ("pwconv1", "pwconv2")}
+    return {"soma": both, "recyclelora": both, "lora": {"targets": ("pwconv2",)}}.get(method, {})
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -77,7 +78,7 @@ def test_a_method_fits_or_is_refused(family, method):
     assert [m.shape[-1] for m in maps] == list(net.backbone.widths)
 
 
-HEAVY = [pytest.param(family, "soma", marks=pytest.mark.slow) for family in ("sam", "convnext", "eva02")]
+HEAVY = [pytest.param(family, method, marks=pytest.mark.slow) for family in ("sam", "convnext", "eva02") for method in LINEARS[1:]]
 
 
 @pytest.mark.parametrize("family, method", [("sam", "lora"), *HEAVY])
@@ -87,13 +88,13 @@ def test_merging_is_exact(family, method):
     skeleton, _, leaves = trees.split(net, ())
     rng = np.random.default_rng(0)
     leaves = {n: np.asarray(a) + 0.1 * rng.standard_normal(a.shape).astype("f4") for n, a in leaves.items()}
-    if method == "soma":
+    if method != "lora":
         leaves = type(net.adapters[0]).from_backbone(skeleton, leaves)
     plain = trees.split(Net(family, rngs=nnx.Rngs(0)), ())[0]
     x = rng.standard_normal((1, 64, 64, 3)).astype("f4")
     run = lambda skeleton, leaves: jax.jit(lambda p, x: trees.merge(skeleton, p)(x))(leaves, x)
     frozen = {n: a for n, a in leaves.items() if n.startswith("backbone/")}
-    if method == "soma":  # the start is the frozen net
+    if method != "lora":  # the start is the frozen net
         for a, b in zip(run(skeleton, leaves), run(plain, frozen), strict=True):
             np.testing.assert_allclose(a, b, atol=2e-5 * np.abs(b).max())
     moved = {n: a + (0.2 * rng.standard_normal(a.shape).astype("f4") if n.startswith("adapters/") and not n.endswith("0") else 0)

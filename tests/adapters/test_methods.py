@@ -13,6 +13,7 @@ from rein_jax.adapters.adaptformer import AdaptFormer
 from rein_jax.adapters.base import Site, Stage
 from rein_jax.adapters.lora import LoRA
 from rein_jax.adapters.merge import merge_adapters
+from rein_jax.adapters.recyclelora import RecycleLoRA
 from rein_jax.adapters.rein import Rein
 from rein_jax.adapters.soma import SoMA
 from rein_jax.adapters.vpt import VPT
@@ -33,10 +34,11 @@ METHODS = {
     "vpt_deep": (VPT, dict(tokens=5)),
     "vpt_shallow": (VPT, dict(tokens=5, deep=False)),
     "soma": (SoMA, dict(rank=4)),
+    "recyclelora": (RecycleLoRA, dict(main=5, sub=2)),
 }
 QUICK = ("rein", "lora", "vpt_deep")  # the other methods' runs of a test are slow ones
 EVERY = [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in METHODS]
-EXACT = ("lora", "lora_separate", "lora_query_value", "adaptformer", "soma")
+EXACT = ("lora", "lora_separate", "lora_query_value", "adaptformer", "soma", "recyclelora")
 
 
 @pytest.fixture(scope="module")
@@ -81,7 +83,7 @@ def test_bfloat16_stream_stays_bfloat16(name):
     assert all(m.dtype == jnp.bfloat16 and bool(jnp.isfinite(m.astype(jnp.float32)).all()) for m in maps)
 
 
-@pytest.mark.parametrize("name", ["lora", "lora_separate", "lora_query_value", "soma"])
+@pytest.mark.parametrize("name", ["lora", "lora_separate", "lora_query_value", "soma", "recyclelora"])
 def test_merged_weights_are_the_same_function(name, plain):
     skeleton, leaves = tiny.build(*METHODS[name])
     merged = merge_adapters(skeleton, leaves)
@@ -165,8 +167,9 @@ def test_soma_moves_as_little_in_bfloat16_as_in_float32():
     assert np.abs(half - exact).max() < 0.02 * np.abs(exact).max()
 
 
-def test_the_pretrained_twins_of_soma_never_train():
-    _, trainable, _ = trees.split(nnx.eval_shape(lambda: tiny.Tiny(SoMA, {"rank": 4}, rngs=nnx.Rngs(0))), ("adapters/",))
+@pytest.mark.parametrize("name", ["soma", "recyclelora"])
+def test_the_pretrained_twins_never_train(name):
+    _, trainable, _ = trees.split(nnx.eval_shape(lambda: tiny.Tiny(*METHODS[name], rngs=nnx.Rngs(0))), ("adapters/",))
     assert trainable and not any(name.endswith("0") for name in trainable)
 
 
@@ -184,6 +187,27 @@ def test_soma_takes_the_minor_directions():
     assert not released[f"{stem}_a0"].any()
 
 
+def test_recyclelora_recycles_the_least_and_the_most_used_directions():
+    """PyTorch's own words: W [out, in] = kernel transposed; W[:, P] = Q R with |diag R| falling."""
+    skeleton, leaves = tiny.build(*METHODS["recyclelora"], initial=True)
+    for target, place in (("qkv", "attn"), ("proj", "attn"), ("fc1", "mlp"), ("fc2", "mlp")):
+        stem = f"adapters/0/layers/{target}"
+        for i, kernel in enumerate(leaves[f"backbone/blocks/{place}/{target}/kernel"]):
+            (main_a, main_b), (sub_a, sub_b) = ([leaves[f"{stem}_{part}_{leaf}"][i, 0] for leaf in "ab"] for part in ("main", "sub"))
+            b = np.concatenate([sub_b, main_b])
+            np.testing.assert_allclose(b @ b.T, np.eye(7), atol=1e-6)  # main and sub are orthogonal to each other too
+            a = np.concatenate([sub_a, main_a], 1)
+            assert set(np.unique(a)) == {0, 1} and (a.sum(0) == 1).all() and a.sum(1).max() == 1
+            assert sub_a[:, 0].argmax() == np.linalg.norm(kernel, axis=1).argmax()  # the first pivot is the largest input channel
+            diagonal = np.abs(np.sum(b * (a.T @ kernel), 1))
+            assert (np.diff(diagonal) <= 1e-6).all()
+            if target != "fc2":  # its 192 channels span 48 directions, so later ones have a part in each
+                others = kernel[main_a.sum(1) == 0]
+                assert np.abs(others @ main_b.T).max() < 1e-5  # what the main factors add, no other channel of W writes
+    delta = trees.merge(skeleton, leaves).adapters[0]
+    assert delta.factor == 1 / 7 and not any(np.any(d) for d in delta.kernel_deltas().values())
+
+
 @pytest.mark.parametrize(
     "method, options, message",
     [
@@ -194,6 +218,9 @@ def test_soma_takes_the_minor_directions():
         (SoMA, {"rank": 999}, "config.adapter.rank"),
         (SoMA, {"order": "x"}, "config.adapter.order"),
         (SoMA, {"alpha": 0}, "config.adapter.alpha"),
+        (RecycleLoRA, {"main": 40, "sub": 9}, "between 1 and 48"),
+        (RecycleLoRA, {"main": 0, "sub": 0}, "config.adapter.main"),
+        (RecycleLoRA, {"alpha": -1}, "config.adapter.alpha"),
         (VPT, {"tokens": 0}, "config.adapter.tokens"),
         (LoRA, {"targets": ("qkv", "q")}, "leave one out"),
         (SoMA, {"targets": ("q",)}, "config.adapter.targets"),
@@ -223,6 +250,7 @@ def test_a_backbone_that_cannot_take_a_method_is_named():
         (AdaptFormer, {}, 3_171_840),
         (VPT, {}, 3_686_400),
         (SoMA, {}, 2 * (4_718_592 + 147_456)),
+        (RecycleLoRA, {}, 2 * (12_582_912 + 1_572_864)),
     ],
 )
 def test_published_counts_on_vit_large(method, options, published):
@@ -243,6 +271,14 @@ def twin(name, leaves):
     elif name == "vpt_deep":
         insert = lambda i, x: torch.cat([x[:, :1], p["layers/prompts"][i].expand(x.shape[0], -1, -1), x[:, 1:]], 1)
         places = dict(enter=insert, leave=lambda i, x: torch.cat([x[:, :1], x[:, 6:]], 1))
+    elif name == "recyclelora":
+        def recycled(i, n, x, y):
+            for part in ("main", "sub"):
+                a, b, a0, b0 = (p[f"layers/{n}_{part}_{leaf}"][i, 0] for leaf in ("a", "b", "a0", "b0"))
+                y = y + ((x @ a) @ b - (x @ a0) @ b0) / 7
+            return y
+
+        places = dict(linear=recycled)
     else:
         def minor(i, n, x, y):
             a, b, a0, b0 = (p[f"layers/{n}_{leaf}"][i] for leaf in ("a", "b", "a0", "b0"))
@@ -254,7 +290,7 @@ def twin(name, leaves):
 
 
 @pytest.mark.parity
-@pytest.mark.parametrize("name", ["lora", "adaptformer", "vpt_deep", "soma"])
+@pytest.mark.parametrize("name", ["lora", "adaptformer", "vpt_deep", "soma", "recyclelora"])
 def test_torch_twin_in_value_and_gradient(name):
     method, options = METHODS[name]
     options = {**options, "dropout": 0.0} if name == "adaptformer" else options

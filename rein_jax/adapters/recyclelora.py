@@ -1,0 +1,85 @@
+"""RecycleLoRA (CVPR 2026 Findings): two low-rank factors on the weights' own directions, chosen by a column-pivoted QR.
+
+For each target, with PyTorch's W [out, in] = the transposed kernel and W[:, P] = Q R: the main factors take the last columns of Q (the
+directions that W uses least) and the input channels P in the same places, the sub factors the first ones. B is orthonormal, A picks single
+channels, s = alpha / (main + sub), and W keeps W - s (main + sub) (`decomposed.py`), so that the start is the pretrained function.
+"""
+
+from __future__ import annotations
+
+import jax.numpy as jnp
+import numpy as np
+import scipy.linalg
+from flax import nnx
+
+from rein_jax import trees
+from rein_jax.adapters.base import Stage, active_blocks
+from rein_jax.adapters.decomposed import TARGETS, Decomposed
+from rein_jax.adapters.lora import pick_targets
+from rein_jax.errors import UserError
+from rein_jax.layers.stack import stacked
+
+PARTS = ("main", "sub")
+
+
+class RecycledLayer(nnx.Module):
+    """{target}_{main, sub}_a [1, in, r] and _b [1, r, out] of one block, and their frozen pretrained twins (suffix 0)."""
+
+    def __init__(self, targets: dict[str, tuple[int, int]], ranks: tuple[tuple[str, int], ...]):
+        self.parts = tuple(part for part, _ in ranks)
+        for name, (fan_in, fan_out) in targets.items():
+            for part, rank in ranks:
+                for which, shape in (("a", (1, fan_in, rank)), ("b", (1, rank, fan_out))):
+                    setattr(self, f"{name}_{part}_{which}", nnx.Param(jnp.zeros(shape)))
+                    setattr(self, f"{name}_{part}_{which}0", trees.Fixed(jnp.zeros(shape)))
+
+    def factors(self, name: str, suffix: str = ""):
+        """A and B of a target, main and sub side by side."""
+        of = lambda which: [getattr(self, f"{name}_{part}_{which}{suffix}")[...] for part in self.parts]
+        return jnp.concatenate(of("a"), -1), jnp.concatenate(of("b"), -2)
+
+
+class RecycleLoRA(Decomposed):
+    """main, sub: ranks of the two factors (32 and 4; 0 leaves one out). alpha: s = alpha / (main + sub), with alpha 1 as published.
+    targets: linear maps, () = all of attention and MLP. blocks: numbers of the blocks it acts on, None = all. Biases do not train."""
+
+    def __init__(
+        self,
+        stage: Stage,
+        *,
+        rngs: nnx.Rngs,
+        main: int = 32,
+        sub: int = 4,
+        alpha: float = 1.0,
+        targets: tuple[str, ...] = (),
+        blocks: tuple[int, ...] | None = None,
+    ):
+        sizes = pick_targets(targets, stage, TARGETS)
+        small = min(min(size) for size in sizes.values())
+        if min(main, sub) < 0 or not 1 <= main + sub <= small:
+            raise UserError(f"config.adapter.main and config.adapter.sub are {main} and {sub}; their sum must lie between 1 and {small}, "
+                            "the smallest side of a target.")  # fmt: skip
+        if not alpha > 0:
+            raise UserError(f"config.adapter.alpha is {alpha}; it must be above 0.")
+        self.stage, self.active, self.targets = stage, active_blocks(blocks, stage), tuple(sizes)
+        self.factor = alpha / (main + sub)
+        self.ranks = tuple((part, rank) for part, rank in zip(PARTS, (main, sub), strict=True) if rank)
+        depth = stage.depth if self.active is None else len(self.active)
+        self.layers = stacked(lambda r: RecycledLayer(sizes, self.ranks), depth, rngs)
+
+    def decomposed(self, stem: str, values: trees.Flat, name: str) -> trees.Flat:
+        """In float64: which of two nearly equal columns comes first must not depend on the machine, as the factors are made anew whenever
+        a model is loaded."""
+        kernels = self.gathered(values, name, "kernel").astype(np.float64)
+        blocks, fan_in, fan_out = kernels.shape
+        n = min(fan_in, fan_out)
+        factorised = [scipy.linalg.qr(kernel.T, mode="economic", pivoting=True) for kernel in kernels]
+        out: trees.Flat = {}
+        for part, rank in self.ranks:
+            columns = slice(n - rank, n) if part == "main" else slice(0, rank)
+            a, b = np.zeros((blocks, 1, fan_in, rank), np.float32), np.zeros((blocks, 1, rank, fan_out), np.float32)
+            for i, (q, _, pivots) in enumerate(factorised):
+                a[i, 0, pivots[columns], np.arange(rank)] = 1
+                b[i, 0] = q[:, columns].T
+            out |= {f"{stem}_{part}_a": a, f"{stem}_{part}_b": b, f"{stem}_{part}_a0": a.copy(), f"{stem}_{part}_b0": b.copy()}
+        return out
