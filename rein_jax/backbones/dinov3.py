@@ -1,7 +1,8 @@
 """DINOv3 (Simeoni et al. 2025): rotary positions alone, four registers, no key bias. Weights: DINOv3 licence.
 
 Any input size runs with the same weights: nothing is resized. The rescaled coordinates of pretraining are never drawn, as the official
-code does not in evaluation. The final norm is not part of the module, as for DINOv2. The 7B model is not offered.
+code does not in evaluation. The final norm is not part of the module, as for DINOv2. Files are those trained on web images (LVD-1689M); the
+satellite ones (SAT-493M) want another normalisation of the image. The 7B model is not offered.
 """
 
 from __future__ import annotations
