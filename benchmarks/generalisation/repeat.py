@@ -31,7 +31,9 @@ _WIDE = "--config.train.steps=1000 --config.head.channels=128 --config.head.enco
 _FULL = "method=full,backbone_lr=0.01"
 _CAMVID, _FPN = "task=camvid", "task=camvid,head=semantic_fpn"
 _STREETS, _TRANSFER = "task=streets,edition=1", "task=transfer,edition=1"
-_TRANSFER_LONG = (f"{_TRANSFER} --grid method=freeze,rein --grid seed=0,1,2 {_CURVE}", f"{_TRANSFER},{_FULL} --grid seed=0,1,2 {_CURVE}")
+_TRANSFER_LONG = (
+    f"{_TRANSFER} --grid method=freeze,rein --grid seed=0,1,2 {_CURVE}", f"{_TRANSFER},{_FULL} --grid seed=0,1,2 {_CURVE}",
+    f"{_TRANSFER} --grid method=lora,adaptformer --grid seed=0,1 {_CURVE}", f"{_TRANSFER},method=vpt {_CURVE} --config.seed=1")
 _TRANSFER_500 = (f"{_TRANSFER} --grid method=rein,full --grid seed=1 {_500}", f"{_TRANSFER},{_FULL} --grid seed=1 {_500}")
 _EDITION_2 = (f"task=transfer,method=rein,edition=2 --grid seed=0,1 {_500}",)
 # Table -> what `rein matrix` is given for it: arguments of the config, then axes and what all its runs share.
@@ -39,11 +41,13 @@ TABLES: dict[str, tuple[str, ...]] = {
     "camvid, mask2former, 1000 steps, head of width 128": (f"{_CAMVID},method=freeze {_WIDE}",),
     "camvid, mask2former, 2000 steps": (
         f"{_CAMVID} --grid method=freeze,rein --grid seed=0,1,2 {_LONG}", f"{_CAMVID},{_FULL} --grid seed=0,1,2 {_LONG}",
-        f"{_CAMVID} --grid method=lora,adaptformer,vpt {_LONG}", f"{_CAMVID} --grid queries=official,learned {_LONG}"),
+        f"{_CAMVID} --grid method=lora,adaptformer --grid seed=0,2 {_LONG}", f"{_CAMVID},method=vpt {_LONG}",
+        f"{_CAMVID} --grid queries=official,learned {_LONG}"),
     "camvid, mask2former, 2000 steps, crops of 256, batch 1": (
         f"{_CAMVID} --grid method=freeze,rein {_256}", f"{_CAMVID},{_FULL} {_256}"),
     "camvid, semantic_fpn, 2000 steps": (
-        f"{_FPN} --grid method=freeze,rein {_LONG}", f"{_FPN} --grid method=lora,adaptformer,vpt --grid seed=0,1 {_LONG}",
+        f"{_FPN} --grid method=freeze,rein {_LONG}", f"{_FPN} --grid method=lora,adaptformer --grid seed=0,1 {_LONG}",
+        f"{_FPN} --grid method=vpt,soma,recyclelora {_LONG}",
         f"{_FPN},{_FULL} {_LONG}",
         f"{_FPN},{_FULL} --grid part=attention,mlp,embed {_LONG}", f"{_FPN},method=full --grid backbone_lr=0.03,0.1 {_LONG}",
         f"{_FPN},method=rein --config.adapter.zero_mlp_delta_f=True {_LONG}",
