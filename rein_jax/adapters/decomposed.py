@@ -19,15 +19,12 @@ TARGETS = ("qkv", "q", "k", "v", "proj", "fc1", "fc2", "w1", "w2", "w3", "w12")
 
 
 class Decomposed(Adapter):
-    """A method states `targets`, `factor` (s), `biased` (targets whose biases train) and `decomposed`; its layers are `LowRank`."""
+    """A method states `targets`, `factor` (s) and `biased` (targets whose biases train); its layers have `factors(name, suffix)`.
+    It defines `decomposed(stem, values, name)`: the leaves `{stem}_a`, `{stem}_a0`, ... of one target from the backbone's kernels."""
 
     targets: tuple[str, ...] = ()
     biased: tuple[str, ...] = ()
     factor = 1.0
-
-    def decomposed(self, stem: str, values: trees.Flat, name: str) -> trees.Flat:
-        """Leaves `{stem}_a`, `{stem}_a0`, ... of one target from the backbone's kernels."""
-        raise NotImplementedError
 
     def linear(self, site: Site, name: str, x, y):
         if name not in self.targets:

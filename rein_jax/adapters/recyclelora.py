@@ -19,8 +19,6 @@ from rein_jax.adapters.lora import pick_targets
 from rein_jax.errors import UserError
 from rein_jax.layers.stack import stacked
 
-PARTS = ("main", "sub")
-
 
 class RecycledLayer(nnx.Module):
     """{target}_{main, sub}_a [1, in, r] and _b [1, r, out] of one block, and their frozen pretrained twins (suffix 0)."""
@@ -63,7 +61,7 @@ class RecycleLoRA(Decomposed):
             raise UserError(f"config.adapter.alpha is {alpha}; it must be above 0.")
         self.stage, self.active, self.targets = stage, active_blocks(blocks, stage), tuple(sizes)
         self.factor = alpha / (main + sub)
-        self.ranks = tuple((part, rank) for part, rank in zip(PARTS, (main, sub), strict=True) if rank)
+        self.ranks = tuple((part, rank) for part, rank in (("main", main), ("sub", sub)) if rank)
         depth = stage.depth if self.active is None else len(self.active)
         self.layers = stacked(lambda r: RecycledLayer(sizes, self.ranks), depth, rngs)
 
