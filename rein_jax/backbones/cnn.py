@@ -8,6 +8,7 @@ import jax
 
 from rein_jax.adapters.base import Adapter
 from rein_jax.layers.stack import run_blocks
+from rein_jax.platforms import target
 
 
 def as_map(tokens, grid: tuple[int, int]):
@@ -25,11 +26,15 @@ def adapter_of(adapters: Sequence[Adapter], stage: int) -> Adapter | None:
     return adapters[stage] if adapters else None
 
 
-def run_last(blocks, tokens, *, offset: int, depth: int, **options):
-    """`run_blocks` over a stack of `depth` blocks that starts at block `offset` of its stage; only the last output."""
+def run_last(blocks, tokens, *, offset: int, depth: int, unroll: bool, **options):
+    """`run_blocks` over a stack of `depth` blocks that starts at block `offset` of its stage; only the last output.
+
+    On a CPU always unrolled: inside a loop XLA leaves the gradients of convolutions in a form that its CPU backend has no quick routine for
+    (a training step of ResNet-50 takes twenty times as long there).
+    """
     if not depth:
         return tokens
-    return run_blocks(blocks, tokens, offset=offset, **options)[0]
+    return run_blocks(blocks, tokens, offset=offset, unroll=unroll or target() == "cpu", **options)[0]
 
 
 def stage_key(key, stage: int):

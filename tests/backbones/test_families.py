@@ -27,6 +27,7 @@ from rein_jax.backbones.sam import SAM, SamSizes
 from rein_jax.backbones.vit import Sizes
 from rein_jax.cli.params import backbone_shapes, rein_count
 from rein_jax.errors import UserError
+from rein_jax.platforms import compiling_for
 from rein_jax.weights.rules import place, unplace
 from tests.filling import Guests
 
@@ -100,6 +101,30 @@ def test_rein_learns_on_every_family(kind):
     assert all(np.isfinite(m).all() for m in maps)
     for name, grad in grads.items():
         assert np.isfinite(grad).all() and np.abs(grad).max() > 0, name
+
+
+@pytest.mark.parametrize("kind", ["resnet", "convnext"])
+def test_convolutional_blocks_run_in_a_loop_everywhere_but_on_a_cpu(kind):
+    """XLA's gradients of convolutions inside a loop take twenty times as long on a CPU; both programs are the same function."""
+    skeleton, params = build(kind)
+    images = np.random.default_rng(0).normal(size=(1, 64, 64, 3)).astype(np.float32)
+
+    def loss(params):
+        maps = trees.merge(skeleton, params)(images)
+        return sum((m * jnp.sin(m)).sum() for m in maps), maps
+
+    def traced():
+        gradient = jax.grad(lambda params: loss(params), has_aux=True)  # a new function each time: JAX remembers what it traced
+        return str(jax.make_jaxpr(gradient)(params)), jax.jit(gradient)(params)
+
+    here, (grads, maps) = traced()
+    with compiling_for("gpu"):
+        there, (grads_there, maps_there) = traced()
+    assert "scan[" not in here and "scan[" in there
+    for one, other in zip(maps, maps_there, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-5 * np.abs(one).max())
+    for name, one in grads.items():
+        np.testing.assert_allclose(one, grads_there[name], rtol=1e-4, atol=1e-5 * np.abs(one).max(), err_msg=name)
 
 
 class Probe(Adapter):
