@@ -4,7 +4,7 @@
     backbone  dinov2_l, eva02_l, clip_l, mae_l, sam_h, resnet50, resnet101, convnext_l, dinov2_s, dinov3_l, ... (base.BACKBONES)
     method    rein, full, freeze, lora, adaptformer, vpt, bitfit, soma, recyclelora
     augment   none, advstyle, pasta, gtr_ltr
-    head      mask2former, semantic_fpn, linear
+    head      mask2former, semantic_fpn, linear, eomt (plain ViTs)
     tokens, rank, shared, link   Rein's ablations: number of tokens (100), rank of the tokens (16; none = whole tokens), one set of
               linear maps for all layers or one per layer, tokens linked to the head's queries or not; rank is LoRA's and SoMA's too
     neck      auto, none, multilevel (two trained convolutions a map; auto = for frozen CLIP, as the official config), fpn (Rein-CLIP's
@@ -34,6 +34,8 @@ def build(family: str, args: dict[str, str], defaults: dict[str, str], *, crop: 
     model(config, args, crop)
     published(config, crop)
     base.set_augment(config, args["augment"])
+    if args["head"] == "eomt" and args["method"] == "full":
+        eomt(config)
     if args["method"] == "soma":
         soma(config)
     if args["method"] == "recyclelora":  # its own recipe: weight decay annealed along a cosine (of the head: factors do not decay)
@@ -46,6 +48,13 @@ def soma(config: ConfigDict) -> None:
     begins after 12k of its 40k steps (three tenths). Families whose recipe differs once more say so."""
     config.optim.lr, config.optim.decay_end = 1e-4, 1e-5
     config.train.ema, config.train.ema_start = 0.9998, config.train.steps * 3 // 10
+
+
+def eomt(config: ConfigDict) -> None:
+    """EoMT's own optimizer (CVPR 2025): 1e-4 that falls by 0.8 from block to block, the backbone waiting for the head's warm-up of 500
+    iterations before 1,000 of its own, everything decays, gradients clipped to a norm of 0.01."""
+    config.optim.lr, config.optim.groups, config.optim.layer_decay, config.optim.clip = 1e-4, "eomt", 0.8, 0.01
+    config.optim.warmup_steps, config.optim.backbone_warmup = 500, 1000
 
 
 def model(config: ConfigDict, args: dict[str, str], image_size: int) -> None:

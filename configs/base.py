@@ -15,6 +15,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
+from rein_jax.errors import UserError
 from rein_jax.losses import LOSS_OF
 from rein_jax.training.settings import defaults
 
@@ -84,7 +85,8 @@ def default() -> ConfigDict:
             "batch": 4,  # windows at once
         },
         "optim": {"lr": 1e-4, "weight_decay": 0.05, "groups": "rein_512", "warmup_steps": 0, "steps": 0,  # steps 0 = train.steps
-                  "backbone_lr": 1.0, "adapter_lr": 1.0},  # factors on the learning rate of what trains under backbone/ and adapters/
+                  "backbone_lr": 1.0, "adapter_lr": 1.0,  # factors on the learning rate of what trains under backbone/ and adapters/
+                  "layer_decay": 1.0, "backbone_warmup": 0},  # a factor from block to block of the backbone; its own warm-up (EoMT)
     })  # fmt: skip
     config.update(ConfigDict(defaults()))
     return config
@@ -131,6 +133,13 @@ def set_head(config: ConfigDict, head: str, **options) -> ConfigDict:
         options = {"query_source": source, **options}
         if source == "learned_feat":
             options["queries"] = adapter.get("tokens", 100)
+    elif head == "eomt":
+        if family in ("sam", "resnet", "convnext"):
+            raise UserError(f"head=eomt works within the blocks of a plain ViT, not of {config.backbone.name}; "
+                            "choose another backbone or head.")
+        config.backbone.options.final_norm = True
+        if adapter.name == "rein":
+            adapter.link = False
     elif head == "semantic_fpn" and family == "resnet":
         options = {"strides": (4, 8, 8, 8), **options}
     config.head, config.loss = ConfigDict({"name": head, **options}), ConfigDict({"name": LOSS_OF[head]})
@@ -142,6 +151,7 @@ def small_head(config: ConfigDict, head: str) -> ConfigDict:
 
     Mask2Former at width 64 with 1 + 3 layers, 40 queries and 1,024 points. With Rein its linked queries start spread out: the original's
     start almost equal to one another and separate late, which a short run does not survive (see benchmarks/generalisation/RESULTS.md).
+    EoMT with 40 queries and 1,024 points.
     """
     if head == "mask2former":
         narrow = {"channels": 64, "encoder_layers": 1, "decoder_layers": 3, "encoder_ffn": 128, "decoder_ffn": 256, "queries": 40}
@@ -152,6 +162,10 @@ def small_head(config: ConfigDict, head: str) -> ConfigDict:
         config.optim.lr = 1e-3
         return config
     config.optim.lr = 1e-3
+    if head == "eomt":
+        set_head(config, head, queries=40)
+        config.loss.points = 1024
+        return config
     return set_head(config, head, **({"channels": 64, "head_channels": 64} if head == "semantic_fpn" else {}))
 
 
@@ -168,7 +182,6 @@ def set_augment(config: ConfigDict, augment: str, **options) -> ConfigDict:
 
 def parse(arg: str | None, **known: str) -> dict[str, str]:
     """Arguments after the colon of `--config=file.py:key=value,...`, over their defaults; an unknown key is a UserError."""
-    from rein_jax.errors import UserError
     from rein_jax.registry import unknown
 
     out = dict(known)

@@ -70,6 +70,8 @@ def make_segmenter(config, classes, rngs: nnx.Rngs) -> Segmenter:
         adapters = [method(stage, rngs=rngs, **options) for stage in backbone.stages]
     kind = registry.load(HEADS, config.head.name, "head")
     head = kind(backbone.widths, len(classes), rngs=rngs, **options_of(config.head, kind, "config.head"))
+    if hasattr(head, "check"):
+        head.check(backbone, adapters)
     if config.loss.name != LOSS_OF.get(config.head.name, config.loss.name):
         raise UserError(f"config.head.name={config.head.name} needs config.loss.name={LOSS_OF[config.head.name]}, not {config.loss.name}.")
     loss = registry.load(LOSSES, config.loss.name, "loss")

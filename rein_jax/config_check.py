@@ -71,9 +71,10 @@ SECTIONS: dict[str, dict[str, Kind]] = {
     "eval": {"domains": ENTRIES, "protocol": TEXT, "mode": Kind("slide or whole", lambda v: v in ("slide", "whole")), "crop": SIZE,
              "stride": SIZE, "batch": whole(1)},
     "optim": {"betas": several(Kind("at least 0 and below 1", lambda v: _is_number(v) and 0 <= v < 1), 2), "power": number(0),
-              "clip": either(number(0), NOTHING), "decay_end": either(number(0), NOTHING), "warmup_factor": SHARE, "warmup_steps": whole(0),
+              "clip": either(number(0), NOTHING), "decay_end": either(number(0), NOTHING), "warmup_factor": SHARE,
+              "warmup_steps": whole(0), "backbone_warmup": whole(0),
               "steps": whole(0), "groups": either(TEXT, Kind("rows (pattern, decay, lr, optional)", lambda v: isinstance(v, list | tuple))),
-              **dict.fromkeys(("lr", "weight_decay", "eps", "lr_end", "backbone_lr", "adapter_lr"), number(0))},
+              **dict.fromkeys(("lr", "weight_decay", "eps", "lr_end", "backbone_lr", "adapter_lr", "layer_decay"), number(0))},
 }
 
 

@@ -10,10 +10,12 @@ import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
+from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 from rein_jax import trees
@@ -56,6 +58,7 @@ PRESETS: dict[str, tuple[Group, ...]] = {
     "full_512": (*_ORIGINAL, *_REST),
     # The paper's text, unlike its shipped config, gives the backbone a tenth of the learning rate.
     "full_paper": (Group("backbone/.*" + _NORM, decay=0.0, lr=0.1, optional=True), Group("backbone/", lr=0.1), *_ORIGINAL, *_REST),
+    "eomt": _REST,
     "frozen_512": (*_ORIGINAL, *_undecayed(r"head/query_feat$"), *_REST),
     "recyclelora": (Group("adapters/.*_sub_", decay=0.0, lr=0.5, optional=True), Group("adapters/", decay=0.0), *_ORIGINAL,
                     *_undecayed(r"head/query_feat$"), *_REST),
@@ -71,7 +74,10 @@ class OptimConfig:
     decay to lr_end begins (it begins at step 0 without warm-up). decay_end: weight decay falls along a cosine to this
     value (SoMA: 1e-5); None keeps it. clip: largest global gradient norm, None for no clipping.
     groups: name of a preset, or rows (pattern, decay[, lr[, optional]]) tried in order. backbone_lr, adapter_lr: further
-    factors on the learning rate of everything under backbone/ and adapters/.
+    factors on the learning rate of everything under backbone/ and adapters/. layer_decay: a further factor on each block of the
+    backbone for every block behind it, what stands before the blocks having the first one's (EoMT: 0.8; plain ViTs). backbone_warmup: the
+    backbone waits until the head's warm-up has ended, then has this many steps of its own (see `two_stage_schedule`, which then holds
+    for the head too); 0 for one schedule.
     """
 
     steps: int
@@ -88,11 +94,16 @@ class OptimConfig:
     groups: str | tuple = "rein_512"
     backbone_lr: float = 1.0
     adapter_lr: float = 1.0
+    layer_decay: float = 1.0
+    backbone_warmup: int = 0
 
     def __post_init__(self):
         if self.steps < 1 or not 0 <= self.warmup_steps < self.steps:
             raise UserError(f"optim.warmup_steps ({self.warmup_steps}) must be at least 0 and below optim.steps ({self.steps}).")
-        for name in ("lr", "weight_decay", "eps", "backbone_lr", "adapter_lr"):
+        if not 0 <= self.backbone_warmup < self.steps - self.warmup_steps:
+            raise UserError(f"optim.backbone_warmup ({self.backbone_warmup}) must be at least 0, and with optim.warmup_steps "
+                            f"({self.warmup_steps}) below optim.steps ({self.steps}).")
+        for name in ("lr", "weight_decay", "eps", "backbone_lr", "adapter_lr", "layer_decay"):
             if not 0 <= getattr(self, name) < float("inf"):
                 raise UserError(f"optim.{name} is {getattr(self, name)}; it must be a number of at least 0.")
 
@@ -116,6 +127,30 @@ def poly_schedule(lr: float, steps: int, *, power: float = 0.9, end: float = 0.0
         return value
 
     return schedule
+
+
+def two_stage_schedule(lr: float, steps: int, *, power: float = 0.9, wait: int = 0, warmup_steps: int = 0) -> Schedule:
+    """EoMT's learning rate of 0-based step t: zero while t < wait, then warm-up by t / warmup_steps of it, then
+    lr * (1 - t / (steps - wait - warmup_steps))^power; each t counted from the end of what precedes."""
+    begin = wait + warmup_steps
+
+    def schedule(step) -> jax.Array:
+        step = jnp.asarray(step)
+        left = jnp.clip(steps - step, 0, max(1, steps - begin)) / max(1, steps - begin)
+        ramp = jnp.maximum(step - wait, 0) / max(1, warmup_steps)
+        return jnp.where(step < begin, lr * ramp, lr * left**power)
+
+    return schedule
+
+
+def layer_factor(name: str, shape: Sequence[int], decay: float, depth: int) -> Any:
+    """The factor of `layer_decay` on a parameter: a number, or for stacked blocks one for each, to be multiplied with the array."""
+    if decay == 1 or not name.startswith("backbone/") or name.startswith("backbone/norm/"):
+        return 1.0
+    if not name.startswith("backbone/blocks/"):
+        return decay ** (depth - 1)
+    factors = decay ** np.arange(depth - 1, -1, -1, dtype=np.float64)
+    return factors.astype(np.float32).reshape(depth, *(1,) * (len(shape) - 1))
 
 
 def cosine_decay(start: float, end: float | None, steps: int) -> Schedule:
@@ -144,7 +179,7 @@ def _group(row: Any) -> Group:
     return group
 
 
-def adamw(rate: Schedule, decays: Mapping[str, Schedule], factors: Mapping[str, float], betas: tuple[float, float],
+def adamw(rates: Mapping[str, Schedule], decays: Mapping[str, Schedule], factors: Mapping[str, Any], betas: tuple[float, float],
           eps: float) -> optax.GradientTransformation:
     """torch's AdamW for flat dicts: update = -rate(t) * factor * (m / (sqrt(v) + eps) + decay(t) * parameter).
 
@@ -157,14 +192,15 @@ def adamw(rate: Schedule, decays: Mapping[str, Schedule], factors: Mapping[str, 
         return optax.ScaleByAdamState(jnp.zeros([], jnp.int32), *({n: jnp.zeros_like(p) for n, p in params.items()} for _ in "mv"))
 
     def update(grads, state, params):
-        lr, count = rate(state.count), optax.safe_increment(state.count)
+        count = optax.safe_increment(state.count)
+        lr = {rate: rate(state.count) for rate in set(rates.values())}
         mu = {n: b1 * state.mu[n] + (1 - b1) * g for n, g in grads.items()}
         nu = {n: b2 * state.nu[n] + (1 - b2) * g * g for n, g in grads.items()}
         first, second = _one_minus_power(b1, count), jnp.sqrt(_one_minus_power(b2, count))
 
         def one(n):
             direction = (mu[n] / first) / (jnp.sqrt(nu[n]) / second + eps)
-            return (-lr * factors[n] * (direction + decays[n](state.count) * params[n])).astype(params[n].dtype)
+            return (-lr[rates[n]] * factors[n] * (direction + decays[n](state.count) * params[n])).astype(params[n].dtype)
 
         return {n: one(n) for n in grads}, optax.ScaleByAdamState(count, mu, nu)
 
@@ -186,16 +222,30 @@ def make_optimizer(config: Mapping[str, Any] | OptimConfig, arrays: Mapping[str,
     if not isinstance(config, OptimConfig):
         config = _read(config, steps)
     groups = assign_groups(config.groups, list(arrays))
-    rate = poly_schedule(config.lr, config.steps, power=config.power, end=config.lr_end,
-                         warmup_steps=config.warmup_steps, warmup_factor=config.warmup_factor)
+    rate, of_backbone = _schedules(config)
     # Annealing is per group, as in the original: a group without decay rises to `decay_end` too.
     start, end = config.weight_decay, config.decay_end
     decays = {name: cosine_decay(start * group.decay, end, config.steps) for name, group in groups.items()}
     parts = [optax.clip_by_global_norm(config.clip)] if config.clip is not None else []
     shares = {"backbone": config.backbone_lr, "adapters": config.adapter_lr}
-    factors = {name: group.lr * shares.get(name.partition("/")[0], 1.0) for name, group in groups.items()}
-    parts.append(adamw(rate, decays, factors, config.betas, config.eps))
+    depth = max((a.shape[0] for name, a in arrays.items() if name.startswith("backbone/blocks/")), default=1)
+    if config.layer_decay != 1 and depth == 1:
+        raise UserError(f"optim.layer_decay is {config.layer_decay}, but no stacked blocks of a plain ViT are trained; set it to 1.")
+    layered = {name: layer_factor(name, arrays[name].shape, config.layer_decay, depth) for name in groups}
+    factors = {name: group.lr * shares.get(name.partition("/")[0], 1.0) * layered[name] for name, group in groups.items()}
+    rates = {name: of_backbone if name.startswith("backbone/") else rate for name in groups}
+    parts.append(adamw(rates, decays, factors, config.betas, config.eps))
     return optax.chain(*parts), rate
+
+
+def _schedules(config: OptimConfig) -> tuple[Schedule, Schedule]:
+    """The learning rate, and the backbone's."""
+    if not config.backbone_warmup:
+        rate = poly_schedule(config.lr, config.steps, power=config.power, end=config.lr_end,
+                             warmup_steps=config.warmup_steps, warmup_factor=config.warmup_factor)
+        return rate, rate
+    two_stage = partial(two_stage_schedule, config.lr, config.steps, power=config.power)
+    return two_stage(warmup_steps=config.warmup_steps), two_stage(wait=config.warmup_steps, warmup_steps=config.backbone_warmup)
 
 
 def _read(config: Mapping[str, Any], steps: int | None) -> OptimConfig:

@@ -75,20 +75,23 @@ class Segmenter(nnx.Module):
         given = [q for q in (adapter.queries() for adapter in self.adapters) if q is not None]
         return sum(given[1:], given[0]) if given else None
 
-    def outputs(self, images, size=None, key=None):
-        """uint8 images -> the head's outputs."""
+    def outputs(self, images, size=None, key=None, progress=None):
+        """uint8 images -> the head's outputs. progress: share of the training that is over, for heads that change with it."""
         keys = (None, None) if key is None else jax.random.split(key)
-        maps, queries = self.encode(self.normalise(images, size), keys[0])
+        x = self.normalise(images, size)
+        if hasattr(self.head, "inside"):  # a head that works within the backbone's blocks
+            return self.head.inside(self.backbone, tuple(self.adapters), pad_to(x, self.backbone.patch), keys[0], progress)
+        maps, queries = self.encode(x, keys[0])
         with jax.named_scope("head"):
             return self.head(maps, queries, key=keys[1])
 
     def loss(self, batch: Mapping[str, Any], key) -> tuple[jax.Array, dict[str, jax.Array]]:
         """Training loss of a batch {"image" uint8 [B,H,W,3], "label" [B,H,W], "size" [B,2]} and its terms, float32 scalars.
 
-        An augmented batch may hold float images (0..255) in place of uint8 ones.
+        An augmented batch may hold float images (0..255) in place of uint8 ones. "progress", where given: see `outputs`.
         """
         model_key, loss_key = jax.random.split(key)
-        outputs = self.outputs(batch["image"], batch.get("size"), model_key)
+        outputs = self.outputs(batch["image"], batch.get("size"), model_key, batch.get("progress"))
         label = pad_to(batch["label"][..., None].astype(jnp.int32), self.backbone.patch, value=255)[..., 0]
         with jax.named_scope("loss"):
             return self.criterion(outputs, label, loss_key)

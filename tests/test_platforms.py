@@ -8,6 +8,7 @@ from flax import nnx
 
 from rein_jax.layers.attention import attend
 from rein_jax.layers.blocked import worth
+from rein_jax.layers.conv import Depthwise3x3, Doubled
 from rein_jax.layers.conv3x3 import conv3x3
 from rein_jax.layers.deformable import deformable_sum
 from rein_jax.layers.mlp import gelu
@@ -34,6 +35,20 @@ def test_least():
     for k in (1, 137, 500):
         here, *others = everywhere(lambda v: least(v, k), values)  # noqa: B023
         assert len(here) == k and all(set(np.asarray(here).tolist()) == set(np.asarray(there).tolist()) for there in others)
+
+
+def test_depthwise_convolution_and_its_gradients():
+    layer, x = Depthwise3x3(6, rngs=nnx.Rngs(0)), jax.random.normal(KEYS[0], (2, 5, 7, 6))
+    graph, state = nnx.split(layer)
+    run = jax.grad(lambda state, x: jnp.sum(jnp.sin(nnx.merge(graph, state)(x))), argnums=(0, 1))
+    here, *others = everywhere(run, state, x)
+    for there in others:
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5), here, there)
+
+
+def test_doubling_is_a_transposed_convolution():
+    layer, x = Doubled(5, rngs=nnx.Rngs(0), bias_init=nnx.initializers.normal()), jax.random.normal(KEYS[0], (2, 3, 4, 5))
+    np.testing.assert_allclose(layer(x), nnx.ConvTranspose.__call__(layer, x), rtol=1e-5, atol=1e-5)
 
 
 def test_mask_loss_and_its_gradient():

@@ -89,3 +89,4 @@ TIMM_SKIP = (r"norm\..*", r"head\..*")
 FORMATS = {"official": (RULES, SKIP), "hf": (HF_RULES, HF_SKIP), "timm": (TIMM_RULES, TIMM_SKIP)}
 # Targets that no published file of this family holds; they keep their initial values.
 FRESH = (r"backbone/fpn/.*",)
+FINAL_NORM = {"official": "ln_post", "hf": "post_layernorm", "timm": "norm"}  # its name in the file, for `final_norm`

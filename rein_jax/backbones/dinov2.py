@@ -78,6 +78,7 @@ def _timm(gated: bool) -> tuple[Rule, ...]:
 
     unused = ".mlp.fc" if gated else ".mlp.w"
     return tuple(replace(rule, source=name(rule.source)) for rule in RULES if unused not in rule.source)
+FINAL_NORM = {"official": "norm", "hf": "layernorm", "timm": "norm"}  # its name in the file, for `final_norm`
 
 
 def formats(variant: str | Sizes) -> dict[str, tuple[tuple[Rule, ...], tuple[str, ...]]]:

@@ -111,6 +111,7 @@ def _hf(gated: bool) -> Rules:
 # Constants (the mask of k's bias, the periods of the rotation), and what belongs to pretraining or comes after the blocks.
 SKIP = (r"blocks\.\d+\.attn\.qkv\.bias_mask", r"rope_embed\.periods", r"(embeddings\.)?mask_token", r"norm\..*", r"local_cls_norm\..*",
         r"head\..*")
+FINAL_NORM = {"official": "norm", "hf": "norm", "timm": "norm", "timm (qkvb)": "norm"}  # its name in the file, for `final_norm`
 
 
 def formats(variant: str | Sizes) -> dict[str, tuple[Rules, tuple[str, ...]]]:

@@ -38,13 +38,13 @@ class SeparateAttention(nnx.Module):
         self.v = nnx.Linear(width, width, rngs=rngs)
         self.proj = nnx.Linear(width, width, rngs=rngs)
 
-    def __call__(self, x, hooks, rotate=None):
+    def __call__(self, x, hooks, rotate=None, allowed=None):
         q, k, v = (
             split_heads(hooks.linear(name, x, part(x)), self.heads) for name, part in (("q", self.q), ("k", self.k), ("v", self.v))
         )
         if rotate is not None:
             q, k = rotate(q), rotate(k)
-        y = attend(q, k, v).reshape(x.shape)
+        y = attend(q, k, v, allowed=allowed).reshape(x.shape)
         return hooks.linear("proj", y, self.proj(y))
 
 
@@ -73,7 +73,7 @@ class SubNormBlock(nnx.Module):
         self.mlp = NormedSwiGLU(sizes.width, sizes.inner, eps, rngs=rngs)
 
     def __call__(self, x, hooks, context: Context):
-        x = x + self.attn(self.norm1(x), hooks, context.rotate)
+        x = x + self.attn(self.norm1(x), hooks, *context)
         return x + hooks.mlp(x, self.mlp(self.norm2(x), hooks))
 
     @staticmethod
@@ -141,6 +141,7 @@ def _table(sizes: EvaSizes, *, timm: bool = False) -> Rules:
 
 # Rotary tables are recomputed; the rest belongs to pretraining or classification.
 SKIP = (r"(blocks\.\d+\.attn\.)?rope\..*", r"mask_token", r"norm\..*", r"fc_norm\..*", r"head\..*", r"lm_head\..*")
+FINAL_NORM = {"official": "norm", "timm": "norm"}  # its name in the file, for `final_norm`
 
 
 def formats(variant: str | Sizes) -> dict[str, tuple[Rules, tuple[str, ...]]]:

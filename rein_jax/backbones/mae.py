@@ -42,3 +42,4 @@ HF_RULES = (
 HF_SKIP = (r"layernorm\..*", r"decoder\..*")
 # timm names its MAE encoders as the official files do: one table serves both.
 FORMATS = {"official": (RULES, SKIP), "hf": (HF_RULES, HF_SKIP)}
+FINAL_NORM = {"official": "norm", "hf": "layernorm"}  # its name in the file, for `final_norm`

@@ -86,7 +86,7 @@ class Block(nnx.Module):
         self.ls2 = LayerScale(d) if layer_scale else None
 
     def __call__(self, x, hooks, context: Context):
-        y = self.attn(self.norm1(x), hooks, context.rotate)
+        y = self.attn(self.norm1(x), hooks, *context)
         x = x + (self.ls1(y) if self.ls1 else y)
         y = self.mlp(self.norm2(x), hooks)
         return x + hooks.mlp(x, self.ls2(y) if self.ls2 else y)
@@ -98,16 +98,18 @@ class Block(nnx.Module):
 
 
 class Context(NamedTuple):
-    """What every block of one forward pass shares: the rotation of q and k, or None."""
+    """What every block of one run shares: the rotation of q and k, or None; what each token may look at, bool [B, N, N], or None."""
 
     rotate: Any = None
+    allowed: Any = None
 
 
 class ViT(nnx.Module):
     """A plain ViT giving four maps. Families subclass it: they set class attributes and override `embed` or `make_block`.
 
     image_size: side (or height, width) in pixels of the inputs for which the stored position embedding is made; other sizes are resized on
-    the fly. taps: the four blocks whose outputs become maps. remat, unroll: see `run_blocks`.
+    the fly. taps: the four blocks whose outputs become maps. remat, unroll: see `run_blocks`. final_norm: keep the norm behind the last
+    block, which only the head `eomt` reads.
     """
 
     family = "vit"
@@ -121,7 +123,8 @@ class ViT(nnx.Module):
     interpolate_offset = 0.1  # of the official DINOv2 code when it resizes positions on the fly
     position_kind = "bicubic"  # how positions are resized on the fly: bicubic, bilinear, or antialiased (bicubic)
 
-    def __init__(self, variant: str | Sizes, *, rngs: nnx.Rngs, image_size=512, patch: int = 16, taps=None, remat="none", unroll=False):
+    def __init__(self, variant: str | Sizes, *, rngs: nnx.Rngs, image_size=512, patch: int = 16, taps=None, remat="none", unroll=False,
+                 final_norm: bool = False):
         sizes = choose(self.VARIANTS, variant, self.family)
         self.sizes, self.patch, self.remat, self.unroll = sizes, patch, remat, unroll
         self.taps = check_taps(taps, sizes.depth)
@@ -137,6 +140,7 @@ class ViT(nnx.Module):
             self.register_tokens = nnx.Param(normal(rngs.params(), (1, sizes.registers, d), jnp.float32))
         self.patch_embed = PatchEmbed(d, patch, bias=self.patch_bias, rngs=rngs)
         self.blocks = stacked(lambda r: self.make_block(sizes, r), sizes.depth, rngs)
+        self.norm = layer_norm(d, self.eps, rngs=rngs) if final_norm else None
         self.stages = (Stage(sizes.depth, d, self.prefix, self.linears(sizes), patch, key_bias=self.key_bias),)
 
     def make_block(self, sizes: Sizes, rngs: nnx.Rngs) -> nnx.Module:
@@ -178,19 +182,29 @@ class ViT(nnx.Module):
         """What the blocks share for inputs of this grid."""
         return Context()
 
-    def tokens(self, images, adapters: tuple[Adapter, ...] = (), key=None):
-        """The taps as tokens [B, prefix + h*w, d], and the grid."""
-        adapter = adapters[0] if adapters else None
+    def begin(self, images, adapters: tuple[Adapter, ...] = (), key=None):
+        """What the first block sees, tokens [B, N, d], and the grid of patches, which are its last."""
         with jax.named_scope("embed"):
             x, grid = self.embed(images)
-        if adapter is not None:
-            x = adapter.begin(x, self.prefix, None if key is None else jax.random.fold_in(key, self.sizes.depth))
+        if adapters:
+            x = adapters[0].begin(x, self.prefix, None if key is None else jax.random.fold_in(key, self.sizes.depth))
+        return x, grid
+
+    def run(self, x, grid: tuple[int, int], adapters: tuple[Adapter, ...] = (), key=None, *, between=None, taps=(), inserted: int = 0,
+            allowed=None):
+        """(the last output, the taps) of the blocks `between` (default: all). inserted: tokens in front that are none of the backbone's;
+        allowed: bool [B, N, N], what each token may look at."""
         with jax.named_scope("blocks"):
-            _, taps = run_blocks(
-                self.blocks, x, adapter=adapter, prefix=self.prefix, taps=self.taps, key=key, remat=self.remat, unroll=self.unroll,
-                context=self.context(grid, x.dtype),
+            return run_blocks(
+                self.blocks, x, adapter=adapters[0] if adapters else None, prefix=self.prefix + inserted, taps=taps, key=key,
+                remat=self.remat, unroll=self.unroll, context=self.context(grid, x.dtype)._replace(allowed=allowed), between=between,
             )  # fmt: skip
-        return [tap if adapter is None else adapter.finish(tap, self.prefix) for tap in taps], grid
+
+    def tokens(self, images, adapters: tuple[Adapter, ...] = (), key=None):
+        """The taps as tokens [B, prefix + h*w, d], and the grid."""
+        x, grid = self.begin(images, adapters, key)
+        _, taps = self.run(x, grid, adapters, key, taps=self.taps)
+        return [adapters[0].finish(tap, self.prefix) if adapters else tap for tap in taps], grid
 
     def __call__(self, images, adapters: tuple[Adapter, ...] = (), key=None) -> tuple:
         """Four maps at strides 4, 8, 16, 32. images [B, H, W, 3], normalised, sides multiples of the patch."""

@@ -7,12 +7,13 @@ from pathlib import Path
 
 DESCRIPTION = """Copies the arrays of a checkpoint (.safetensors, .npz, .pth/.pt, .onnx) to .safetensors or .pth, bit for bit; names stay.
 A model trained here becomes a checkpoint of the official Rein code when it is written as .pth; an official checkpoint becomes a model
-of this package with --config. Neither needs torch, and no code inside a file is ever run."""
+of this package with --config, and so does a published EoMT model. Neither needs torch, and no code inside a file is ever run."""
 EPILOG = """examples:
   rein convert dinov2_vitl14_pretrain.pth dinov2_vitl14.safetensors
   rein convert dinov2_vitl14.safetensors back.pth
   rein convert runs/gta/model.safetensors iter_40000.pth                     # for the official code
-  rein convert iter_40000_published.pth model.safetensors --config configs/gta_to_cbm.py:backbone=dinov2_l"""
+  rein convert iter_40000_published.pth model.safetensors --config configs/gta_to_cbm.py:backbone=dinov2_l
+  rein convert eomt.safetensors model.safetensors --config configs/citys_to_acdc.py:backbone=dinov2_vitl14_reg,method=full,head=eomt"""
 
 
 def parser() -> argparse.ArgumentParser:
@@ -22,7 +23,8 @@ def parser() -> argparse.ArgumentParser:
     parse.add_argument("source", type=Path, metavar="SRC")
     parse.add_argument("target", type=Path, metavar="DST")
     parse.add_argument("--to", choices=("safetensors", "torch"), help="format of DST (default: by its ending)")
-    parse.add_argument("--config", metavar="FILE[:ARG]", help="SRC is an official Rein checkpoint of this config; DST becomes a model file")
+    parse.add_argument("--config", metavar="FILE[:ARG]",
+                       help="SRC is an official Rein checkpoint, or an EoMT model, of this config; DST becomes a model file")
     parse.add_argument("--force", action="store_true", help="overwrite DST")
     parse.add_argument("--names", action="store_true", help="list every array")
     return parse
@@ -64,17 +66,24 @@ def _options(argv: list[str]) -> tuple[argparse.Namespace, list[str]]:
 
 
 def import_model(source: Path, target: Path, config_name: str, overrides: list[str]):
-    """An official Rein checkpoint as a model file of the given config; returns the loader's summary."""
+    """An official Rein checkpoint, or with head=eomt a published EoMT model, as a model file of the given config; returns the loader's
+    summary."""
     from data_pipelines.labels import CITYSCAPES
     from rein_jax import __version__, build, config_io
+    from rein_jax.backbones.vit import grid_of
     from rein_jax.segmenter import Preprocessing
+    from rein_jax.weights.eomt import import_eomt
     from rein_jax.weights.fetch import file_hash
     from rein_jax.weights.modelfile import write_model
     from rein_jax.weights.official import import_official
 
     config = config_io.load(config_name, overrides)
-    _, trainable, _ = build.skeleton_of(config, CITYSCAPES)
-    values, summary = import_official(source, shapes=trainable)
+    _, trainable, frozen = build.skeleton_of(config, CITYSCAPES)
+    if config.head.name == "eomt":
+        grid = grid_of(build.plain(config.backbone.image_size), config.backbone.options.get("patch", 16))
+        values, summary = import_eomt(source, {**trainable, **frozen}, config.backbone.name, grid)
+    else:
+        values, summary = import_official(source, shapes=trainable)
     pixels = Preprocessing()
     weights = {"name": config.backbone.name, **({"source": "random"} if config.backbone.weights == "random" else {})}
     write_model(target, values, {

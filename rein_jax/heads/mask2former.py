@@ -15,6 +15,7 @@ from flax import nnx
 from rein_jax.errors import UserError
 from rein_jax.heads.decoder import DecoderLayer, run_decoder
 from rein_jax.heads.pixel_decoder import LEVELS, PixelDecoder
+from rein_jax.heads.semantic import semantic_scores, shares
 from rein_jax.layers import resize
 from rein_jax.layers.fpn import MultiLevelNeck
 from rein_jax.layers.init import torch_linear
@@ -152,30 +153,13 @@ class Mask2Former(nnx.Module):
         return third(jax.nn.relu(second(jax.nn.relu(first(y)))))
 
     def scores(self, outputs: dict[str, jax.Array], size: tuple[int, int]) -> jax.Array:
-        """Semantic scores at size (H, W) from the last prediction: float32 [B, H, W, K], sums over queries and not probabilities.
-
-        Masks are resized before the sigmoid; the softmax runs over K + 1 classes and "no object" is then dropped.
-        """
+        """Semantic scores at size (H, W) from the last prediction; see `semantic_scores`."""
         y = self.post_norm(outputs["state"])
-        classes = jax.nn.softmax(self.cls_embed(y).astype(jnp.float32), axis=-1)[..., :-1]
-        masks, (images, queries, _) = self._masks(self._embed(y)[None], outputs["features"])[0], classes.shape
-
-        def add(total, some):  # all queries' masks at full size are large: as many at a time as make those of one image
-            share, mask = some
-            mask = jax.nn.sigmoid(resize.bilinear(mask.astype(jnp.float32), size, axes=(2, 3)))
-            return total + jnp.einsum("bqk,bqhw->bhwk", share, mask), None
-
-        # Images stay a batch axis, so that the work splits among devices. Of a program for any number of images nothing is known.
-        most = max(1, queries // images) if isinstance(images, int) else 16
-        part = next(n for n in range(most, 0, -1) if queries % n == 0)
-        parts = jax.tree.map(lambda x: jnp.moveaxis(x.reshape(images, -1, part, *x.shape[2:]), 1, 0), (classes, masks))
-        total = jnp.zeros((images, *size, classes.shape[-1]), jnp.float32)
-        return jax.lax.scan(add, total, parts)[0]
+        return semantic_scores(self.cls_embed(y), self._masks(self._embed(y)[None], outputs["features"])[0], size)
 
     def probabilities(self, scores: jax.Array) -> jax.Array:
-        """Scores divided by their sum over the classes (equal shares where no query claims a pixel)."""
-        scores = scores.astype(jnp.float32) + 1e-12
-        return scores / scores.sum(-1, keepdims=True)
+        """See `shares`."""
+        return shares(scores)
 
 
 def _check(widths, channels: int, heads: int, groups: int, query_source: str, remat: str) -> None:

@@ -64,13 +64,13 @@ class Attention(nnx.Module):
         self.qkv = (nnx.Linear if key_bias else QueryValueBias)(width, 3 * width, rngs=rngs)
         self.proj = nnx.Linear(width, width, rngs=rngs)
 
-    def __call__(self, x, hooks, rotate=None):
-        """`rotate` is applied to q and k [B, N, heads, hd] (rotary positions), if given."""
+    def __call__(self, x, hooks, rotate=None, allowed=None):
+        """`rotate` is applied to q and k [B, N, heads, hd] (rotary positions), if given; allowed: see `attend`."""
         qkv = hooks.linear("qkv", x, self.qkv(x))
         q, k, v = (split_heads(part, self.heads) for part in jnp.split(qkv, 3, axis=-1))
         if rotate is not None:
             q, k = rotate(q), rotate(k)
-        y = attend(q, k, v).reshape(x.shape)
+        y = attend(q, k, v, allowed=allowed).reshape(x.shape)
         return hooks.linear("proj", y, self.proj(y))
 
     @staticmethod

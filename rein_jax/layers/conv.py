@@ -1,10 +1,15 @@
-"""Convolutions and batch normalisation as PyTorch does them, on [B, H, W, C]."""
+"""Convolutions and batch normalisation as PyTorch does them, on [B, H, W, C].
+
+XLA's CPU backend is ten to forty times slower with some gradients (of transposed and of depthwise kernels) than with the products below.
+"""
 
 from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
+
+from rein_jax.platforms import target
 
 
 def conv(
@@ -16,6 +21,33 @@ def conv(
         inner, outer, (kernel, kernel), strides=(stride, stride), padding=((pad, pad), (pad, pad)), kernel_dilation=(dilation, dilation),
         feature_group_count=groups, use_bias=bias, kernel_init=nnx.initializers.he_normal(), rngs=rngs,
     )  # fmt: skip
+
+
+class Doubled(nnx.ConvTranspose):
+    """A transposed 2 x 2 convolution of stride 2, width to width: twice the resolution. Every pixel becomes four, so it is one product."""
+
+    def __init__(self, width: int, *, rngs: nnx.Rngs, **initial):
+        super().__init__(width, width, (2, 2), strides=(2, 2), padding="VALID", rngs=rngs, **initial)
+
+    def __call__(self, x):
+        batch, height, width, _ = x.shape
+        kernel = jnp.moveaxis(self.kernel[...][::-1, ::-1], 2, 0)  # [in, 2, 2, out]; lax correlates where torch convolves
+        y = (x @ kernel.reshape(kernel.shape[0], -1)).reshape(batch, height, width, 2, 2, -1)
+        return jnp.swapaxes(y, 2, 3).reshape(batch, 2 * height, 2 * width, -1) + self.bias[...]
+
+
+class Depthwise3x3(nnx.Conv):
+    """A 3 x 3 convolution of each channel by itself, padded with zeros, without bias. On a CPU nine shifted products."""
+
+    def __init__(self, width: int, *, rngs: nnx.Rngs, **initial):
+        super().__init__(width, width, (3, 3), padding=((1, 1), (1, 1)), feature_group_count=width, use_bias=False, rngs=rngs, **initial)
+
+    def __call__(self, x):
+        if target() != "cpu" or not isinstance(x.shape[0], int):  # exported with a free batch size
+            return super().__call__(x)
+        height, width = x.shape[1:3]
+        padded, kernel = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0))), self.kernel[...]
+        return sum(padded[:, i:i + height, j:j + width] * kernel[i, j, 0] for i in range(3) for j in range(3))
 
 
 class FrozenBatchNorm(nnx.Module):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from flax import nnx
 
-from rein_jax.layers.conv import FrozenBatchNorm, max_pool
+from rein_jax.layers.conv import Doubled, FrozenBatchNorm, max_pool
 from rein_jax.layers.mlp import gelu
 from rein_jax.weights.rules import Rule
 
@@ -20,12 +20,9 @@ class FeaturePyramid(nnx.Module):
         def group_norm():
             return nnx.GroupNorm(width, num_groups=1, epsilon=1e-5, use_fast_variance=False, rngs=rngs)
 
-        def double():
-            return nnx.ConvTranspose(width, width, (2, 2), strides=(2, 2), padding="VALID", rngs=rngs)
-
         self.norms = nnx.List([group_norm() for _ in range(4)])
-        self.up4a, self.bn, self.up4b = double(), FrozenBatchNorm(width), double()
-        self.up2 = double()
+        self.up4a, self.bn, self.up4b = Doubled(width, rngs=rngs), FrozenBatchNorm(width), Doubled(width, rngs=rngs)
+        self.up2 = Doubled(width, rngs=rngs)
 
     def __call__(self, maps) -> tuple:
         """Four maps [B, h, w, d] -> strides 1/4, 1/2, 1 and 2 of theirs."""

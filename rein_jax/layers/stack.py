@@ -73,11 +73,13 @@ def run_blocks(
     remat: str = "none",
     unroll: bool = False,
     context: Any = None,
+    between: tuple[int, int] | None = None,
 ) -> tuple[Any, list]:
     """Run stacked blocks over x; returns (the last output, the outputs of the blocks in `taps`).
 
     blocks: from `stacked`; each is called `block(x, hooks, context)`. offset: number of the first block within the adapter's
-    stage. prefix: tokens before the patch tokens. taps: block numbers counted like `offset`. remat: a key of REMAT.
+    stage. prefix: tokens before the patch tokens. taps: block numbers counted like `offset`. remat: a key of REMAT. between: the first
+    block to run, and the one to stop before, of this stack (default: all).
     `Adapter.begin` and `finish` are the caller's (they frame the whole stage, not one run).
     """
     adapter = base.NONE if adapter is None else adapter
@@ -96,7 +98,7 @@ def run_blocks(
 
     run = _run_unrolled if unroll else _run_scanned
     collected: list = [None] * len(taps)
-    for segment in _segments(adapter, offset, depth):
+    for segment in _segments(adapter, offset, depth, between or (0, depth)):
         guest = adapter if segment.first is not None else base.NONE
         x, found = run(step, state, layers, x, segment, offset, taps, guest, depth, REMAT[remat])
         for slot, value in found.items():
@@ -104,12 +106,13 @@ def run_blocks(
     return x, collected
 
 
-def _segments(adapter: base.Adapter, offset: int, depth: int) -> list[_Segment]:
+def _segments(adapter: base.Adapter, offset: int, depth: int, between: tuple[int, int]) -> list[_Segment]:
+    start, stop = between
     if adapter is base.NONE:
-        return [_Segment(0, depth, None)]
+        return [_Segment(start, stop, None)]
     active = tuple(range(adapter.stage.depth)) if adapter.active is None else adapter.active
     numbers = [active.index(offset + i) if offset + i in active else None for i in range(depth)]
-    cuts = [0] + [i for i in range(1, depth) if (numbers[i] is None) != (numbers[i - 1] is None)] + [depth]
+    cuts = [start] + [i for i in range(start + 1, stop) if (numbers[i] is None) != (numbers[i - 1] is None)] + [stop]
     return [_Segment(a, b, numbers[a]) for a, b in zip(cuts, cuts[1:], strict=False)]
 
 

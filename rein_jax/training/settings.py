@@ -39,7 +39,7 @@ class Settings:
 
     def of_step(self) -> dict[str, Any]:
         """What `make_step` is given of these."""
-        return {"accumulate": self.accumulate, "ema": self.ema, "ema_start": self.ema_start}
+        return {"accumulate": self.accumulate, "ema": self.ema, "ema_start": self.ema_start, "steps": self.steps}
 
 
 TOP_LEVEL: dict[str, Any] = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import jax
@@ -20,9 +21,10 @@ STOP = "stop"  # int32 [b] in every batch: 1 if this process was told to stop; t
 
 
 def make_loss(skeleton: trees.Skeleton, policy: Policy) -> Callable:
-    """loss(trainable, frozen, batch, key) -> (total, terms), computed and reported in the policy's dtypes."""
-    def loss(trainable: trees.Flat, frozen: trees.Flat, batch: Any, key: jax.Array):
+    """loss(trainable, frozen, batch, key, progress=None) -> (total, terms), computed and reported in the policy's dtypes."""
+    def loss(trainable: trees.Flat, frozen: trees.Flat, batch: Any, key: jax.Array, progress: jax.Array | None = None):
         model = trees.merge(skeleton, *policy.entry(trainable, frozen))
+        batch = batch if progress is None else {**batch, "progress": progress}
         total, terms = model.loss(batch, key)
         return total.astype(policy.loss), {name: value.astype(policy.loss) for name, value in terms.items()}
 
@@ -38,7 +40,8 @@ def batch_structs(size: int, crop: tuple[int, int], mesh: Mesh) -> dict[str, jax
 
 
 def make_step(skeleton: trees.Skeleton, tx: Any, policy: Policy, mesh: Mesh, shardings: TrainState, *,
-              schedule: Callable | None = None, augment: Augment | None = None, accumulate: int = 1, ema: float = 0.0, ema_start: int = 0):
+              schedule: Callable | None = None, augment: Augment | None = None, accumulate: int = 1, ema: float = 0.0, ema_start: int = 0,
+              steps: int = 0):
     """Jitted `step(state, frozen, batch, key=None) -> (state, metrics)`; the state is donated.
 
     key: data of the run's random key, uint32 (None: that of seed 0); an argument, so that all seeds of a config are one program.
@@ -46,25 +49,28 @@ def make_step(skeleton: trees.Skeleton, tx: Any, policy: Policy, mesh: Mesh, sha
     A step whose loss or gradients are not finite changes nothing but the counters. `accumulate` micro-batches are run one
     after the other and their gradients averaged; where a loss normalises by the batch (number of masks, of labelled pixels)
     this is the mean of the micro-batches' losses, not the loss of the whole batch.
+    steps: length of the training, for models that change as it goes on (0: they stay as at its start).
     metrics: fp32 scalars "loss", one per loss term, "grad_norm", "lr", and "finite", "row", "stop".
     """
     loss_fn = make_loss(skeleton, policy)
 
-    def gradients(trainable, frozen, batch, key):
+    def gradients(trainable, frozen, batch, key, progress):
         augment_key, loss_key = jax.random.split(key)
         if augment is not None:
-            batch = augment(batch, augment_key, lambda data: loss_fn(trainable, frozen, data, loss_key)[0])
-        return jax.value_and_grad(loss_fn, has_aux=True)(trainable, frozen, batch, loss_key)
+            batch = augment(batch, augment_key, lambda data: loss_fn(trainable, frozen, data, loss_key, progress)[0])
+        return jax.value_and_grad(loss_fn, has_aux=True)(trainable, frozen, batch, loss_key, progress)
 
     def step(state: TrainState, frozen: trees.Flat, batch: dict[str, jax.Array], key: jax.Array | None = None):
         batch = dict(batch)
         stop = jnp.max(batch.pop(STOP)) if STOP in batch else jnp.zeros((), jnp.int32)
         key = jax.random.fold_in(jax.random.key(0) if key is None else jax.random.wrap_key_data(key), state.step)
+        progress = (state.step - state.skipped) / steps if steps else jnp.zeros(())
         with jax.named_scope("gradients"):
             if accumulate == 1:
-                (loss, terms), grads = gradients(state.trainable, frozen, batch, key)
+                (loss, terms), grads = gradients(state.trainable, frozen, batch, key, progress)
             else:
-                (loss, terms), grads = _accumulated(gradients, state.trainable, frozen, batch, key, accumulate, mesh)
+                at_progress = partial(gradients, progress=progress)
+                (loss, terms), grads = _accumulated(at_progress, state.trainable, frozen, batch, key, accumulate, mesh)
         with jax.named_scope("update"):
             new, finite, norm = _update(state, tx, grads, loss, ema, ema_start)
         lr = schedule(state.step - state.skipped) if schedule is not None else 0.0

@@ -73,6 +73,9 @@ def load_backbone(
     checkpoint = as_checkpoint(path)
     scheme, prefix = choose(checkpoint, formats)
     rules, skip = formats[scheme]
+    if "backbone/norm/scale" in shapes:
+        final = module.FINAL_NORM[scheme]
+        rules = (*rules, Rule(f"{final}.weight", "backbone/norm/scale"), Rule(f"{final}.bias", "backbone/norm/bias"))
     fresh = getattr(module, "FRESH", ())
     values, summary = load_into(shapes, checkpoint, rules, skip, fresh=fresh, prefix=prefix, fit=fit or Fit(), asked=name)
     summary.scheme = scheme

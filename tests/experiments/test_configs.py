@@ -20,6 +20,7 @@ EXTRA = (
     "configs/folder.py:source=mydata", "configs/generalisation.py", "configs/generalisation.py:task=camvid,method=full",
     "configs/rein_dinov2_gta.py", "configs/citys_to_acdc.py:crop=512", "configs/gta_to_cbm.py:method=bitfit",
     "configs/gta_to_cbm.py:method=soma", "configs/gta_to_cbm.py:backbone=clip_l,neck=fpn", "configs/gta_to_cbm.py:head=semantic_fpn",
+    "configs/gta_to_cbm.py:backbone=dinov2_vitl14_reg,method=full,head=eomt", "configs/gta_to_cbm.py:head=eomt",
     "configs/gta_to_cbm.py:method=recyclelora", "configs/gta_to_cbm.py:backbone=dinov3_l",
     "configs/gta_to_cbm.py:rank=none,shared=false,link=false", "configs/gta_to_cbm.py:tokens=50,rank=8,backbone=dinov2_s",
 )  # fmt: skip
