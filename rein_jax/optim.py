@@ -229,8 +229,9 @@ def make_optimizer(config: Mapping[str, Any] | OptimConfig, arrays: Mapping[str,
     parts = [optax.clip_by_global_norm(config.clip)] if config.clip is not None else []
     shares = {"backbone": config.backbone_lr, "adapters": config.adapter_lr}
     depth = max((a.shape[0] for name, a in arrays.items() if name.startswith("backbone/blocks/")), default=1)
-    if config.layer_decay != 1 and depth == 1:
-        raise UserError(f"optim.layer_decay is {config.layer_decay}, but no stacked blocks of a plain ViT are trained; set it to 1.")
+    staged = any(re.match(r"backbone/blocks/\d", name) for name in arrays)  # SAM and ConvNeXt keep theirs in several stacks
+    if config.layer_decay != 1 and (depth == 1 or staged):
+        raise UserError(f"optim.layer_decay is {config.layer_decay}, but no blocks of a plain ViT are trained; set it to 1.")
     layered = {name: layer_factor(name, arrays[name].shape, config.layer_decay, depth) for name in groups}
     factors = {name: group.lr * shares.get(name.partition("/")[0], 1.0) * layered[name] for name, group in groups.items()}
     rates = {name: of_backbone if name.startswith("backbone/") else rate for name in groups}

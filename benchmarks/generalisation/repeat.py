@@ -26,6 +26,8 @@ from rein_jax.experiments.matrix import safe  # noqa: E402
 CONFIG = "configs/generalisation.py"
 _LONG, _500 = "--config.train.steps=2000", "--config.train.steps=500"
 _CURVE = _LONG + " --config.train.eval_every=500 --config.train.eval_images=16"
+_4000 = "--config.train.steps=4000 --config.train.eval_every=500 --config.train.eval_images=16"
+_RESNET = _LONG + " --config.backbone.name=resnet_50 --config.backbone.weights=random"
 _256 = _LONG + " --config.train.batch=1 --config.data.crop=(256,256) --config.data.resize=288:480"
 _WIDE = "--config.train.steps=1000 --config.head.channels=128 --config.head.encoder_ffn=256 --config.head.decoder_ffn=512"
 _FULL = "method=full,backbone_lr=0.01"
@@ -34,6 +36,7 @@ _STREETS, _TRANSFER = "task=streets,edition=1", "task=transfer,edition=1"
 _TRANSFER_LONG = (
     f"{_TRANSFER} --grid method=freeze,rein --grid seed=0,1,2 {_CURVE}", f"{_TRANSFER},{_FULL} --grid seed=0,1,2 {_CURVE}",
     f"{_TRANSFER} --grid method=lora,adaptformer --grid seed=0,1 {_CURVE}", f"{_TRANSFER},method=vpt {_CURVE} --config.seed=1")
+_TRANSFER_4000 = (f"{_TRANSFER} --grid method=rein,lora {_4000}", f"{_TRANSFER},{_FULL} {_4000}")
 _TRANSFER_500 = (f"{_TRANSFER} --grid method=rein,full --grid seed=1 {_500}", f"{_TRANSFER},{_FULL} --grid seed=1 {_500}")
 _EDITION_2 = (f"task=transfer,method=rein,edition=2 --grid seed=0,1 {_500}",)
 # Table -> what `rein matrix` is given for it: arguments of the config, then axes and what all its runs share.
@@ -45,6 +48,7 @@ TABLES: dict[str, tuple[str, ...]] = {
         f"{_CAMVID} --grid queries=official,learned {_LONG}"),
     "camvid, mask2former, 2000 steps, crops of 256, batch 1": (
         f"{_CAMVID} --grid method=freeze,rein {_256}", f"{_CAMVID},{_FULL} {_256}"),
+    "camvid, mask2former, 2000 steps, resnet_50 from random weights": (f"{_CAMVID},method=full,backbone_lr=1 {_RESNET}",),
     "camvid, semantic_fpn, 2000 steps": (
         f"{_FPN} --grid method=freeze,rein {_LONG}", f"{_FPN} --grid method=lora,adaptformer --grid seed=0,1 {_LONG}",
         f"{_FPN} --grid method=vpt,soma,recyclelora {_LONG}",
@@ -60,10 +64,12 @@ TABLES: dict[str, tuple[str, ...]] = {
         f"{_STREETS} --grid augment=advstyle,pasta,gtr_ltr --grid seed=0,1", f"{_STREETS},method=full --grid backbone_lr=0.03,0.01",
         f"{_STREETS} --grid queries=official,learned --grid seed=0,1,2"),
     "streets, mask2former, 2000 steps": _TRANSFER_LONG,
+    "streets, mask2former, 4000 steps": _TRANSFER_4000,
     "streets, mask2former, 500 steps": (
         f"{_STREETS} --grid method=rein,lora {_500}", f"{_STREETS},method=rein --grid adapter_lr=0.3,3,10 {_500}", *_TRANSFER_500),
     "streets, mask2former, 500 steps, streets edition 2": _EDITION_2,
     "transfer, mask2former, 2000 steps": _TRANSFER_LONG,
+    "transfer, mask2former, 4000 steps": _TRANSFER_4000,
     "transfer, mask2former, 500 steps": _TRANSFER_500,
     "transfer, mask2former, 500 steps, streets edition 2": _EDITION_2,
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import time
 import zipfile
 from collections import deque
@@ -117,7 +118,8 @@ class Domain:
 
         pending: deque[tuple[Loaded, Future]] = deque()
         running, since = np.zeros((self.classes, self.classes), np.int64), 0
-        bar = tqdm(total=total, desc=self.name, unit="img", disable=not self.options.progress or not total)
+        pause = 0.1 if sys.stderr.isatty() else 30.0  # seconds between two states of the bar; a log file keeps them all
+        bar = tqdm(total=total, desc=self.name, unit="img", mininterval=pause, disable=not self.options.progress or not total)
         with bar, ThreadPoolExecutor(2, thread_name_prefix="rein-metric") as pool:
             for answer in self.predictor.stream(queries()):
                 item = loaded.pop(answer.tag)

@@ -248,3 +248,5 @@ def test_learning_rates_by_block_and_in_two_stages():
         optim.OptimConfig(steps=10, warmup_steps=4, backbone_warmup=6)
     with pytest.raises(UserError, match="layer_decay"):
         optim.make_optimizer(config, {"head/query": arrays["head/query"]})
+    with pytest.raises(UserError, match="layer_decay"):
+        optim.make_optimizer(config, {"backbone/blocks/0/norm1/scale": jnp.ones((4, 3)), "head/query": arrays["head/query"]})
