@@ -78,14 +78,16 @@ def _part(trains: list[str]) -> str:
 
 
 def _setup(config: dict[str, Any]) -> str:
-    """What differs from the protocol (DINOv2-S, crops of 128, batch 4, head of width 64, the first edition of streets, all of the source)."""
-    crop, batch, width = config["data"]["crop"][0], config["train"]["batch"], config["head"]["channels"]
-    source = config["data"]["train"][0]
+    """What differs from the protocol (DINOv2-S, crops of 128, batch 4, head of width 64, all of the first streets), or ""."""
+    backbone, crop, batch = config["backbone"]["name"], config["data"]["crop"][0], config["train"]["batch"]
+    weights = " from random weights" if config["backbone"]["weights"] == "random" else ""
+    width, source = config["head"]["channels"], config["data"]["train"][0]
     edition, share = source.get("edition", 1), source.get("subset", "1")
-    backbone = config["backbone"]["name"] + (" from random weights" if config["backbone"]["weights"] == "random" else "")
-    return ", ".join([*([backbone] if backbone != "dinov2_vits14" else []), *([f"crops of {crop}, batch {batch}"] if (crop, batch) != (128, 4) else []),
-                      *([f"head of width {width}"] if width != 64 else []), *([f"streets edition {edition}"] if edition != 1 else []),
-                      *([f"{share} of the source"] if share != "1" else [])])
+    parts = {backbone + weights: "dinov2_vits14", f"crops of {crop}, batch {batch}": "crops of 128, batch 4",
+             f"head of width {width}": "head of width 64",
+             f"streets edition {edition}": "streets edition 1",
+             f"{share} of the source": "1 of the source"}
+    return ", ".join(found for found, usual in parts.items() if found != usual)
 
 
 def _thinned(curve: list[tuple[int, float]]) -> list[list[float]]:
