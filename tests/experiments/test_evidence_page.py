@@ -80,6 +80,23 @@ def test_the_page_compares_the_ways_to_tune_a_frozen_backbone_as_recorded():
         assert f"| {name} | {' | '.join(cells)} |" in page
 
 
+def test_the_page_reads_the_longest_runs_as_recorded():
+    page, found = (FOLDER / "RESULTS.md").read_text(encoding="utf-8"), results()
+    styles = ("night", "fog", "rain", "snow", "city")
+    for way, method in {"`full` at 0.01": "full, backbone lr x 0.01", "LoRA": "lora", "Rein": "rein"}.items():
+        cells = []
+        for steps in (2000, 4000):
+            wanted = ("transfer", "mask2former", steps, method, "", 0)
+            run, = [r for r in found["runs"] if tuple(r[key] for key in ("task", "head", "steps", "method", "setup", "seed")) == wanted]
+            other, = [r for r in found["runs"] if r["task"] == "streets" and all(r[k] == run[k] for k in
+                      ("head", "steps", "method", "setup", "seed", "queries", "augment"))]
+            clear, camvid = run["domains"]["clear"], run["domains"]["camvid"]
+            cells.append([f"{clear:.1f}", f"{mean(other['domains'][s] for s in styles):.1f}", f"{camvid:.1f}", f"{camvid / clear:.2f}"])
+        assert f"| {way} | {' | '.join(' -> '.join(pair) for pair in zip(*cells, strict=True))} |" in page
+        curve = dict(run["curves"]["clear"])
+        assert f"{way.split()[0]} {', '.join(f'{curve[step]:.1f}' for step in (3000, 3500, 4000))}" in page
+
+
 def test_one_command_repeats_each_table(monkeypatch, tmp_path):
     repeat = script("repeat", monkeypatch)
     made = {title: {key for line in lines for key in identities(line, repeat, tmp_path)} for title, lines in repeat.TABLES.items()}
