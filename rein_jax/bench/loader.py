@@ -144,7 +144,7 @@ def measure(kind: str, folder: Path, args: argparse.Namespace) -> dict[str, Any]
     for name in ("torch", "torch_with_our_transforms"):
         if name in out:
             out[f"ratio_to_{name}"] = round(rate / out[name]["images_per_core_s"], 3)
-    return {**out, "cores_for_one_h200": round(H200_RATE / rate, 1)}
+    return {**out, "cores_for_one_h200": float(f"{H200_RATE / rate:.3g}")}
 
 
 def ours(source: Any, args: argparse.Namespace) -> dict[str, float]:
