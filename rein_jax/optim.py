@@ -143,14 +143,22 @@ def two_stage_schedule(lr: float, steps: int, *, power: float = 0.9, wait: int =
     return schedule
 
 
-def layer_factor(name: str, shape: Sequence[int], decay: float, depth: int) -> Any:
-    """The factor of `layer_decay` on a parameter: a number, or for stacked blocks one for each, to be multiplied with the array."""
-    if decay == 1 or not name.startswith("backbone/") or name.startswith("backbone/norm/"):
-        return 1.0
-    if not name.startswith("backbone/blocks/"):
-        return decay ** (depth - 1)
-    factors = decay ** np.arange(depth - 1, -1, -1, dtype=np.float64)
-    return factors.astype(np.float32).reshape(depth, *(1,) * (len(shape) - 1))
+def layer_factors(decay: float, arrays: Mapping[str, Any]) -> dict[str, Any]:
+    """The factor of `layer_decay` on each parameter: a number, or for stacked blocks one for each, to be multiplied with the array."""
+    if decay == 1:
+        return dict.fromkeys(arrays, 1.0)
+    depth = max((a.shape[0] for name, a in arrays.items() if name.startswith("backbone/blocks/")), default=1)
+    if depth == 1 or any(re.match(r"backbone/blocks/\d", name) for name in arrays):  # SAM and ConvNeXt keep theirs in several stacks
+        raise UserError(f"optim.layer_decay is {decay}, but no blocks of a plain ViT are trained; set it to 1.")
+    blocks = (decay ** np.arange(depth - 1, -1, -1, dtype=np.float64)).astype(np.float32)
+
+    def one(name, array):
+        if name.startswith("backbone/blocks/"):
+            return blocks.reshape(depth, *(1,) * (len(array.shape) - 1))
+        before = name.startswith("backbone/") and not name.startswith("backbone/norm/")
+        return decay ** (depth - 1) if before else 1.0
+
+    return {name: one(name, array) for name, array in arrays.items()}
 
 
 def cosine_decay(start: float, end: float | None, steps: int) -> Schedule:
@@ -228,11 +236,7 @@ def make_optimizer(config: Mapping[str, Any] | OptimConfig, arrays: Mapping[str,
     decays = {name: cosine_decay(start * group.decay, end, config.steps) for name, group in groups.items()}
     parts = [optax.clip_by_global_norm(config.clip)] if config.clip is not None else []
     shares = {"backbone": config.backbone_lr, "adapters": config.adapter_lr}
-    depth = max((a.shape[0] for name, a in arrays.items() if name.startswith("backbone/blocks/")), default=1)
-    staged = any(re.match(r"backbone/blocks/\d", name) for name in arrays)  # SAM and ConvNeXt keep theirs in several stacks
-    if config.layer_decay != 1 and (depth == 1 or staged):
-        raise UserError(f"optim.layer_decay is {config.layer_decay}, but no blocks of a plain ViT are trained; set it to 1.")
-    layered = {name: layer_factor(name, arrays[name].shape, config.layer_decay, depth) for name in groups}
+    layered = layer_factors(config.layer_decay, arrays)
     factors = {name: group.lr * shares.get(name.partition("/")[0], 1.0) * layered[name] for name, group in groups.items()}
     rates = {name: of_backbone if name.startswith("backbone/") else rate for name in groups}
     parts.append(adamw(rates, decays, factors, config.betas, config.eps))

@@ -84,8 +84,7 @@ def _setup(config: dict[str, Any]) -> str:
     width, source = config["head"]["channels"], config["data"]["train"][0]
     edition, share = source.get("edition", 1), source.get("subset", "1")
     parts = {backbone + weights: "dinov2_vits14", f"crops of {crop}, batch {batch}": "crops of 128, batch 4",
-             f"head of width {width}": "head of width 64",
-             f"streets edition {edition}": "streets edition 1",
+             f"head of width {width}": "head of width 64", f"streets edition {edition}": "streets edition 1",
              f"{share} of the source": "1 of the source"}
     return ", ".join(found for found, usual in parts.items() if found != usual)
 

@@ -95,6 +95,16 @@ def test_the_page_reads_the_longest_runs_as_recorded():
         assert f"| {way} | {' | '.join(' -> '.join(pair) for pair in zip(*cells, strict=True))} |" in page
         curve = dict(run["curves"]["clear"])
         assert f"{way.split()[0]} {', '.join(f'{curve[step]:.1f}' for step in (3000, 3500, 4000))}" in page
+    long = {(c["task"], c["rein minus"]): [c[key] for key in ("value", "low", "high")] for c in found["comparisons"] if
+            (c["head"], c["steps"]) == ("mask2former", 4000)}
+    (a, a_low, a_high), (c, c_low, c_high) = (long[task, "full, backbone lr x 0.01"] for task in ("streets", "transfer"))
+    assert f"by {-a:.1f} points on the unseen styles ({-a_high:.1f} to {-a_low:.1f}; " in page
+    assert f"by {-c:.1f} on CamVid ({-c_high:.1f} to {-c_low:.1f}; " in page
+    (a, a_low, a_high), (c, c_low, c_high) = (long[task, "lora"] for task in ("streets", "transfer"))
+    assert f"({a:.1f}, {a_low:.1f} to {a_high:.1f}), Rein ahead on CamVid ({c:.1f}, {c_low:.1f} to {c_high:.1f})" in page
+    resnet, = [r for r in found["runs"] if r["setup"] == "resnet_50 from random weights"]
+    day, dusk = resnet["domains"]["camvid-day_test"], resnet["domains"]["camvid-dusk"]
+    assert f"{day:.1f} by day and {dusk:.1f} at dusk, {mean((day, dusk)):.1f} together" in page
 
 
 def test_one_command_repeats_each_table(monkeypatch, tmp_path):
