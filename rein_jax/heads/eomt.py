@@ -51,8 +51,6 @@ class EoMT(nnx.Module):
                  masking: str = "annealed"):
         if masking not in MASKING:
             raise UserError(f"config.head.masking is {masking!r}; choose one of {', '.join(MASKING)}.")
-        if queries < 1 or blocks < 1 or upscale < 1:
-            raise UserError(f"config.head.queries ({queries}), blocks ({blocks}) and upscale ({upscale}) must be at least 1.")
         width = widths[-1]
         self.classes, self.blocks, self.masking = classes, blocks, masking
         self.query = nnx.Param(jax.random.normal(rngs.params(), (queries, width)))

@@ -1,6 +1,6 @@
 """Convolutions and batch normalisation as PyTorch does them, on [B, H, W, C].
 
-XLA's CPU backend is ten to forty times slower with some gradients (of transposed and of depthwise kernels) than with the products below.
+XLA's CPU backend is four to thirty times slower with gradients of transposed and depthwise kernels than with the products below.
 """
 
 from __future__ import annotations
