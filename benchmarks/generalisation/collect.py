@@ -216,7 +216,7 @@ def _cell(values: list[float]) -> str:
     return f"{np.mean(values):.2f}" + (f" ± {np.std(values, ddof=1):.2f}" if len(values) > 1 else "")
 
 
-def plots(results: dict[str, Any]) -> list[Path]:
+def plots(results: dict[str, Any], folder: Path) -> list[Path]:
     """Training loss over steps, source against unseen, and where runs recorded it unseen over steps; a picture for each task and length."""
     import matplotlib
 
@@ -249,7 +249,7 @@ def plots(results: dict[str, Any]) -> list[Path]:
         right.grid(alpha=0.3)
         figure.suptitle(title(task, head, steps, setup))
         name = "_".join([task, head, str(steps), *setup.replace(",", "").replace("/", "-").split()])
-        written.append(HERE / f"{name}.png")
+        written.append(folder / f"{name}.png")
         figure.savefig(written[-1], dpi=90)
         pyplot.close(figure)
     return written
@@ -266,8 +266,11 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("runs", nargs="+", help="folders of runs, or folders that hold some")
     parser.add_argument("--commit", default=commit(), help="of the code that made these runs (default: this checkout's)")
+    parser.add_argument("--into", type=Path, default=HERE, metavar="DIR",
+                        help="folder of results.json, RESULTS.md and the plots; new ones begin empty (default: the committed ones)")
     given = parser.parse_args(arguments)
-    file, page = HERE / "results.json", HERE / "RESULTS.md"
+    given.into.mkdir(parents=True, exist_ok=True)
+    file, page = given.into / "results.json", given.into / "RESULTS.md"
     old = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {"runs": [], "comparisons": []}
     for entry in old["runs"] + old["comparisons"]:
         entry.setdefault("setup", "")
@@ -284,10 +287,10 @@ def main(arguments: list[str] | None = None) -> int:
     kept = [c for c in old["comparisons"] if mark(c) not in {mark(c) for c in fresh}]
     results = {"runs": sorted(entries, key=lambda e: str(identity(e))), "comparisons": sorted(kept + fresh, key=mark)}
     file.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
-    text = page.read_text(encoding="utf-8")
+    text = page.read_text(encoding="utf-8") if page.exists() else f"{START}\n{END}\n"
     before, after = text[:text.index(START) + len(START)], text[text.index(END):]
     page.write_text(f"{before}\n{tables(results)}\n{after}", encoding="utf-8")
-    print(*plots(results), sep="\n")
+    print(*plots(results, given.into), sep="\n")
     return 0
 
 

@@ -3,13 +3,16 @@
     python benchmarks/generalisation/repeat.py                                     # names of the tables
     python benchmarks/generalisation/repeat.py "camvid, mask2former, 2000 steps"   # one of them, or `all`
     python benchmarks/generalisation/repeat.py all --commands > jobs.txt           # its training commands, for a scheduler
+    python benchmarks/generalisation/repeat.py all --rehearse                      # each run for two steps, before hours are spent
 
-CamVid must lie in DATA/camvid. Numbers go to results.json and RESULTS.md, where `git diff` shows what came out differently.
+CamVid must lie in DATA/camvid. Numbers go to results.json and RESULTS.md, where `git diff` shows what came out differently;
+those of a rehearsal stay in its folder, RUNS/rehearsal.
 """
 
 from __future__ import annotations
 
 import argparse
+import re
 import shlex
 import subprocess
 import sys
@@ -21,6 +24,7 @@ sys.path[:0] = [str(ROOT), str(HERE)]
 
 import collect  # noqa: E402
 
+from rein_jax import config_io  # noqa: E402
 from rein_jax.experiments.matrix import safe  # noqa: E402
 
 CONFIG = "configs/generalisation.py"
@@ -75,6 +79,15 @@ TABLES: dict[str, tuple[str, ...]] = {
 }
 
 
+def rehearsal(line: str) -> str:
+    """The same runs for two steps, tested on one image of each style and every hundredth of CamVid."""
+    line = re.sub(r"(?<=\.eval_every)=\d+", "=1", re.sub(r" --config\.train\.steps=\d+", "", line))
+    domains = config_io.load(f"{ROOT / CONFIG}:{line.split()[0]}").eval.domains
+    few = [f"--config.eval.domains.{number}.{'subset=1/100' if domain['name'] == 'camvid' else 'length=1'}"
+           for number, domain in enumerate(domains)]
+    return " ".join([line, "--config.train.steps=2", *few])
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
@@ -82,21 +95,26 @@ def main() -> int:
     add("--runs", type=Path, default=Path("runs/generalisation"), metavar="DIR", help="folder of the runs (default: %(default)s)")
     add("--data", type=Path, default=Path("/data"), metavar="DIR", help="folder that holds camvid (default: %(default)s)")
     add("--commands", action="store_true", help="print one command a run that is not finished, and run nothing")
+    add("--rehearse", action="store_true", help="every run for two steps, tested on few images, in DIR/rehearsal")
     given = parser.parse_args()
     if given.table is None:
         print(*TABLES, sep="\n")
         return 0
     runs = given.runs.absolute()  # commands run in the root of the repository
-    lines = dict.fromkeys(line for title, lines in TABLES.items() if given.table in ("all", title) for line in lines)
-    for line in lines:
-        arguments, *rest = shlex.split(line)
+    if given.rehearse:
+        runs /= "rehearsal"
+    folders = {line: str(runs / safe(line)) for title, lines in TABLES.items() if given.table in ("all", title) for line in lines}
+    for line, folder in folders.items():
+        arguments, *rest = shlex.split(rehearsal(line) if given.rehearse else line)
         command = ["matrix", f"{CONFIG}:{arguments}", *rest, f"--config.data.root={given.data.absolute()}"]
-        command += ["--workdir", str(runs / safe(line))]
+        command += ["--workdir", folder]
         if given.commands:
             command.append("--commands")
         if code := subprocess.run([sys.executable, "-m", "rein_jax.cli.main", *command], cwd=ROOT).returncode:
             return code
-    return 0 if given.commands else collect.main([str(runs / safe(line)) for line in lines])
+    if given.commands:
+        return 0
+    return collect.main([*folders.values(), "--into", str(runs / "tables" if given.rehearse else collect.HERE)])
 
 
 if __name__ == "__main__":
