@@ -61,7 +61,8 @@ def test_the_page_reads_the_long_runs_as_recorded():
     long = [c for c in found["comparisons"] if (c["head"], c["steps"], c["setup"]) == ("mask2former", 2000, "")]
     for other, sign, words in (("freeze", 1, "Rein is ahead in all"), (ways["`full`"], -1, "`full` is ahead in all")):
         sizes = [sign * c["value"] for c in long if c["rein minus"] == other]
-        assert len(sizes) == (8 if sign > 0 else 9) and f"{words}, by {min(sizes):.1f} to {max(sizes):.1f}" in text
+        size = f"by {min(sizes):.1f} to {max(sizes):.1f}"
+        assert len(sizes) == (8 if sign > 0 else 9) and f"{words}, {size}" in text and f"{size} points" in text[:text.index("###")]
         assert sum(c["low"] < 0 < c["high"] for c in long if c["rein minus"] == other) == 1
 
 
@@ -116,13 +117,37 @@ def test_one_command_repeats_each_table(monkeypatch, tmp_path):
         assert repeat.collect.identity(entry) in made[title]
 
 
-def identities(line, repeat, folder):
-    """What tells the runs of a line from others, as the collected results have it: once for each task a run answers."""
+def test_a_rehearsal_makes_the_same_runs_short(monkeypatch, tmp_path):
+    repeat = script("repeat", monkeypatch)
+    for line in {line for lines in repeat.TABLES.values() for line in lines}:
+        for whole, short in zip(configs(line, repeat, tmp_path), configs(repeat.rehearsal(line), repeat, tmp_path), strict=True):
+            assert short["train"]["steps"] == 2
+            assert all(d.get("length") == 1 or d.get("subset") == "1/100" for d in short["eval"]["domains"])
+            for key in ("steps", "eval_every"):
+                short["train"][key] = whole["train"][key]
+            short["eval"]["domains"] = whole["eval"]["domains"]
+            assert short == whole
+
+
+def test_collected_runs_can_go_into_a_folder_of_their_own(monkeypatch, tmp_path):
+    collect = script("collect", monkeypatch)
+    monkeypatch.setattr(collect.runs, "find", lambda folders: ([], []))
+    assert collect.main([str(tmp_path), "--into", str(tmp_path / "own")]) == 0
+    assert sorted(file.name for file in (tmp_path / "own").iterdir()) == ["RESULTS.md", "results.json"]
+
+
+def configs(line, repeat, folder):
+    """The configs of the runs of a line."""
     arguments, *rest = shlex.split(line)
     overrides, rest = config_io.split_overrides([f"{repeat.CONFIG}:{arguments}", *rest])
     given = parser().parse_args(rest)
     for member in matrix.members(given.config, matrix.axes(given.grid, given.config), overrides, folder):
-        config = json.loads(config_io.to_json(member.load()))
+        yield json.loads(config_io.to_json(member.load()))
+
+
+def identities(line, repeat, folder):
+    """What tells the runs of a line from others, as the collected results have it: once for each task a run answers."""
+    for config in configs(line, repeat, folder):
         tasks = ["transfer"] if any(entry["name"] == "camvid" for entry in config["eval"]["domains"]) else []
         for task in ["camvid"] if config["data"]["train"][0]["name"] == "camvid" else ["streets", *tasks]:
             yield repeat.collect.identity({"task": task, **repeat.collect.settings(config), "seed": config["seed"]})
