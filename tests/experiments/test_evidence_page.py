@@ -122,7 +122,7 @@ def test_a_rehearsal_makes_the_same_runs_short(monkeypatch, tmp_path):
     for line in {line for lines in repeat.TABLES.values() for line in lines}:
         for whole, short in zip(configs(line, repeat, tmp_path), configs(repeat.rehearsal(line), repeat, tmp_path), strict=True):
             assert short["train"]["steps"] == 2
-            assert all(d.get("length") == 1 or d.get("subset") == "1/100" for d in short["eval"]["domains"])
+            assert all(d.get("length") == 1 or d.get("subset") == "1/200" for d in short["eval"]["domains"])
             for key in ("steps", "eval_every"):
                 short["train"][key] = whole["train"][key]
             short["eval"]["domains"] = whole["eval"]["domains"]
