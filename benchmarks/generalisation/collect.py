@@ -49,6 +49,8 @@ def settings(config: dict[str, Any]) -> dict[str, Any]:
         method += f", {part} only"
     if adapter["name"] != "none" and (factor := config["optim"].get("adapter_lr", 1.0)) != 1:
         method += f", adapter lr x {factor:g}"
+    if (decay := config["optim"].get("layer_decay", 1.0)) != 1:
+        method += f", layer decay {decay:g}, lr {config['optim']['lr']:g}"
     method += "".join(f", {key}={value}" for key, value in adapter.items() if key not in USUAL)
     linked = adapter["name"] == "rein" and config["head"]["name"] == "mask2former"
     return {"method": method, "augment": config["augment"]["name"], "head": config["head"]["name"],
@@ -81,7 +83,7 @@ def _setup(config: dict[str, Any]) -> str:
     """What differs from the protocol (DINOv2-S, crops of 128, batch 4, head of width 64, all of the first streets), or ""."""
     backbone, crop, batch = config["backbone"]["name"], config["data"]["crop"][0], config["train"]["batch"]
     weights = " from random weights" if config["backbone"]["weights"] == "random" else ""
-    width, source = config["head"]["channels"], config["data"]["train"][0]
+    width, source = config["head"].get("channels", 64), config["data"]["train"][0]
     edition, share = source.get("edition", 1), source.get("subset", "1")
     parts = {backbone + weights: "dinov2_vits14", f"crops of {crop}, batch {batch}": "crops of 128, batch 4",
              f"head of width {width}": "head of width 64", f"streets edition {edition}": "streets edition 1",

@@ -34,6 +34,8 @@ _4000 = "--config.train.steps=4000 --config.train.eval_every=500 --config.train.
 _RESNET = _LONG + " --config.backbone.name=resnet_50 --config.backbone.weights=random"
 _256 = _LONG + " --config.train.batch=1 --config.data.crop=(256,256) --config.data.resize=288:480"
 _WIDE = "--config.train.steps=1000 --config.head.channels=128 --config.head.encoder_ffn=256 --config.head.decoder_ffn=512"
+_EOMT = (_LONG + " --config.optim.lr=1e-4 --config.optim.groups=eomt --config.optim.layer_decay=0.8 --config.optim.clip=0.01 "
+         "--config.optim.warmup_steps=50 --config.optim.backbone_warmup=100")
 _FULL = "method=full,backbone_lr=0.01"
 _CAMVID, _FPN = "task=camvid", "task=camvid,head=semantic_fpn"
 _STREETS, _TRANSFER = "task=streets,edition=1", "task=transfer,edition=1"
@@ -45,6 +47,7 @@ _TRANSFER_500 = (f"{_TRANSFER} --grid method=rein,full --grid seed=1 {_500}", f"
 _EDITION_2 = (f"task=transfer,method=rein,edition=2 --grid seed=0,1 {_500}",)
 # Table -> what `rein matrix` is given for it: arguments of the config, then axes and what all its runs share.
 TABLES: dict[str, tuple[str, ...]] = {
+    "camvid, eomt, 2000 steps": (f"{_CAMVID},method=full,head=eomt {_EOMT}",),
     "camvid, mask2former, 1000 steps, head of width 128": (f"{_CAMVID},method=freeze {_WIDE}",),
     "camvid, mask2former, 2000 steps": (
         f"{_CAMVID} --grid method=freeze,rein --grid seed=0,1,2 {_LONG}", f"{_CAMVID},{_FULL} --grid seed=0,1,2 {_LONG}",
@@ -81,7 +84,8 @@ TABLES: dict[str, tuple[str, ...]] = {
 
 def rehearsal(line: str) -> str:
     """The same runs for two steps, tested on one image of each style and every two-hundredth of CamVid."""
-    line = re.sub(r"(?<=\.eval_every)=\d+", "=2", re.sub(r" --config\.train\.steps=\d+", "", line))
+    line = re.sub(r" --config\.(train\.steps|optim\.\w*warmup\w*)=\d+", "", line)
+    line = re.sub(r"(?<=\.eval_every)=\d+", "=2", line)
     domains = config_io.load(f"{ROOT / CONFIG}:{line.split()[0]}").eval.domains
     few = [f"--config.eval.domains.{number}.{'subset=1/200' if domain['name'] == 'camvid' else 'length=1'}"
            for number, domain in enumerate(domains)]

@@ -106,6 +106,9 @@ def test_the_page_reads_the_longest_runs_as_recorded():
     resnet, = [r for r in found["runs"] if r["setup"] == "resnet_50 from random weights"]
     day, dusk = resnet["domains"]["camvid-day_test"], resnet["domains"]["camvid-dusk"]
     assert f"{day:.1f} by day and {dusk:.1f} at dusk, {mean((day, dusk)):.1f} together" in page
+    eomt, = [r for r in found["runs"] if r["head"] == "eomt"]
+    day, dusk = eomt["domains"]["camvid-day_test"], eomt["domains"]["camvid-dusk"]
+    assert f"day_test {day:.1f}, dusk {dusk:.1f}, mean {mean((day, dusk)):.1f}; it loses {day - dusk:.1f} at dusk" in page
 
 
 def test_the_page_reads_the_runs_on_little_of_the_source_as_recorded():
@@ -127,6 +130,24 @@ def test_the_page_reads_the_runs_on_little_of_the_source_as_recorded():
     assert f"to {-by['full, backbone lr x 0.01']:.1f}, its lead over freeze from 10.4 to {by['freeze']:.1f}" in page
 
 
+def test_what_came_out_again_is_told_as_recorded(monkeypatch):
+    repeats = json.loads((FOLDER / "repeats.json").read_text(encoding="utf-8"))
+    page, protocol = (" ".join((FOLDER / f"{name}.md").read_text(encoding="utf-8").split()) for name in ("RESULTS", "README"))
+    collect, by_table = script("collect", monkeypatch), {}
+    for repeat in repeats:
+        kept = [r["domains"] for r in results()["runs"] if (r["method"], r["seed"]) == (repeat["method"], repeat["seed"])
+                and collect.title(*(r[key] for key in ("task", "head", "steps", "setup"))) == repeat["table"]]
+        assert kept[0] in (repeat["first"], repeat["again"])
+        first, again = mean(repeat["first"].values()), mean(repeat["again"].values())
+        by_table.setdefault(repeat["table"], []).append((first, again))
+    for table, pairs in by_table.items():
+        assert f'"{table}" by {max(abs(again - first) for first, again in pairs):.1f}' in protocol
+    (wide,), (long,), (full, rein) = by_table.values()
+    assert f"same seed: {wide[1]:.1f}, by day" in page
+    assert f"`full` had been {full[0]:.1f}, Rein {rein[0]:.1f} before" in page
+    assert f"{long[1]:.1f} after {long[0]:.1f}." in page
+
+
 def test_one_command_repeats_each_table(monkeypatch, tmp_path):
     repeat = script("repeat", monkeypatch)
     made = {title: {key for line in lines for key in identities(line, repeat, tmp_path)} for title, lines in repeat.TABLES.items()}
@@ -142,8 +163,8 @@ def test_a_rehearsal_makes_the_same_runs_short(monkeypatch, tmp_path):
         for whole, short in zip(configs(line, repeat, tmp_path), configs(repeat.rehearsal(line), repeat, tmp_path), strict=True):
             assert short["train"]["steps"] == 2
             assert all(d.get("length") == 1 or d.get("subset") == "1/200" for d in short["eval"]["domains"])
-            for key in ("steps", "eval_every"):
-                short["train"][key] = whole["train"][key]
+            for section, key in (("train", "steps"), ("train", "eval_every"), ("optim", "warmup_steps"), ("optim", "backbone_warmup")):
+                short[section][key] = whole[section][key]
             short["eval"]["domains"] = whole["eval"]["domains"]
             assert short == whole
 
