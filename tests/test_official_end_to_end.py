@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 from flax import nnx
-from safetensors.numpy import load_file
 
 from data_pipelines.labels import CITYSCAPES
 from rein_jax import trees
@@ -15,7 +14,7 @@ from rein_jax.heads.mask2former import Mask2Former
 from rein_jax.segmenter import Segmenter
 from rein_jax.weights.load import load_into
 from rein_jax.weights.official import export_official, import_official
-from tests.conftest import case_folder
+from tests.recorded import weights
 
 CASE, SIZES = "e2e_rein_dinov2", Sizes(96, 4, 3)
 
@@ -31,7 +30,7 @@ def make():
 @pytest.fixture(scope="module")
 def model():
     """(skeleton, parameters, the official arrays)."""
-    official = load_file(case_folder(CASE) / "weights.safetensors")
+    official = weights(CASE)
     skeleton, _, shapes = trees.split(nnx.eval_shape(make), ())
     trained, _ = import_official(official, shapes={n: s for n, s in shapes.items() if not n.startswith("backbone/")})
     frozen = {k.removeprefix("backbone."): v for k, v in official.items() if k.startswith("backbone.") and ".reins." not in k}

@@ -5,14 +5,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
-from safetensors.numpy import load_file
 
 from rein_jax import trees
 from rein_jax.adapters.base import Site, Stage
 from rein_jax.adapters.rein import Rein, rules
 from rein_jax.errors import UserError
 from rein_jax.weights.rules import LAYOUTS
-from tests.conftest import FIXTURES
 from tests.filling import assert_layers, filled
 
 CASES = {
@@ -35,7 +33,7 @@ def test_outputs_and_gradients_equal_the_official_ones(name, fixture_case):
     inputs, outputs = fixture_case(f"reins/{name}", "inputs"), fixture_case(f"reins/{name}", "outputs")
     table = rules("", "")
     make = lambda: Rein(Stage(depth, width, prefix=1), rngs=nnx.Rngs(0), **options)
-    skeleton, params = filled(make, load_file(FIXTURES / "reins" / name / "weights.safetensors"), table)
+    skeleton, params = filled(make, fixture_case(f"reins/{name}", "weights"), table)
 
     def loss(params, xs):
         adapter = trees.merge(skeleton, params)
@@ -57,7 +55,7 @@ def test_outputs_and_gradients_equal_the_official_ones(name, fixture_case):
 def test_tokens_are_the_product_of_their_factors(fixture_case):
     _, params = filled(
         lambda: Rein(Stage(4, 64), rngs=nnx.Rngs(0), tokens=12, rank=4, query_dims=32),
-        load_file(FIXTURES / "reins/lora_d64_r4/weights.safetensors"), rules("", ""),
+        fixture_case("reins/lora_d64_r4", "weights"), rules("", ""),
     )  # fmt: skip
     whole = np.asarray(params["layers/tokens_a"]) @ np.asarray(params["layers/tokens_b"])
     assert_layers([("tokens", whole, fixture_case("reins/lora_d64_r4", "outputs")["tokens_all"])])

@@ -3,7 +3,6 @@
 import jax
 import pytest
 from flax import nnx
-from safetensors.numpy import load_file
 
 from rein_jax import trees
 from rein_jax.adapters import rein
@@ -11,7 +10,6 @@ from rein_jax.backbones import dinov2, eva02
 from rein_jax.backbones.vit import Sizes
 from rein_jax.layers.stack import run_blocks
 from rein_jax.weights.rules import LAYOUTS
-from tests.conftest import case_folder
 from tests.filling import Guests, assert_layers, filled, gradients
 
 CASES = {
@@ -31,14 +29,13 @@ def channels_last(x):
 def opened(name, fixture_case):
     """(skeleton, parameters, inputs, outputs)."""
     module, cls, sizes, taps, options = CASES[name]
-    arrays = {key.removeprefix("buffer:"): value for key, value in load_file(case_folder(name) / "weights.safetensors").items()}
 
     def make():
         backbone = cls(sizes, image_size=64, taps=taps, rngs=nnx.Rngs(0))
         return Guests(backbone, [rein.Rein(backbone.stages[0], rngs=nnx.Rngs(0), **options)])
 
     rules, skip = module.formats(sizes)["official"]
-    skeleton, params = filled(make, arrays, rules + ADAPTER_RULES, skip)
+    skeleton, params = filled(make, fixture_case(name, "weights"), rules + ADAPTER_RULES, skip)
     return skeleton, params, fixture_case(name, "inputs"), fixture_case(name, "outputs")
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from data_pipelines import labels
 from data_pipelines.errors import DataError
-from tests.conftest import FIXTURES
+from tests.recorded import FIXTURES
 
 
 @pytest.fixture(scope="module")
