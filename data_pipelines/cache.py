@@ -1,7 +1,8 @@
 """Decoded copies of a source on disk: decoding is most of a loader's time, and small sets fit on a disk decoded.
 
-A cache is a folder named after the source's fingerprint, with one file of raw pixels that is mapped into memory and one index.
-2048x1024 images take 8 MiB each with their labels: 701 CamVid frames of 960x720 take 1.8 GiB, Cityscapes train 23 GiB.
+A cache is a folder named after the source's version (a corrected mask makes another one), with one file of raw pixels that is
+mapped into memory and one index. 2048x1024 images take 8 MiB each with their labels: 701 CamVid frames of 960x720 take 1.8 GiB,
+Cityscapes train 23 GiB.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import grain
 import numpy as np
 
 from data_pipelines.errors import DataError
+from data_pipelines.source import version
 
 PIXELS, INDEX = "pixels.bin", "index.json"
 logger = logging.getLogger(__name__)
@@ -33,8 +35,8 @@ class Cached:
         self.name, self.domain, self.classes = source.name, source.domain, source.classes
         self.has_labels = getattr(source, "has_labels", True)
         self.split, self.found = getattr(source, "split", ""), getattr(source, "found", "")
-        self._fingerprint = source.fingerprint()
-        self.where = Path(folder).expanduser() / f"{source.name}-{self._fingerprint[:16]}"
+        self._fingerprint, self._version = source.fingerprint(), version(source)
+        self.where = Path(folder).expanduser() / f"{source.name}-{self._version[:16]}"
         if not (self.where / INDEX).exists():
             write(source, self.where, threads)
         self._open()
@@ -67,6 +69,10 @@ class Cached:
     def fingerprint(self) -> str:
         """The source's: the pixels are the same."""
         return self._fingerprint
+
+    def version(self) -> str:
+        """The source's when the cache was opened."""
+        return self._version
 
 
 def write(source: Any, where: Path, threads: int = 8) -> None:

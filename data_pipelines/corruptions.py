@@ -26,6 +26,7 @@ import numpy as np
 from data_pipelines import corruption_ops as ops
 from data_pipelines import corruption_weather as weather
 from data_pipelines.errors import DataError
+from data_pipelines.source import version
 
 # name -> (function, constants of severity 1 ... 5)
 CORRUPTIONS: dict[str, tuple[Any, tuple[tuple[float, ...], ...]]] = {
@@ -148,8 +149,14 @@ class Corrupted:
 
     def fingerprint(self) -> str:
         """Hash of the source's fingerprint and of the corruption."""
-        text = repr((self.source.fingerprint(), self.corruption, self.severity, self.seed))
-        return hashlib.sha256(text.encode()).hexdigest()
+        return self._hash(self.source.fingerprint())
+
+    def version(self) -> str:
+        """Hash of the source's version and of the corruption."""
+        return self._hash(version(self.source))
+
+    def _hash(self, of_source: str) -> str:
+        return hashlib.sha256(repr((of_source, self.corruption, self.severity, self.seed)).encode()).hexdigest()
 
     def __repr__(self) -> str:
         return f"<{self.domain} of {self.source!r}>"

@@ -23,6 +23,7 @@ class Files(Protocol):
     def read(self, name: str) -> bytes: ...
     def size(self, name: str) -> int: ...
     def path(self, name: str) -> str: ...
+    def state(self, name: str) -> str: ...
 
 
 def shown(name: str) -> str:
@@ -82,6 +83,13 @@ class Folder:
                 f"{shown(self.path(name))} cannot be read ({error.strerror}); check the link or the disk."
             ) from None
 
+    def state(self, name: str) -> str:
+        """What changes when a file is rewritten in place, even by as many bytes: its time of last change."""
+        try:
+            return str(os.stat(self.path(name)).st_mtime_ns)
+        except OSError:
+            return "gone"
+
 
 class Zip:
     """Files inside one .zip, read at their place in it: no lock, no shared position, one open file a process."""
@@ -118,6 +126,10 @@ class Zip:
 
     def size(self, name: str) -> int:
         return self._entries[name][2]
+
+    def state(self, name: str) -> str:
+        """The checksum that the .zip holds."""
+        return str(self._entries[name][4])
 
     def read(self, name: str) -> bytes:
         offset, packed_size, size, method, checksum = self._entries[name]
@@ -162,6 +174,9 @@ class Union:
 
     def size(self, name: str) -> int:
         return self._part_of[name].size(name)
+
+    def state(self, name: str) -> str:
+        return self._part_of[name].state(name)
 
 
 def locate(name: str, source: str | os.PathLike | None) -> Path:

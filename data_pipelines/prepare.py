@@ -78,13 +78,13 @@ def prepare(
 
 def plan(name: str, source: FileSource, part_bytes: int) -> list[Part]:
     """Cuts a split into parts of about `part_bytes`; the cut depends on the files alone, not on the number of jobs."""
-    entries = source.entries()
+    entries, states = source.entries(), source.states()
     sizes = [image + max(label, 0) for _, image, label in entries]
     count = max(1, min(len(entries), -(-sum(sizes) // part_bytes)))
     cuts = [len(entries) * k // count for k in range(count + 1)]
     parts = []
     for k in range(count):
-        content = (facts_to_json(source.facts), entries[cuts[k] : cuts[k + 1]])
+        content = (facts_to_json(source.facts), entries[cuts[k] : cuts[k + 1]], states[cuts[k] : cuts[k + 1]])
         fingerprint = hashlib.sha256(json.dumps(content).encode()).hexdigest()
         folder = f"rein_{name}/{source.split}_{k:04d}_of_{count:04d}/1.0.0"
         parts.append(Part(source.split, folder, cuts[k], cuts[k + 1], fingerprint))

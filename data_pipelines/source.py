@@ -165,6 +165,17 @@ class Source:
             digest.update(repr(entry).encode())
         return digest.hexdigest()
 
+    def states(self) -> list[tuple[str, ...]]:
+        """Of every element what changes when its files are rewritten in place; empty where `entries` says it already."""
+        return []
+
+    def version(self) -> str:
+        """Hash of `fingerprint` and `states`: decides whether what was computed from the files may be used again.
+
+        A copy of the data elsewhere has the same fingerprint, so that a run can be resumed on it, but another version.
+        """
+        return hashlib.sha256(repr((self.fingerprint(), self.states())).encode()).hexdigest()
+
     def __repr__(self) -> str:
         return f"<{self.name} {self.split}: {len(self)} elements, {self.found}>"
 
@@ -200,6 +211,15 @@ class FileSource(Source):
     def entries(self) -> list[tuple[str, int, int]]:
         size = self.files.size
         return [(p.name, size(p.image), -1 if p.label is None else size(p.label)) for p in self.pairs]
+
+    def states(self) -> list[tuple[str, ...]]:
+        state = self.files.state
+        return [tuple(state(name) for name in (p.image, p.label) if name is not None) for p in self.pairs]
+
+
+def version(source: Any) -> str:
+    """`source.version()`, or the fingerprint of a source that is not made of files."""
+    return source.version() if hasattr(source, "version") else source.fingerprint()
 
 
 def subset_step(subset: str | None) -> int:

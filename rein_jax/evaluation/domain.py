@@ -17,6 +17,7 @@ from tqdm import tqdm
 
 from data_pipelines import dataset
 from data_pipelines.errors import DataError
+from data_pipelines.source import version
 from rein_jax.errors import UserError
 from rein_jax.evaluation import boundary, calibration, confusion, results
 from rein_jax.evaluation.bootstrap import mean_ious
@@ -37,7 +38,7 @@ class Domain:
         self.name, self.source, self.predictor, self.options, self.out = name, source, predictor, options, out
         self.classes = len(chosen.classes)
         key = {"model": chosen.facts["identity"], "computes_in": chosen.facts.get("computes_in"), "protocol": options.describe(),
-               "data": source.fingerprint(), "images": len(source), "classes": chosen.classes.names}
+               "data": version(source), "images": len(source), "classes": chosen.classes.names}
         self.tally = Tally(json.dumps(key, sort_keys=True), len(source), self.classes, options.measures)
         wanted = out is not None and options.panels > 0
         self.gallery = Gallery(out / "panels" / results.safe(name), options.panels, chosen.classes.palette) if wanted else None
@@ -51,6 +52,9 @@ class Domain:
             self._restore(share if resume else range(0))
         wanted = set(self.tally.open_images())
         todo = [i for i in share if i in wanted]
+        if len(todo) < len(share) and jax.process_index() == 0:
+            print(f"{self.name}: {len(share) - len(todo)} of {len(share)} images were measured before with the same model, protocol and "
+                  "files; their counts are reused (--no-resume measures anew).", file=sys.stderr)
         begin = time.perf_counter()
         loader = Loader(self.source, todo, self.options.protocol, self.options.threads, ahead=2 * self.options.threads)
         self._measure_all(loader, len(todo))

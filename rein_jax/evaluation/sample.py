@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from data_pipelines.source import version
+
 
 class Sample:
     """At most `images` elements of a source, evenly spaced; everything else is the source's."""
@@ -37,3 +39,7 @@ class Sample:
     def fingerprint(self) -> str:
         """Hash of the source's fingerprint and of what was chosen."""
         return hashlib.sha256(repr((self.source.fingerprint(), self.indices)).encode()).hexdigest()
+
+    def version(self) -> str:
+        """Hash of the source's version and of what was chosen."""
+        return hashlib.sha256(repr((version(self.source), self.indices)).encode()).hexdigest()

@@ -210,3 +210,26 @@ def test_slips_in_corruptions_come_before_the_hours(monkeypatch):
                                ({"corruptions": ["fog"], "reference": plain}, UserError, "holds no corruptions of 'town'")):
         with pytest.raises(error, match=words):
             evaluate(FakeModel(), {"town": FakeSource(2)}, **HOW, **slip)
+
+
+def test_masks_corrected_in_place_are_measured_anew_and_a_reused_result_says_so(tmp_path, capsys):
+    class Files(FakeSource):
+        changed = 0
+
+        def __getitem__(self, i):
+            element = super().__getitem__(i)
+            return {**element, "label": (element["label"] + self.changed) % 4 if self.changed else element["label"]}
+
+        def version(self):
+            return f"{self.fingerprint()} of {self.changed}"
+
+    first = evaluate(FakeModel(), [Files(4)], out=tmp_path, **HOW)
+    assert "reused" not in capsys.readouterr().err
+    again = evaluate(FakeModel(), [Files(4)], out=tmp_path, **HOW)
+    assert "town: 4 of 4 images were measured before" in capsys.readouterr().err
+    assert (matrix(again, "town") == matrix(first, "town")).all()
+    corrected = Files(4)
+    corrected.changed = 1
+    found = evaluate(FakeModel(), [corrected], out=tmp_path, **HOW)
+    assert "reused" not in capsys.readouterr().err and corrected.reads >= 4
+    assert found.domains["town"]["mIoU"] != first.domains["town"]["mIoU"]
