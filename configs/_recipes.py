@@ -1,7 +1,7 @@
 """The published training recipes (Rein, CVPR 2024), as functions that the families of experiments share.
 
 `MODEL` are the arguments every family takes:
-    backbone  dinov2_l, eva02_l, clip_l, mae_l, sam_h, resnet50, resnet101, convnext_l, dinov2_s, dinov3_l, ... (base.BACKBONES)
+    backbone  dinov2_l, eva02_l, clip_l, mae_l, sam_h, resnet50, resnet101, convnext_l, dinov2_s, dinov3_l, ... (BACKBONES)
     method    rein, full, freeze, lora, adaptformer, vpt, bitfit, soma, recyclelora
     augment   none, advstyle, pasta, gtr_ltr
     head      mask2former, semantic_fpn, linear, eomt (plain ViTs)
@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from ml_collections import ConfigDict
 
-from configs import base
+from rein_jax.configuration import default, set_augment, set_backbone, set_head, set_method, title
 from rein_jax.errors import UserError
 from rein_jax.registry import unknown
 
@@ -29,11 +29,11 @@ NECKS = ("auto", "none", "multilevel", "fpn")
 
 def build(family: str, args: dict[str, str], defaults: dict[str, str], *, crop: int) -> ConfigDict:
     """A config with the model of the arguments and the published recipe for crops of 512 or 1024 pixels; data are the family's."""
-    config = base.default()
-    config.name = base.title(family, args, defaults, "backbone", "method")
+    config = default()
+    config.name = title(family, args, defaults, "backbone", "method")
     model(config, args, crop)
     published(config, crop)
-    base.set_augment(config, args["augment"])
+    set_augment(config, args["augment"])
     if args["head"] == "eomt" and args["method"] == "full":
         eomt(config)
     if args["method"] == "soma":
@@ -59,14 +59,14 @@ def eomt(config: ConfigDict) -> None:
 
 def model(config: ConfigDict, args: dict[str, str], image_size: int) -> None:
     """Backbone, method and head of the arguments."""
-    base.set_backbone(config, args["backbone"], image_size)
+    set_backbone(config, args["backbone"], image_size)
     family = config.backbone.name.split("_")[0]
-    base.set_method(config, args["method"], **adapter_options(args, family))
+    set_method(config, args["method"], **adapter_options(args, family))
     neck = neck_of(args, family)
     if neck == "fpn":
         config.backbone.options = ConfigDict({"fpn": True})
         config.trainable = (*config.trainable, "backbone/fpn/")
-    base.set_head(config, args["head"], **({"neck": True} if neck == "multilevel" else {}))
+    set_head(config, args["head"], **({"neck": True} if neck == "multilevel" else {}))
     if args["method"] == "rein" and family in ("resnet", "convnext"):
         config.optim.groups = "rein_cnn"
 

@@ -5,20 +5,20 @@
 /data/camvid holds train/, trainannot/, test/, ... of the SegNet form.
 """
 
-from configs import base
+from rein_jax.configuration import default, parse, set_augment, set_method, small_head, title
 
 ARGS = {"method": "rein", "augment": "none", "head": "mask2former"}
 
 
 def get_config(arg=None):
     """Arguments: method (rein, freeze, full, ...), augment (none, advstyle, pasta, gtr_ltr), head (semantic_fpn, mask2former, linear)."""
-    args = base.parse(arg, **ARGS)
-    config = base.default()
-    config.name = base.title("camvid", args, ARGS, "method")
+    args = parse(arg, **ARGS)
+    config = default()
+    config.name = title("camvid", args, ARGS, "method")
     config.backbone.name, config.backbone.image_size = "dinov2_vits14", 256
-    base.set_method(config, args["method"])
-    base.small_head(config, args["head"])
-    base.set_augment(config, args["augment"])
+    set_method(config, args["method"])
+    small_head(config, args["head"])
+    set_augment(config, args["augment"])
     config.data.train = [{"name": "camvid", "split": "day_train"}]
     config.data.crop, config.data.resize = (192, 192), "192:384"
     config.eval.domains = [{"name": "camvid", "split": "day_test"}, {"name": "camvid", "split": "dusk"}]

@@ -7,7 +7,8 @@ night 70.6, snow 79.5, fog 76.4, rain 78.2, all 77.0 mIoU. The run itself measur
 crop=512 is the official 512 variant. All arguments: configs/_recipes.py.
 """
 
-from configs import _recipes, base
+from configs import _recipes
+from rein_jax.configuration import parse
 from rein_jax.errors import UserError
 
 ARGS = {**_recipes.MODEL, "crop": "1024"}
@@ -15,7 +16,7 @@ ARGS = {**_recipes.MODEL, "crop": "1024"}
 
 def get_config(arg=None):
     """Arguments: crop (1024, 512) and those of configs/_recipes.py."""
-    args = base.parse(arg, **ARGS)
+    args = parse(arg, **ARGS)
     if args["crop"] not in ("512", "1024"):
         raise UserError(f"The config argument crop is {args['crop']}; the published recipes are for 1024 and 512.")
     config = _recipes.build("citys-to-acdc", args, ARGS, crop=int(args["crop"]))

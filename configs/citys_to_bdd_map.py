@@ -8,14 +8,15 @@ config of this table was not released; this is the 512 recipe of the other table
 method=recyclelora a smaller sub factor. All arguments: configs/_recipes.py.
 """
 
-from configs import _recipes, base
+from configs import _recipes
+from rein_jax.configuration import parse
 
 ARGS = {**_recipes.MODEL}
 
 
 def get_config(arg=None):
     """Arguments: configs/_recipes.py."""
-    args = base.parse(arg, **ARGS)
+    args = parse(arg, **ARGS)
     config = _recipes.build("citys-to-bdd-map", args, ARGS, crop=512)
     if args["method"] == "soma":
         config.train.batch, config.train.ema_start = 8, 20_000

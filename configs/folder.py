@@ -5,7 +5,7 @@
     rein predict runs/mine mydata/images --out predictions
 """
 
-from configs import base
+from rein_jax.configuration import default, parse, set_method, small_head, title
 from rein_jax.errors import UserError
 
 ARGS = {"source": "", "method": "rein", "backbone": "dinov2_vits14", "crop": "256"}
@@ -13,15 +13,15 @@ ARGS = {"source": "", "method": "rein", "backbone": "dinov2_vits14", "crop": "25
 
 def get_config(arg=None):
     """Arguments: source (the folder; a tenth of it is kept for validation), method, backbone, crop (side in pixels, a multiple of 16)."""
-    args = base.parse(arg, **ARGS)
+    args = parse(arg, **ARGS)
     if not args["crop"].isdecimal() or int(args["crop"]) % 16 or args["crop"] == "0":
         raise UserError(f"crop={args['crop']}: give the crop's side in pixels, a multiple of 16.")
-    config, crop = base.default(), int(args["crop"])
-    config.name = base.title("folder", args, ARGS, "method")
+    config, crop = default(), int(args["crop"])
+    config.name = title("folder", args, ARGS, "method")
     config.backbone.name, config.backbone.image_size = args["backbone"], crop
     eva02 = {"init": "eva02"} if args["method"] == "rein" and args["backbone"].startswith("eva02") else {}
-    base.set_method(config, args["method"], **eva02)
-    base.small_head(config, "mask2former")
+    set_method(config, args["method"], **eva02)
+    small_head(config, "mask2former")
     where = {"source": args["source"]} if args["source"] else {}
     config.data.train = [{"name": "folder", "split": "train", **where}]
     config.data.crop, config.data.resize = (crop, crop), f"{crop}:{2 * crop}"

@@ -7,9 +7,9 @@ The protocol and its results: benchmarks/generalisation/. Tasks: `streets` train
 city never seen, `camvid` on CamVid by day and tests by day and at dusk, `transfer` trains as `streets` and tests on all of CamVid too.
 """
 
-from configs import base
 from configs.quickstart import STYLES
 from data_pipelines.streets.source import EDITIONS
+from rein_jax.configuration import default, parse, set_augment, set_method, small_head, title
 from rein_jax.errors import UserError
 from rein_jax.registry import unknown
 
@@ -34,19 +34,19 @@ def get_config(arg=None):
     backbone_lr, for full: times the head's learning rate (0.1 is the paper's text); adapter_lr, for adapters: the same;
     part, for full: all, embed (patches and positions), attention, mlp, norms (with layer scale); edition: of the streets;
     share, for camvid: of the training images, 1/16 for every sixteenth."""
-    args = base.parse(arg, **ARGS)
+    args = parse(arg, **ARGS)
     for key, known in (("task", TASKS), ("queries", QUERIES), ("part", PARTS)):
         if args[key] not in known:
             raise unknown(args[key], known, f"value of the config argument {key}")
-    config = base.default()
-    config.name = base.title("generalisation", args, ARGS, "task", "method")
+    config = default()
+    config.name = title("generalisation", args, ARGS, "task", "method")
     config.backbone.name, config.backbone.image_size = "dinov2_vits14", 256
-    base.set_method(config, args["method"])
+    set_method(config, args["method"])
     if args["part"] != "all":
         if args["method"] != "full":
             raise UserError(f"The config argument part={args['part']} belongs to method=full, not to method={args['method']}.")
         config.trainable = ("backbone/" + PARTS[args["part"]], "head/")
-    base.small_head(config, args["head"])
+    small_head(config, args["head"])
     if args["method"] == "rein" and args["head"] == "mask2former":
         config.head.query_source, config.adapter.query_init = QUERIES[args["queries"]]
     key = "backbone_lr" if args["method"] == "full" else "adapter_lr"
@@ -54,7 +54,7 @@ def get_config(arg=None):
         config.optim[key] = float(args[key])
     except ValueError:
         raise UserError(f"The config argument {key}={args[key]!r} is no number.") from None
-    base.set_augment(config, args["augment"])
+    set_augment(config, args["augment"])
     known = tuple(map(str, EDITIONS))
     if args["edition"] not in known:
         raise unknown(args["edition"], known, "value of the config argument edition")

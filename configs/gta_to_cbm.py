@@ -35,14 +35,15 @@ SoMA (CVPR 2025) and RecycleLoRA (CVPR 2026 Findings) on the same protocol; thei
 Rein's ablations: tokens=50, rank=none, shared=false, link=false.
 """
 
-from configs import _recipes, base
+from configs import _recipes
+from rein_jax.configuration import parse
 
 ARGS = {**_recipes.MODEL}
 
 
 def get_config(arg=None):
     """Arguments: configs/_recipes.py."""
-    args = base.parse(arg, **ARGS)
+    args = parse(arg, **ARGS)
     config = _recipes.build("gta-to-cbm", args, ARGS, crop=512)
     config.data.train = [{"name": "gtav", "split": "train"}]
     _recipes.domains(config, "cityscapes", "bdd100k", "mapillary")

@@ -4,7 +4,7 @@
     rein train --config configs/quickstart.py:method=freeze --workdir runs/quickstart_freeze
 """
 
-from configs import base
+from rein_jax.configuration import default, parse, set_augment, set_method, small_head, title
 
 STYLES = ("clear", "night", "fog", "rain", "snow", "city")
 
@@ -13,13 +13,13 @@ ARGS = {"method": "rein", "augment": "none", "head": "mask2former"}
 
 def get_config(arg=None):
     """Arguments: method (rein, freeze, full, ...), augment (none, advstyle, pasta, gtr_ltr), head (semantic_fpn, mask2former, linear)."""
-    args = base.parse(arg, **ARGS)
-    config = base.default()
-    config.name = base.title("quickstart", args, ARGS, "method")
+    args = parse(arg, **ARGS)
+    config = default()
+    config.name = title("quickstart", args, ARGS, "method")
     config.backbone.name, config.backbone.image_size = "dinov2_vits14", 256
-    base.set_method(config, args["method"])
-    base.small_head(config, args["head"])
-    base.set_augment(config, args["augment"])
+    set_method(config, args["method"])
+    small_head(config, args["head"])
+    set_augment(config, args["augment"])
     config.data.train = [{"name": "streets", "style": "clear", "split": "train"}]
     config.data.crop, config.data.resize = (192, 192), "160:384"
     config.data.workers = 2  # drawing streets is Python's work, which threads do in turn

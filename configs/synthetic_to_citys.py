@@ -11,7 +11,8 @@ Cityscapes by name, 186 images; sources=gtav+cityscapes_16 mixes them. `init_fro
 All other arguments: configs/_recipes.py.
 """
 
-from configs import _recipes, base
+from configs import _recipes
+from rein_jax.configuration import parse
 from rein_jax.errors import UserError
 from rein_jax.registry import unknown
 
@@ -27,7 +28,7 @@ ARGS = {**_recipes.MODEL, "sources": "", "stage": "1", "init_from": ""}
 
 def get_config(arg=None):
     """Arguments: sources (names joined by +), stage (1, 2), init_from (a run, for stage 2) and those of configs/_recipes.py."""
-    args = base.parse(arg, **ARGS)
+    args = parse(arg, **ARGS)
     if args["stage"] not in DEFAULT:
         raise unknown(args["stage"], DEFAULT, "stage")
     if (args["stage"] == "2") != bool(args["init_from"]):

@@ -12,15 +12,16 @@ import jax
 from flax import nnx
 from ml_collections import ConfigDict
 
-from rein_jax import config_check, optim, registry, trees
+from rein_jax import optim, registry, trees
 from rein_jax.adapters import ADAPTERS
 from rein_jax.augment import AUGMENTS
 from rein_jax.backbones import BACKBONES
+from rein_jax.configuration import check as config_check
 from rein_jax.errors import UserError
 from rein_jax.heads import HEADS
 from rein_jax.losses import LOSS_OF, LOSSES
+from rein_jax.parts import Parts
 from rein_jax.segmenter import Preprocessing, Segmenter
-from rein_jax.training.parts import Parts
 from rein_jax.weights.check import first_map_statistics
 
 

@@ -5,7 +5,8 @@ from dataclasses import fields
 import pytest
 
 from data_pipelines.errors import DataError
-from rein_jax import build, config_check, config_io
+from rein_jax import build, configuration
+from rein_jax.configuration import check as config_check
 from rein_jax.errors import UserError
 from rein_jax.experiments.paper import TABLES
 from rein_jax.optim import OptimConfig
@@ -27,7 +28,7 @@ CONFIG = "configs/generalisation.py"
 ])
 def test_a_value_of_another_kind_is_refused_before_the_run(override, words):
     with pytest.raises((UserError, DataError), match=words.replace("(", r"\(")):
-        build.build_all(config_io.load(CONFIG, override.split()), abstract=True)
+        build.build_all(configuration.load(CONFIG, override.split()), abstract=True)
 
 
 @pytest.mark.parametrize("change, words", [
@@ -42,15 +43,15 @@ def test_a_slip_in_a_config_file_is_refused(tmp_path, change, words):
     file.write_text(f"from configs import quickstart\n\n\ndef get_config():\n    config = quickstart.get_config()\n"
                     f"    with config.unlocked(), config.ignore_type():\n        {change}\n    return config\n")
     with pytest.raises(UserError, match=words):
-        build.build_all(config_io.load(str(file)), abstract=True)
+        build.build_all(configuration.load(str(file)), abstract=True)
 
 
 def test_every_config_of_the_paper_passes():
     for name in {row.config for table in TABLES.values() for row in table.rows if row.config}:
-        config_check.check(config_io.load(name))
-    for name in config_io.packaged():
+        config_check.check(configuration.load(name))
+    for name in configuration.packaged():
         if name != "base":
-            config_check.check(config_io.load(name))
+            config_check.check(configuration.load(name))
 
 
 def test_the_table_of_the_optimizer_is_its_class():

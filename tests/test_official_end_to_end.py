@@ -11,9 +11,9 @@ from rein_jax.backbones import dinov2
 from rein_jax.backbones.vit import Sizes
 from rein_jax.evaluation.windows import Predictor
 from rein_jax.heads.mask2former import Mask2Former
+from rein_jax.interop.rein import export_official, import_official
 from rein_jax.segmenter import Segmenter
 from rein_jax.weights.load import load_into
-from rein_jax.weights.official import export_official, import_official
 from tests.recorded import weights
 
 CASE, SIZES = "e2e_rein_dinov2", Sizes(96, 4, 3)

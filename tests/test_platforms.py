@@ -6,15 +6,15 @@ import numpy as np
 import pytest
 from flax import nnx
 
+from rein_jax.kernels.attention_cpu import worth
+from rein_jax.kernels.platforms import compiling_for, target
 from rein_jax.layers.attention import attend
-from rein_jax.layers.blocked import worth
 from rein_jax.layers.conv import Depthwise3x3, Doubled
 from rein_jax.layers.conv3x3 import conv3x3
 from rein_jax.layers.deformable import deformable_sum
 from rein_jax.layers.mlp import gelu
 from rein_jax.layers.norm import LayerNorm, layer_norm
 from rein_jax.losses.mask_loss import MaskLoss, least
-from rein_jax.platforms import compiling_for, target
 
 KEYS = jax.random.split(jax.random.key(0), 4)
 

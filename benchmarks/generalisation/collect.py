@@ -24,9 +24,9 @@ sys.path.insert(0, str(HERE.parents[1]))
 from configs.generalisation import PARTS  # noqa: E402
 from data_pipelines.labels import CITYSCAPES  # noqa: E402
 from rein_jax.bench.machine import commit  # noqa: E402
-from rein_jax.evaluation.bootstrap import interval, mean_ious  # noqa: E402
-from rein_jax.evaluation.results import image_file  # noqa: E402
 from rein_jax.experiments import runs  # noqa: E402
+from rein_jax.metrics.bootstrap import interval, mean_ious  # noqa: E402
+from rein_jax.reporting.results import image_file  # noqa: E402
 
 SOURCE = {"streets": "clear", "camvid": None, "transfer": "clear"}  # the domain that was trained on, where it is tested too
 SETTINGS = ("task", "method", "augment", "head", "queries", "steps", "setup")

@@ -24,7 +24,7 @@ sys.path[:0] = [str(ROOT), str(HERE)]
 
 import collect  # noqa: E402
 
-from rein_jax import config_io  # noqa: E402
+from rein_jax import configuration  # noqa: E402
 from rein_jax.experiments.matrix import safe  # noqa: E402
 
 CONFIG = "configs/generalisation.py"
@@ -86,7 +86,7 @@ def rehearsal(line: str) -> str:
     """The same runs for two steps, tested on one image of each style and every two-hundredth of CamVid."""
     line = re.sub(r" --config\.(train\.steps|optim\.\w*warmup\w*)=\d+", "", line)
     line = re.sub(r"(?<=\.eval_every)=\d+", "=2", line)
-    domains = config_io.load(f"{ROOT / CONFIG}:{line.split()[0]}").eval.domains
+    domains = configuration.load(f"{ROOT / CONFIG}:{line.split()[0]}").eval.domains
     few = [f"--config.eval.domains.{number}.{'subset=1/200' if domain['name'] == 'camvid' else 'length=1'}"
            for number, domain in enumerate(domains)]
     return " ".join([line, "--config.train.steps=2", *few])

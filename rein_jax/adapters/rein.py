@@ -17,7 +17,7 @@ from rein_jax.adapters.base import Adapter, Site, Stage, active_blocks
 from rein_jax.errors import UserError
 from rein_jax.layers.init import torch_linear
 from rein_jax.layers.stack import stacked
-from rein_jax.weights.rules import Rule
+from rein_jax.weight_rules import Rule
 
 QUERY_INITS = ("torch", "spread")
 

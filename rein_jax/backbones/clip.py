@@ -13,7 +13,7 @@ from rein_jax.backbones.vit import Sizes, ViT
 from rein_jax.layers.fpn import FeaturePyramid
 from rein_jax.layers.mlp import quick_gelu
 from rein_jax.layers.norm import layer_norm
-from rein_jax.weights.rules import Rule
+from rein_jax.weight_rules import Rule
 
 
 class CLIP(ViT):

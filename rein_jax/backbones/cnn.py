@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import jax
 
 from rein_jax.adapters.base import Adapter
-from rein_jax.layers.stack import run_blocks
-from rein_jax.platforms import target
+from rein_jax.backbones.run_blocks import run_blocks
+from rein_jax.kernels.platforms import target
 
 
 def as_map(tokens, grid: tuple[int, int]):

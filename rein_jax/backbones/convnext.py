@@ -21,7 +21,7 @@ from rein_jax.layers.conv import conv as convolution
 from rein_jax.layers.mlp import gelu
 from rein_jax.layers.norm import layer_norm
 from rein_jax.layers.stack import stacked
-from rein_jax.weights.rules import Rule
+from rein_jax.weight_rules import Rule
 
 EPS = 1e-6
 

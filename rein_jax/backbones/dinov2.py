@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from rein_jax.backbones.names import fused_qkv, linear, norm, patch_embed, timm_block
 from rein_jax.backbones.vit import Sizes, ViT, choose
-from rein_jax.weights.rules import Rule
+from rein_jax.weight_rules import Rule
 
 _G = dict(width=1536, depth=40, heads=24, gated=True, hidden=4096, patch=14)
 _SIZES = {

@@ -13,7 +13,7 @@ from rein_jax.backbones.names import Rules, linear, norm, patch_embed, timm_bloc
 from rein_jax.backbones.vit import Context, Sizes, ViT, choose
 from rein_jax.errors import UserError
 from rein_jax.layers import rope
-from rein_jax.weights.rules import Rule
+from rein_jax.weight_rules import Rule
 
 PERIODS = ("float32", "bfloat16")
 

@@ -17,7 +17,7 @@ from rein_jax.backbones.vit import Block, Context, Sizes, ViT, choose
 from rein_jax.layers import rope
 from rein_jax.layers.attention import attend, split_heads
 from rein_jax.layers.norm import layer_norm
-from rein_jax.weights.rules import Rule
+from rein_jax.weight_rules import Rule
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from rein_jax.backbones.names import fused_qkv, linear, norm, patch_embed, timm_block
 from rein_jax.backbones.vit import Sizes, ViT
-from rein_jax.weights.rules import Rule
+from rein_jax.weight_rules import Rule
 
 
 class MAE(ViT):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from rein_jax.weights.rules import Rule
+from rein_jax.weight_rules import Rule
 
 Rules = tuple[Rule, ...]
 

@@ -17,7 +17,7 @@ from rein_jax.backbones.names import Rules, batch_norm
 from rein_jax.errors import UserError
 from rein_jax.layers.conv import FrozenBatchNorm, conv, max_pool
 from rein_jax.layers.stack import stacked
-from rein_jax.weights.rules import Rule
+from rein_jax.weight_rules import Rule
 
 
 @dataclass(frozen=True)

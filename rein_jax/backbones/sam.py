@@ -15,6 +15,7 @@ from flax import nnx
 from rein_jax.adapters.base import Adapter, Stage
 from rein_jax.backbones.names import Rules, linear, norm, patch_embed
 from rein_jax.backbones.pyramid import pyramid, to_map
+from rein_jax.backbones.run_blocks import run_blocks
 from rein_jax.backbones.vit import Sizes, check_taps, choose, grid_of
 from rein_jax.layers import window
 from rein_jax.layers.attention import Attention, split_heads
@@ -23,8 +24,8 @@ from rein_jax.layers.norm import layer_norm
 from rein_jax.layers.patch import PatchEmbed
 from rein_jax.layers.rel_pos import attend_with_positions
 from rein_jax.layers.resize import bicubic
-from rein_jax.layers.stack import run_blocks, stacked
-from rein_jax.weights.rules import Rule
+from rein_jax.layers.stack import stacked
+from rein_jax.weight_rules import Rule
 
 
 @dataclass(frozen=True)

@@ -12,13 +12,14 @@ from flax import nnx
 from rein_jax import registry
 from rein_jax.adapters.base import Adapter, Stage
 from rein_jax.backbones.pyramid import pyramid, to_map
+from rein_jax.backbones.run_blocks import run_blocks
 from rein_jax.errors import UserError
 from rein_jax.layers.attention import Attention
 from rein_jax.layers.mlp import FusedSwiGLU, Mlp, gelu
 from rein_jax.layers.norm import layer_norm
 from rein_jax.layers.patch import PatchEmbed
 from rein_jax.layers.resize import offset_factors, resize
-from rein_jax.layers.stack import run_blocks, stacked
+from rein_jax.layers.stack import stacked
 
 
 @dataclass(frozen=True)

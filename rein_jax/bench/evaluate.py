@@ -18,8 +18,8 @@ from flax import nnx
 from data_pipelines.labels import CITYSCAPES
 from rein_jax import trees
 from rein_jax.evaluation.evaluator import evaluate
-from rein_jax.evaluation.results import versions
 from rein_jax.precision import policy
+from rein_jax.reporting.results import versions
 
 SIZE = (1024, 2048)
 WINDOWS = ((512, 341), (1024, 683))
@@ -110,9 +110,9 @@ def _model(config: str):
     if config == "tiny":
         skeleton, _, params = trees.split(Tiny(), ())
         return skeleton, params
-    from rein_jax import build, config_io
+    from rein_jax import build, configuration
 
-    skeleton, trainable, frozen, _ = build.build_params(config_io.load(config), CITYSCAPES, pretrained=False)
+    skeleton, trainable, frozen, _ = build.build_params(configuration.load(config), CITYSCAPES, pretrained=False)
     return skeleton, trees.cast({**trainable, **frozen}, policy("auto").compute)
 
 

@@ -15,8 +15,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from rein_jax import trees
-from rein_jax.evaluation.results import versions
 from rein_jax.precision import policy
+from rein_jax.reporting.results import versions
 
 EXAMPLES = """examples:
   rein bench infer --config configs/quickstart.py
@@ -57,13 +57,13 @@ def size_of(text: str) -> tuple[int, int]:
 
 
 def _model(given: argparse.Namespace):
-    from rein_jax import build, config_io
+    from rein_jax import build, configuration
 
     if given.model:
         return given.model, *build.load_parts(given.model)
     from data_pipelines.labels import CITYSCAPES
 
-    config = config_io.load(given.config)
+    config = configuration.load(given.config)
     skeleton, trainable, frozen, _ = build.build_params(config, CITYSCAPES, pretrained=False)
     return config.name, skeleton, {**trainable, **frozen}
 

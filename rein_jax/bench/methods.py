@@ -10,19 +10,19 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from configs import base
 from rein_jax import trees
 from rein_jax.bench import step as step_bench
 from rein_jax.build import build_all, skeleton_of
+from rein_jax.configuration import METHODS, default, set_backbone, set_head, set_method
+from rein_jax.configuration.training import settings
 from rein_jax.errors import UserError
-from rein_jax.evaluation.tables import columns
-from rein_jax.platforms import compiling_for
+from rein_jax.kernels.platforms import compiling_for
+from rein_jax.planning.flops import count_flops
 from rein_jax.precision import policy as precision_policy
 from rein_jax.registry import unknown
+from rein_jax.reporting.tables import columns
 from rein_jax.sharding import make_mesh
 from rein_jax.training import identity
-from rein_jax.training.flops import count_flops
-from rein_jax.training.settings import settings
 from rein_jax.training.state import place_run
 from rein_jax.training.step import batch_structs, make_step
 
@@ -34,10 +34,10 @@ unrolled, since XLA counts a loop's body once. Weights are random: they change n
 def main(argv: list[str]) -> dict[str, Any]:
     """Runs the benchmark, prints the table to stderr and returns the result line."""
     options = _parser().parse_args(argv)
-    names = tuple(base.METHODS) if options.methods == "all" else tuple(options.methods.split(","))
+    names = tuple(METHODS) if options.methods == "all" else tuple(options.methods.split(","))
     for name in names:
-        if name not in base.METHODS:
-            raise unknown(name, base.METHODS, "method")
+        if name not in METHODS:
+            raise unknown(name, METHODS, "method")
     frozen = forward_flops(config_of("freeze", options))
     rows = {}
     for name in names:
@@ -56,7 +56,7 @@ def main(argv: list[str]) -> dict[str, Any]:
 def _parser() -> argparse.ArgumentParser:
     parse = argparse.ArgumentParser("rein bench methods", description=DESCRIPTION, allow_abbrev=False)
     parse.add_argument("--backbone", default="dinov2_s", help="short or registered name (default: dinov2_s)")
-    parse.add_argument("--methods", default="all", metavar="A,B", help=f"default: all of {', '.join(base.METHODS)}")
+    parse.add_argument("--methods", default="all", metavar="A,B", help=f"default: all of {', '.join(METHODS)}")
     parse.add_argument("--head", default="semantic_fpn", help="semantic_fpn (default), mask2former or linear")
     parse.add_argument("--crop", type=int, default=512, help="side of the crops (default 512)")
     parse.add_argument("--batch", type=int, default=4, help="images a step (default 4)")
@@ -71,11 +71,11 @@ def _parser() -> argparse.ArgumentParser:
 
 def config_of(method: str, options: argparse.Namespace):
     """The config of one method."""
-    config = base.default()
+    config = default()
     config.name = f"bench-{method}"
-    base.set_backbone(config, options.backbone, options.crop)
-    base.set_method(config, method)
-    base.set_head(config, options.head)
+    set_backbone(config, options.backbone, options.crop)
+    set_method(config, method)
+    set_head(config, options.head)
     config.backbone.weights, config.backbone.remat, config.precision = "random", options.remat, options.precision
     config.data.crop, config.train.batch = (options.crop, options.crop), options.batch
     return config

@@ -8,19 +8,19 @@ from typing import Any
 
 import jax
 
-from rein_jax import config_io
-from rein_jax.training import plan as planning
-from rein_jax.training.collectives import total_bytes
-from rein_jax.training.parts import Parts
+from rein_jax import configuration
+from rein_jax.parts import Parts
+from rein_jax.planning import plan as planning
+from rein_jax.planning.collectives import total_bytes
 
 
 def main(argv: list[str], build: Callable[..., Parts] | None = None) -> dict[str, Any]:
     """Compiles the step on virtual CPU devices (or --topology) and returns the result line."""
-    overrides, rest = config_io.split_overrides(argv)
+    overrides, rest = configuration.split_overrides(argv)
     options = _parser().parse_args(rest)
     if options.topology.startswith("cpu:"):
         jax.config.update("jax_num_cpu_devices", int(options.topology[4:]))
-    config = config_io.load(options.config, overrides)
+    config = configuration.load(options.config, overrides)
     return measure(config, options.topology, options.batch, build, "rein bench scale " + " ".join(argv))
 
 

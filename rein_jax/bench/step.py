@@ -13,24 +13,24 @@ from typing import Any
 import jax
 import numpy as np
 
-from rein_jax import config_io, trees
+from rein_jax import configuration, trees
 from rein_jax.bench.machine import memory_stats
+from rein_jax.configuration.training import settings
+from rein_jax.parts import Parts
+from rein_jax.planning.flops import count_flops, peak
 from rein_jax.precision import policy as precision_policy
 from rein_jax.sharding import make_mesh, place_batch
 from rein_jax.training import identity, memory
-from rein_jax.training.flops import count_flops, peak
 from rein_jax.training.guards import CompileBudget
-from rein_jax.training.parts import Parts
-from rein_jax.training.settings import settings
 from rein_jax.training.state import place_run
 from rein_jax.training.step import STOP, make_step
 
 
 def main(argv: list[str], build: Callable[..., Parts] | None = None) -> dict[str, Any]:
     """Runs the benchmark and returns the result line."""
-    overrides, rest = config_io.split_overrides(argv)
+    overrides, rest = configuration.split_overrides(argv)
     options = _parser().parse_args(rest)
-    config = config_io.load(options.config, overrides)
+    config = configuration.load(options.config, overrides)
     return measure(config, steps=options.steps, warmup=options.warmup, real=options.real_data, queued=options.queued, build=build,
                    command="rein bench step " + " ".join(argv))
 

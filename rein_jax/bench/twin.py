@@ -60,13 +60,13 @@ def measure(given: argparse.Namespace) -> dict[str, Any]:
     import numpy as np
 
     from data_pipelines.labels import CITYSCAPES
-    from rein_jax import config_io
+    from rein_jax import configuration
     from rein_jax.bench.infer import label
     from rein_jax.bench.step import Prepared
     from rein_jax.build import skeleton_of
     from rein_jax.precision import policy
 
-    config = config_io.load(f"configs/rein_dinov2_gta.py:backbone=dinov2_{given.family}", (
+    config = configuration.load(f"configs/rein_dinov2_gta.py:backbone=dinov2_{given.family}", (
         f"train.batch={given.batch}", f"backbone.remat={given.remat}", f"backbone.image_size={given.crop}",
         f"data.crop=({given.crop},{given.crop})", f"precision={given.precision}"))
     if given.measure == "step":

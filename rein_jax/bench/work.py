@@ -1,7 +1,7 @@
 """`rein bench work`: does the cost of the training step follow the work? Time an image as the batch grows, and as the crop grows.
 
 Rein + Mask2Former on a frozen DINOv2, every size in a process of its own, in turns. Arithmetic is counted from the program as written
-(`rein_jax.training.flops`): matrix products and convolutions.
+(`rein_jax.planning.flops`): matrix products and convolutions.
 """
 
 from __future__ import annotations

@@ -31,7 +31,7 @@ def main(argv: list[str]) -> int:
     print(json.dumps(result, default=float))
     if out is not None:
         from rein_jax.bench.machine import commit, machine, versions
-        from rein_jax.evaluation.results import now
+        from rein_jax.reporting.results import now
 
         facts = {"command": "rein bench " + shlex.join(argv), "time": now(), "commit": commit(), "machine": machine(),
                  "versions": versions()}

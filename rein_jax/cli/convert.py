@@ -59,9 +59,9 @@ def main(argv: list[str]) -> int:
 
 
 def _options(argv: list[str]) -> tuple[argparse.Namespace, list[str]]:
-    from rein_jax import config_io
+    from rein_jax import configuration
 
-    overrides, rest = config_io.split_overrides(argv)
+    overrides, rest = configuration.split_overrides(argv)
     return parser().parse_args(rest), overrides
 
 
@@ -69,15 +69,15 @@ def import_model(source: Path, target: Path, config_name: str, overrides: list[s
     """An official Rein checkpoint, or with head=eomt a published EoMT model, as a model file of the given config; returns the loader's
     summary."""
     from data_pipelines.labels import CITYSCAPES
-    from rein_jax import __version__, build, config_io
+    from rein_jax import __version__, build, configuration
     from rein_jax.backbones.vit import grid_of
+    from rein_jax.interop.eomt import import_eomt
+    from rein_jax.interop.rein import import_official
     from rein_jax.segmenter import Preprocessing
-    from rein_jax.weights.eomt import import_eomt
     from rein_jax.weights.fetch import file_hash
     from rein_jax.weights.modelfile import write_model
-    from rein_jax.weights.official import import_official
 
-    config = config_io.load(config_name, overrides)
+    config = configuration.load(config_name, overrides)
     _, trainable, frozen = build.skeleton_of(config, CITYSCAPES)
     if config.head.name == "eomt":
         grid = grid_of(build.plain(config.backbone.image_size), config.backbone.options.get("patch", 16))
@@ -96,8 +96,8 @@ def import_model(source: Path, target: Path, config_name: str, overrides: list[s
 
 def export_model(source: Path, target: Path) -> int:
     """A model file as an official Rein checkpoint; returns the number of arrays."""
+    from rein_jax.interop.rein import export_official
     from rein_jax.weights.modelfile import read_model
-    from rein_jax.weights.official import export_official
 
     arrays, meta = read_model(source)
     backbone = str((meta.get("weights") or {}).get("name", ""))

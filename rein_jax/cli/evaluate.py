@@ -65,7 +65,7 @@ def main(argv: list[str] | None = None) -> int:
     found = _files(given, domains) if given.predictions else _model(given, domains, config)
     print(found.table(given.table))
     if not given.no_report and found.folder is not None:
-        from rein_jax.evaluation.report import write_report
+        from rein_jax.reporting.report import write_report
 
         print(f"\n{write_report(found)}", file=sys.stderr)
     return 0
@@ -96,7 +96,7 @@ def _model(given: argparse.Namespace, domains: dict[str, Any], config: Any):
 
 def run_config(model: str | Path) -> Any:
     """The config of a run folder (or of the folder around a model file), else the model file's own; None where there is none."""
-    from rein_jax import build, config_io
+    from rein_jax import build, configuration
     from rein_jax.weights.modelfile import read_meta
 
     path = Path(model)
@@ -104,11 +104,11 @@ def run_config(model: str | Path) -> Any:
         raise UserError(f"{path} does not exist; name a run folder or a model.safetensors.")
     file = (path if path.is_dir() else path.parent) / "config.json"
     if file.is_file():
-        return config_io.load(str(file))
+        return configuration.load(str(file))
     kept = read_meta(build.model_file(path)).get("config")
     if not kept:
         return None
-    config = config_io.from_json(kept)
+    config = configuration.from_json(kept)
     if _root(config) and not Path(_root(config)).is_dir():  # a folder of the machine that trained the model
         config.data.root = ""
     return config
@@ -140,7 +140,7 @@ def default_out(model: Path, how: dict[str, Any], given: argparse.Namespace) -> 
 
 def refuse_foreign(out: Path, facts: dict[str, Any], model: str) -> None:
     """Results of another model are not overwritten by accident."""
-    from rein_jax.evaluation.results import FILE, load_results
+    from rein_jax.reporting.results import FILE, load_results
 
     if (out / FILE).is_file():
         other = load_results(out / FILE, tallies=False).data["model"]

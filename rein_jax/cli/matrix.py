@@ -6,7 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from rein_jax import config_io
+from rein_jax import configuration
 
 DESCRIPTION = """Run every combination of the grid. A key is an argument of the config file (method, augment, ...) or a key of the config
 (seed, train.steps). All configs are resolved and their models built abstractly before anything runs. Finished runs are left alone,
@@ -33,7 +33,7 @@ def parser() -> argparse.ArgumentParser:
 
 def main(argv: list[str]) -> int:
     """Exit code of the command."""
-    overrides, rest = config_io.split_overrides(argv)
+    overrides, rest = configuration.split_overrides(argv)
     options = parser().parse_args(rest)
     from rein_jax.experiments import matrix
     from rein_jax.training.guards import PREEMPTED

@@ -6,7 +6,7 @@ import argparse
 
 from flax import nnx
 
-from rein_jax import config_io, registry, trees
+from rein_jax import configuration, registry, trees
 from rein_jax.backbones import BACKBONES
 from rein_jax.errors import UserError
 from rein_jax.experiments.counts import MAE_NOTE, paper_table, published
@@ -36,7 +36,7 @@ def parser() -> argparse.ArgumentParser:
 
 def main(argv: list[str]) -> int:
     """Exit code of the command."""
-    overrides, rest = config_io.split_overrides(argv)
+    overrides, rest = configuration.split_overrides(argv)
     options = parser().parse_args(rest)
     if options.what == ["paper"]:
         print(paper_table())
@@ -53,7 +53,7 @@ def main(argv: list[str]) -> int:
             raise UserError(f"{name!r} is a backbone and others are configs; ask for one kind at a time.")
         if "/" not in name and name.split("_")[0] in {backbone.split("_")[0] for backbone in BACKBONES}:
             raise registry.unknown(name, BACKBONES, "backbone")
-        print(config_report(config_io.load(name, overrides), options.list))
+        print(config_report(configuration.load(name, overrides), options.list))
     return 0
 
 

@@ -8,7 +8,7 @@ import os
 import sys
 from typing import Any
 
-from rein_jax import config_io
+from rein_jax import configuration
 from rein_jax.cli import at_least
 
 DESCRIPTION = """Compile the real training and evaluation steps of a config for a TPU topology, for NVIDIA GPUs or for virtual CPU
@@ -34,16 +34,16 @@ def parser() -> argparse.ArgumentParser:
 
 def main(argv: list[str]) -> int:
     """Exit code: 0, also if something does not fit."""
-    overrides, rest = config_io.split_overrides(argv)
+    overrides, rest = configuration.split_overrides(argv)
     options = parser().parse_args(rest)
     os.environ.setdefault("JAX_PLATFORMS", "cpu")  # the compilers for TPUs and GPUs are reached without their platforms
     virtual = max((int(name[4:]) for name in options.topology if name[:4] == "cpu:" and name[4:].isdigit()), default=1)
     import jax
 
     jax.config.update("jax_num_cpu_devices", virtual)
-    from rein_jax.training.plan import plan
+    from rein_jax.planning.plan import plan
 
-    config = config_io.load(options.config, overrides)
+    config = configuration.load(options.config, overrides)
     for topology in options.topology:
         found = plan(config, topology, batch=options.batch, largest=options.largest, evaluate=not options.no_eval,
                      say=lambda text: print(text, file=sys.stderr, flush=True))
@@ -66,7 +66,7 @@ def table(found: dict[str, Any]) -> str:
 
 
 def _rows(row: dict[str, Any], limit: int | None, size) -> list[str]:
-    from rein_jax.training.collectives import describe
+    from rein_jax.planning.collectives import describe
 
     images = f"{row['images_per_chip']} image(s) per chip"
     if "peak_bytes" not in row:

@@ -24,8 +24,8 @@ def main(argv: list[str] | None = None) -> int:
     parse.add_argument("--images", type=at_least(0), default=0, metavar="N", help="images shown at each end of a domain (default: all)")
     parse.add_argument("--table", choices=("text", "markdown", "csv", "latex"), help="print each run's table too")
     given = parse.parse_args(argv)
-    from rein_jax.evaluation.report import write_report
-    from rein_jax.evaluation.results import load_results
+    from rein_jax.reporting.report import write_report
+    from rein_jax.reporting.results import load_results
 
     path = write_report(given.runs, given.out, images=given.images)
     if given.table:

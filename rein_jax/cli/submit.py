@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from rein_jax.evaluation import submission
+from rein_jax.predict import submission
 
 EPILOG = """examples:
   rein predict runs/citys '/data/acdc/rgb_anon/*/test/**/*.png' --out out/acdc        (or rein evaluate --save-predictions)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from rein_jax import config_io
+from rein_jax import configuration
 from rein_jax.errors import UserError
 
 DESCRIPTION = """Train the model of a config file in a folder. If the folder holds a run of the same config, that run goes on
@@ -44,12 +44,12 @@ def overrides_of(options: argparse.Namespace) -> list[str]:
 
 def main(argv: list[str]) -> int:
     """Exit code of the command."""
-    overrides, rest = config_io.split_overrides(argv)
+    overrides, rest = configuration.split_overrides(argv)
     options = parser().parse_args(rest)
-    config = config_io.load(options.config, overrides + overrides_of(options))
-    from rein_jax.training import distributed
+    config = configuration.load(options.config, overrides + overrides_of(options))
+    from rein_jax import distributed
+    from rein_jax.run import train
     from rein_jax.training.guards import PREEMPTED, Preempted
-    from rein_jax.training.loop import train
 
     several = distributed.join(options.coordinator, options.processes, options.process)
     try:

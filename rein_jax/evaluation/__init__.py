@@ -1,13 +1,10 @@
-"""Sliding-window evaluation, exact metrics and reports. The names below are imported on first use."""
+"""Evaluation of a model on domains: sliding windows, whole images, exact metrics. The names below are imported on first use."""
 
 from rein_jax.registry import resolve
 
 _PUBLIC = {
     "evaluate": "rein_jax.evaluation.evaluator:evaluate",
-    "load_results": "rein_jax.evaluation.results:load_results",
-    "Results": "rein_jax.evaluation.results:Results",
     "Predictor": "rein_jax.evaluation.windows:Predictor",
-    "write_report": "rein_jax.evaluation.report:write_report",
 }
 __all__ = sorted(_PUBLIC)
 

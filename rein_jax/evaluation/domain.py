@@ -18,17 +18,19 @@ from tqdm import tqdm
 from data_pipelines import dataset
 from data_pipelines.errors import DataError
 from data_pipelines.source import version
+from rein_jax import distributed
 from rein_jax.errors import UserError
-from rein_jax.evaluation import boundary, calibration, confusion, results
-from rein_jax.evaluation.bootstrap import mean_ious
-from rein_jax.evaluation.gallery import Gallery
 from rein_jax.evaluation.loading import Loaded, Loader
 from rein_jax.evaluation.options import Options
 from rein_jax.evaluation.predictions import write_prediction
 from rein_jax.evaluation.subject import Subject
-from rein_jax.evaluation.tally import Tally, gather_bytes, write_atomically
-from rein_jax.evaluation.windows import LEVELS, Query
-from rein_jax.training import distributed
+from rein_jax.evaluation.windows import Query
+from rein_jax.metrics import boundary, calibration, confusion
+from rein_jax.metrics.accumulator import Tally, gather_bytes, write_atomically
+from rein_jax.metrics.bootstrap import mean_ious
+from rein_jax.metrics.calibration import LEVELS
+from rein_jax.reporting import results
+from rein_jax.reporting.gallery import Gallery
 
 
 class Domain:

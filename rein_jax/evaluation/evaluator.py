@@ -12,13 +12,14 @@ import jax
 from data_pipelines.corruptions import suite
 from data_pipelines.protocols import Protocol
 from rein_jax.errors import UserError
-from rein_jax.evaluation import confusion, results, robustness
 from rein_jax.evaluation.domain import Domain
 from rein_jax.evaluation.options import Options
 from rein_jax.evaluation.options import options as make_options
 from rein_jax.evaluation.predictions import Files
 from rein_jax.evaluation.subject import Subject, check_classes, subject
 from rein_jax.evaluation.windows import Predictor
+from rein_jax.metrics import confusion
+from rein_jax.reporting import results, robustness
 
 
 def evaluate(

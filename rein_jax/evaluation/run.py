@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from rein_jax.evaluation.evaluator import evaluate
+from rein_jax.parts import Parts
 from rein_jax.precision import Policy
-from rein_jax.training.parts import Parts
 
 FOLDER = "evaluation"  # of a run: results.json, images/, panels/
 
@@ -17,8 +17,10 @@ def evaluate_run(parts: Parts, trainable: Mapping[str, Any], frozen: Mapping[str
                  folder: Path) -> dict[str, Any]:
     """Numbers of the model in training: {"protocol", "mean", "domains": {name: mIoU, IoU by class, ...}}.
 
-    Everything else (confusion matrices, per-image counts, panels) is written to FOLDER/evaluation.
+    Everything else (confusion matrices, per-image counts, panels) is written to FOLDER/evaluation. {} without domains.
     """
+    if not parts.domains:
+        return {}
     trained, kept = policy.entry(trainable, frozen)
     source = str(parts.weights.get("source", "unknown"))
     facts = {"name": folder.resolve().name, "path": str(folder), "weights": dict(parts.weights), "random_weights": source == "random"}

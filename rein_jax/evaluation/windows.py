@@ -24,8 +24,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from rein_jax.errors import UserError
 from rein_jax.evaluation import device
 from rein_jax.evaluation.grid import bucket, coverage, starts, taps
-
-LEVELS = 240  # confidences are counted in this many equal steps: exact integers, and whole bins for 10, 12, 15, 16 or 20
+from rein_jax.metrics.calibration import LEVELS
 
 
 class Query(NamedTuple):

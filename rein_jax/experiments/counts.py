@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 
-from rein_jax import build, config_io, trees
-from rein_jax.evaluation.tables import columns
+from rein_jax import build, configuration, trees
 from rein_jax.experiments import runs
 from rein_jax.experiments.paper import TABLES
+from rein_jax.reporting.tables import columns
 
 MAE_NOTE = """MAE-L: the published 330.94M are entries of mmseg's MAE at 512 x 512, index buffers and relative positions included; the
 encoder itself, which the other rows count, has 304.15M (see rein_jax/experiments/paper.py)."""
@@ -26,7 +26,7 @@ def published(config) -> str:
     key = runs.model_key(config.to_dict())
     for table in TABLES.values():
         for row in table.rows:
-            if row.config and row.trainable and runs.model_key(config_io.load(row.config).to_dict()) == key:
+            if row.config and row.trainable and runs.model_key(configuration.load(row.config).to_dict()) == key:
                 return row.trainable
     return ""
 
@@ -37,7 +37,7 @@ def paper_table() -> str:
     body = []
     for table in TABLES.values():
         for row in (row for row in table.rows if row.config):
-            config = config_io.load(row.config)
+            config = configuration.load(row.config)
             model = json.dumps([config.to_dict()[part] for part in ("backbone", "adapter", "trainable")], default=list)
             if model not in known:
                 known[model] = inside(config)

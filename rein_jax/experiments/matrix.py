@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rein_jax import config_io
+from rein_jax import configuration
 from rein_jax.errors import UserError, read_json
 from rein_jax.experiments import runs
 from rein_jax.registry import unknown
@@ -39,13 +39,13 @@ class Member:
         return ["train", "--config", self.config, *(f"--config.{item}" for item in self.overrides), "--workdir", str(self.folder)]
 
     def load(self) -> Any:
-        return config_io.load(self.config, self.overrides)
+        return configuration.load(self.config, self.overrides)
 
 
 def axes(grid: Sequence[str], config: str) -> Axes:
     """{"method": ["rein", "freeze"], ...} of "method=rein,freeze"; keys are arguments of the config file or config keys."""
     out: Axes = {}
-    known = config_io.arguments(config)
+    known = configuration.arguments(config)
     for text in grid:
         key, equals, values = text.partition("=")
         if not equals or not values:
@@ -56,8 +56,8 @@ def axes(grid: Sequence[str], config: str) -> Axes:
         if len(set(out[key])) < len(out[key]):
             raise UserError(f"--grid {text!r} names a value twice.")
         top = key.split(".")[0]
-        if key not in known and top not in config_io.load(config):
-            raise unknown(key, {**known, **config_io.load(config)}, "grid key")
+        if key not in known and top not in configuration.load(config):
+            raise unknown(key, {**known, **configuration.load(config)}, "grid key")
     return out
 
 
@@ -75,7 +75,7 @@ def split(text: str) -> list[str]:
 
 def members(config: str, grid: Axes, overrides: Sequence[str], workdir: Path) -> list[Member]:
     """Every combination of the grid, the last axis changing fastest."""
-    known, out = config_io.arguments(config), []
+    known, out = configuration.arguments(config), []
     file, _, given = config.partition(":")
     for values in itertools.product(*grid.values()):
         chosen = dict(zip(grid, values, strict=True))
@@ -133,7 +133,7 @@ def _check_folder(member: Member, config: Any) -> None:
     """A folder that already belongs to another config is refused now, not when its turn comes."""
     path = member.folder / "config.json"
     if path.exists():
-        changes = difference(read_json(path, "restore it or choose another --workdir"), json.loads(config_io.to_json(config)))
+        changes = difference(read_json(path, "restore it or choose another --workdir"), json.loads(configuration.to_json(config)))
         if changes:
             raise UserError(f"{member.folder} holds a run with another config; choose another --workdir or undo these changes:\n  "
                             + "\n  ".join(changes))  # fmt: skip

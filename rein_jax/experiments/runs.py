@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from rein_jax.errors import UserError, read_json
-from rein_jax.evaluation.results import later_evaluations
+from rein_jax.reporting.results import later_evaluations
 from rein_jax.training.workdir import FREE, flatten
 
 # Keys that say where data and weights lie, or which repetition this is: they do not make another experiment.

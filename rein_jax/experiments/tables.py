@@ -10,12 +10,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from rein_jax import config_io
-from rein_jax.evaluation.tables import PLAIN
+from rein_jax import configuration
 from rein_jax.experiments import runs as finished
 from rein_jax.experiments.paper import TABLES, Row, Table
 from rein_jax.experiments.runs import Run
 from rein_jax.registry import unknown
+from rein_jax.reporting.tables import PLAIN
 
 NOT_RUN = "not run"
 EQUAL = "mean ± standard deviation over seeds where more than one ran"
@@ -34,7 +34,7 @@ class Sheet:
 
 def row_config(row: Row) -> dict[str, Any]:
     """The config of a row as plain values."""
-    return config_io.load(row.config).to_dict()
+    return configuration.load(row.config).to_dict()
 
 
 def sheets(found: Sequence[Run], numbers: Sequence[int] | None = None) -> list[Sheet]:

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from rein_jax.errors import UserError
-from rein_jax.evaluation.tally import write_atomically
+from rein_jax.metrics.accumulator import write_atomically
 
 PLATFORMS = ("cpu", "cuda", "tpu")
 

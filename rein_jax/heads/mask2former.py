@@ -22,7 +22,7 @@ from rein_jax.layers.init import torch_linear
 from rein_jax.layers.norm import layer_norm
 from rein_jax.layers.positions import sine_positions
 from rein_jax.layers.stack import REMAT, stacked
-from rein_jax.weights.rules import Rule
+from rein_jax.weight_rules import Rule
 
 QUERY_SOURCES = ("linked", "learned_feat", "learned")
 

@@ -6,8 +6,8 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from rein_jax.layers.blocked import blocked_attention, worth
-from rein_jax.platforms import target
+from rein_jax.kernels.attention_cpu import blocked_attention, worth
+from rein_jax.kernels.platforms import target
 
 
 def attend(q, k, v, *, scale: float | None = None, allowed=None):

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from rein_jax.platforms import target
+from rein_jax.kernels.platforms import target
 
 
 def conv(

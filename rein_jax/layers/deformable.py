@@ -10,8 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from rein_jax.layers.sampling import Neighbours, neighbours, take
-from rein_jax.platforms import target
+from rein_jax.kernels.platforms import target
+from rein_jax.kernels.sampling import Neighbours, neighbours, take
 
 Size = tuple[int, int]
 

@@ -6,7 +6,7 @@ from flax import nnx
 
 from rein_jax.layers.conv import Doubled, FrozenBatchNorm, max_pool
 from rein_jax.layers.mlp import gelu
-from rein_jax.weights.rules import Rule
+from rein_jax.weight_rules import Rule
 
 
 class FeaturePyramid(nnx.Module):

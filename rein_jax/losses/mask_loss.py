@@ -12,9 +12,9 @@ import jax
 import jax.numpy as jnp
 
 from rein_jax.errors import UserError
-from rein_jax.layers.sampling import corners, sample, sample_vectors, take
+from rein_jax.kernels.platforms import target
+from rein_jax.kernels.sampling import corners, sample, sample_vectors, take
 from rein_jax.losses.matching import Costs, assign, match_costs
-from rein_jax.platforms import target
 
 _EPS = float(jnp.finfo(jnp.float32).eps)
 

@@ -14,9 +14,9 @@ from data_pipelines import classlist
 from data_pipelines.errors import DataError
 from data_pipelines.labels import CITYSCAPES, VOID, Classes
 from rein_jax.errors import UserError
-from rein_jax.evaluation.submission import label_ids
-from rein_jax.evaluation.tally import write_atomically
+from rein_jax.metrics.accumulator import write_atomically
 from rein_jax.predict.maps import KINDS, Maps
+from rein_jax.predict.submission import label_ids
 
 SAVES = ("labels", "overlay", *KINDS)
 

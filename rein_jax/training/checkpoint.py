@@ -18,8 +18,8 @@ import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
 
+from rein_jax import distributed
 from rein_jax.errors import UserError
-from rein_jax.training import distributed
 from rein_jax.training.state import TrainState, skeleton_of
 
 ARRAYS = ("trainable", "opt_state", "ema", "counters")

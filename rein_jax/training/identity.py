@@ -14,10 +14,10 @@ from jax.sharding import Mesh
 from jax.sharding import PartitionSpec as P
 
 from rein_jax import __version__
+from rein_jax.configuration.training import Settings
 from rein_jax.errors import UserError
+from rein_jax.parts import Parts
 from rein_jax.sharding import Rules
-from rein_jax.training.parts import Parts
-from rein_jax.training.settings import Settings
 from rein_jax.training.workdir import difference
 
 

@@ -12,31 +12,32 @@ from typing import Any
 import jax
 import numpy as np
 
-from rein_jax import trees
+from rein_jax import distributed, trees
+from rein_jax.configuration.training import Settings, settings
+from rein_jax.parts import Parts
 from rein_jax.precision import policy as precision_policy
 from rein_jax.sharding import make_mesh, place, place_batch, replicated
-from rein_jax.training import distributed, identity, memory
+from rein_jax.training import identity, memory
 from rein_jax.training.checkpoint import Checkpoints
 from rein_jax.training.guards import CompileBudget, Preempted, StepGuard, StopRequest
 from rein_jax.training.metrics import Clock, MetricLog, Progress, read_metrics
 from rein_jax.training.outputs import Outputs
-from rein_jax.training.parts import Parts
 from rein_jax.training.profiling import Profiler
-from rein_jax.training.settings import Settings, settings
 from rein_jax.training.state import Placed, place_run
 from rein_jax.training.step import STOP, make_loss, make_step
 from rein_jax.training.workdir import alone, open_workdir, renew_config
 
-Evaluate = Callable[[Parts, Mapping[str, Any], Mapping[str, Any], Any, Path | None], dict]
+Evaluate = Callable[[Parts, Mapping[str, Any], Mapping[str, Any], Any, Any, Path], dict]
 
 
-def train(config: Mapping[str, Any], workdir: str | Path, *, build: Callable[..., Parts] | None = None,
-          evaluate: Evaluate | None = None) -> dict[str, Any]:
+def train(config: Mapping[str, Any], workdir: str | Path, *, build: Callable[[Any], Parts], evaluate: Evaluate | None = None,
+          report: Callable[[Path], Any] | None = None) -> dict[str, Any]:
     """Run `config` in `workdir` to the end and return what results.json holds.
 
     A folder with checkpoints of the same config is resumed: the result is bit-equal to that of an uninterrupted run on the
     same number of CPU devices. SIGTERM and SIGINT save and raise `Preempted`. Other mistakes are UserErrors.
-    `build(config) -> Parts` and `evaluate(parts, trainable, frozen, mesh, folder) -> results` default to the real ones.
+    `evaluate(parts, trainable, frozen, mesh, policy, folder)` gives the numbers of a model, {} for none; `report(workdir)` writes
+    the page of a run that has some. `rein_jax.run.train` passes the real ones.
     """
     plain, workdir = identity.as_dict(config), Path(workdir)
     chosen = settings(plain.get("train", {}))
@@ -45,14 +46,7 @@ def train(config: Mapping[str, Any], workdir: str | Path, *, build: Callable[...
         with alone(workdir):
             if chosen.deterministic:
                 identity.check_deterministic()
-            parts = (build or _build())(config)
-            return _Run(plain, chosen, parts, workdir, stop, evaluate).run()
-
-
-def _build() -> Callable[..., Parts]:
-    from rein_jax.build import build_all
-
-    return build_all
+            return _Run(plain, chosen, build(config), workdir, stop, evaluate, report).run()
 
 
 @dataclass
@@ -65,6 +59,7 @@ class _Run:
     workdir: Path
     stop: StopRequest
     evaluate: Evaluate | None
+    report: Callable[[Path], Any] | None
     started: float = field(default_factory=time.time)
 
     def run(self) -> dict[str, Any]:
@@ -103,7 +98,8 @@ class _Run:
         self.compiled = CompileBudget(self._compile, chosen.compile_budget)
         self.guard = StepGuard(chosen.skip_limit, chosen.spike)
         self.profiler = Profiler(chosen.profile, self.workdir / "profile", self.main)
-        self.outputs = Outputs(self.workdir, parts, self.meta, self.config, self.mesh, self.policy, self.evaluate)
+        self.outputs = Outputs(self.workdir, parts, self.meta, self.config, self.mesh, self.policy, self.evaluate,
+                               self.report)
         self.clock, self.compile_seconds = Clock(), 0.0
 
     def _compile(self, batch: Mapping[str, Any]) -> Any:

@@ -12,14 +12,14 @@ from typing import Any
 
 from jax.sharding import Mesh
 
+from data_pipelines.sample import Sample
+from rein_jax import distributed
 from rein_jax.errors import UserError, read_json
-from rein_jax.evaluation.results import plain
-from rein_jax.evaluation.sample import Sample
+from rein_jax.parts import Parts
 from rein_jax.precision import Policy
+from rein_jax.reporting.results import plain
 from rein_jax.sharding import gather
-from rein_jax.training import distributed
 from rein_jax.training.identity import scalars
-from rein_jax.training.parts import Parts
 from rein_jax.training.state import Placed
 
 
@@ -42,24 +42,24 @@ class Outputs:
     """Writes the results of one run into its folder; only process 0 writes, all processes take part in gathering."""
 
     def __init__(self, workdir: Path, parts: Parts, meta: Mapping[str, Any], config: Mapping[str, Any], mesh: Mesh,
-                 policy: Policy, evaluate: Any = None) -> None:
+                 policy: Policy, evaluate: Any = None, report: Any = None) -> None:
         self.workdir, self.parts, self.meta, self.config = workdir, parts, meta, config
-        self.mesh, self.policy, self.function = mesh, policy, evaluate
+        self.mesh, self.policy, self.function, self.report = mesh, policy, evaluate, report
 
     def evaluate(self, placed: Placed, step: int, images: int = 0) -> dict[str, Any]:
         """Evaluate the model as it would be exported now (the moving average where there is one); keeps the best model.
 
         images: only so many of each domain, evenly spaced, under WORKDIR/sample; models are not compared by these.
         """
-        if not self.parts.domains and self.function is None:
+        if self.function is None:
             return {}
         weights = placed.state.ema or placed.state.trainable
         parts, folder = self.parts, self.workdir
         if images:
             parts = replace(parts, domains={name: Sample(source, images) for name, source in parts.domains.items()})
             folder = folder / "sample"
-        results = (self.function or _evaluate)(parts, weights, placed.frozen, self.mesh, self.policy, folder)
-        if images:
+        results = self.function(parts, weights, placed.frozen, self.mesh, self.policy, folder)
+        if images or not results:
             return results
         value, best = headline(results), self.best()
         better = value is not None and (best is None or value > best["mIoU"])
@@ -106,13 +106,5 @@ class Outputs:
         self._write_model("model.safetensors", weights, summary["steps"], {})
         if distributed.is_main():
             write_json(self.workdir / "results.json", {**summary, "best": self.best(), "config": self.config})
-            if self.function is None and summary["evaluation"]:
-                from rein_jax.evaluation import write_report
-
-                write_report(self.workdir)
-
-
-def _evaluate(parts: Parts, trainable, frozen, mesh: Mesh, policy: Policy, workdir: Path) -> dict[str, Any]:
-    from rein_jax.evaluation.run import evaluate_run
-
-    return evaluate_run(parts, trainable, frozen, mesh, policy, workdir)
+            if self.report is not None and summary["evaluation"]:
+                self.report(self.workdir)

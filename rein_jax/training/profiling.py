@@ -6,7 +6,7 @@ from pathlib import Path
 
 import jax
 
-from rein_jax.training.settings import profiled_steps
+from rein_jax.configuration.training import profiled_steps
 
 
 class Profiler:

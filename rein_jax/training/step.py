@@ -12,9 +12,9 @@ from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from rein_jax import trees
+from rein_jax.parts import Augment
 from rein_jax.precision import Policy
 from rein_jax.sharding import AXES, batch_sharding, replicated
-from rein_jax.training.parts import Augment
 from rein_jax.training.state import TrainState
 
 STOP = "stop"  # int32 [b] in every batch: 1 if this process was told to stop; the step reports the maximum to all processes

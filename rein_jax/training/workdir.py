@@ -10,8 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from rein_jax import distributed
 from rein_jax.errors import UserError, read_json
-from rein_jax.training import distributed
 
 # Keys that may differ when a run is resumed: they change where and how it runs, what it writes, not what it computes. Where the data
 # lies is free since checkpoints hold a fingerprint of what lies there (see also `_meant`).
@@ -37,7 +37,7 @@ def difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
 
     A key that an older version did not write yet differs only if it is not at its default.
     """
-    from configs.base import default
+    from rein_jax.configuration import default
 
     before, after = flatten(old), flatten(new)
     plain = lambda value: json.loads(json.dumps(value))

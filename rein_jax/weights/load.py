@@ -16,10 +16,10 @@ from typing import Any
 import numpy as np
 
 from rein_jax.errors import UserError
+from rein_jax.weight_rules import LAYOUTS, Placement, Rule, part_of, place
 from rein_jax.weights.checkpoint import Checkpoint, as_checkpoint
 from rein_jax.weights.hooks import HOOKS, Fit
 from rein_jax.weights.identify import identify, pretty
-from rein_jax.weights.rules import LAYOUTS, Placement, Rule, part_of, place
 
 Format = tuple[Sequence[Rule], Sequence[str]]
 _RELEASE = 64 << 20  # bytes read between two releases of mapped memory

@@ -10,7 +10,7 @@ from rein_jax import trees
 from rein_jax.adapters.base import Site, Stage
 from rein_jax.adapters.rein import Rein, rules
 from rein_jax.errors import UserError
-from rein_jax.weights.rules import LAYOUTS
+from rein_jax.weight_rules import LAYOUTS
 from tests.filling import assert_layers, filled
 
 CASES = {

@@ -9,8 +9,9 @@ from flax import nnx
 from rein_jax import trees
 from rein_jax.adapters.base import Adapter, Site, Stage
 from rein_jax.adapters.rein import Rein
+from rein_jax.backbones.run_blocks import Hooks, run_blocks
 from rein_jax.errors import UserError
-from rein_jax.layers.stack import Hooks, run_blocks, stacked
+from rein_jax.layers.stack import stacked
 
 DEPTH, WIDTH = 5, 8
 

@@ -15,8 +15,8 @@ from rein_jax.backbones import dinov3
 from rein_jax.backbones.vit import Sizes
 from rein_jax.errors import UserError
 from rein_jax.layers import rope
+from rein_jax.weight_rules import unplace
 from rein_jax.weights.load import load_backbone
-from rein_jax.weights.rules import unplace
 from tests.filling import Guests, assert_layers, filled
 
 TINY = Sizes(16, 4, 2, registers=4, hidden=32)

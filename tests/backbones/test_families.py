@@ -27,8 +27,8 @@ from rein_jax.backbones.sam import SAM, SamSizes
 from rein_jax.backbones.vit import Sizes
 from rein_jax.cli.params import backbone_shapes, rein_count
 from rein_jax.errors import UserError
-from rein_jax.platforms import compiling_for
-from rein_jax.weights.rules import place, unplace
+from rein_jax.kernels.platforms import compiling_for
+from rein_jax.weight_rules import place, unplace
 from tests.filling import Guests
 
 TINY = {

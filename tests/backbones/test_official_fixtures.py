@@ -7,9 +7,9 @@ from flax import nnx
 from rein_jax import trees
 from rein_jax.adapters import rein
 from rein_jax.backbones import dinov2, eva02
+from rein_jax.backbones.run_blocks import run_blocks
 from rein_jax.backbones.vit import Sizes
-from rein_jax.layers.stack import run_blocks
-from rein_jax.weights.rules import LAYOUTS
+from rein_jax.weight_rules import LAYOUTS
 from tests.filling import Guests, assert_layers, filled, gradients
 
 CASES = {

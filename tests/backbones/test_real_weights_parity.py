@@ -11,8 +11,8 @@ from safetensors.numpy import save_file
 
 from rein_jax import trees
 from rein_jax.backbones.dinov2 import DINOv2
+from rein_jax.backbones.run_blocks import run_blocks
 from rein_jax.errors import UserError
-from rein_jax.layers.stack import run_blocks
 from rein_jax.segmenter import IMAGENET_MEAN, IMAGENET_STD
 from rein_jax.weights import fetch
 from rein_jax.weights.checkpoint import read_checkpoint

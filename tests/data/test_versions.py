@@ -10,8 +10,8 @@ from data_pipelines import open_source
 from data_pipelines.cache import Cached
 from data_pipelines.corruptions import Corrupted
 from data_pipelines.prepare import prepare
+from data_pipelines.sample import Sample
 from data_pipelines.source import version
-from rein_jax.evaluation.sample import Sample
 from tests.data.miniatures import build, png
 
 RIGHT, WRONG = np.full((48, 96), 2, np.uint8), np.full((48, 96), 1, np.uint8)

@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from configs import base
 from data_pipelines import open_source
 from data_pipelines.check import check
 from data_pipelines.labels import CITYSCAPES, VOID
 from data_pipelines.protocols import protocol
 from rein_jax import build
+from rein_jax.configuration import default
 from rein_jax.errors import UserError
 from rein_jax.evaluation.evaluator import evaluate
 from tests.data import miniatures
@@ -95,7 +95,7 @@ def official_sizes_keep_the_pixels(source):
 
 def crops_show_what_their_labels_say(entry):
     """Batches of the pipeline that `rein train` makes of a config; without colour distortion pixels tell their class."""
-    config = base.default()
+    config = default()
     config.data.train, config.data.threads, config.train.batch = [entry], 1, 4
     config.data.crop, config.data.resize, config.data.photometric = (CROP, CROP), "36:96", False
     classes, plain, _ = build.data_parts(config)

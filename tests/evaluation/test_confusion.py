@@ -6,9 +6,9 @@ import pytest
 from sklearn.metrics import confusion_matrix, jaccard_score
 
 from rein_jax.errors import UserError
-from rein_jax.evaluation import boundary, calibration, confusion
-from rein_jax.evaluation.bootstrap import interval, mean_ious
 from rein_jax.evaluation.predictions import read_prediction
+from rein_jax.metrics import boundary, calibration, confusion
+from rein_jax.metrics.bootstrap import interval, mean_ious
 
 K = 7
 

@@ -10,11 +10,11 @@ from sklearn.metrics import confusion_matrix
 
 from data_pipelines.errors import DataError
 from rein_jax.errors import UserError
-from rein_jax.evaluation import load_results
 from rein_jax.evaluation.evaluator import evaluate, evaluate_files
-from rein_jax.evaluation.gallery import Gallery, panels
-from rein_jax.evaluation.results import Results
-from rein_jax.evaluation.tally import Tally
+from rein_jax.metrics.accumulator import Tally
+from rein_jax.reporting import load_results
+from rein_jax.reporting.gallery import Gallery, panels
+from rein_jax.reporting.results import Results
 
 HOW = {"crop": 32, "stride": 21, "batch": 2, "progress": False}
 

@@ -11,10 +11,10 @@ from fakes import FakeModel, FakeSource
 
 from rein_jax.cli.report import main
 from rein_jax.errors import UserError
-from rein_jax.evaluation import write_report
 from rein_jax.evaluation.evaluator import evaluate
-from rein_jax.evaluation.page import charts
-from rein_jax.evaluation.results import FORMAT, load_results
+from rein_jax.reporting import write_report
+from rein_jax.reporting.page import charts
+from rein_jax.reporting.results import FORMAT, load_results
 from rein_jax.training.outputs import headline, write_json
 
 HOW = {"crop": 32, "stride": 21, "batch": 2, "progress": False}

@@ -16,8 +16,8 @@ from data_pipelines.labels import CITYSCAPES_IDS
 from rein_jax.cli.submit import EPILOG, main
 from rein_jax.errors import UserError
 from rein_jax.evaluation.predictions import write_prediction
-from rein_jax.evaluation.submission import label_ids, submission, verify
 from rein_jax.predict.inputs import find
+from rein_jax.predict.submission import label_ids, submission, verify
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "data"))
 from miniatures import build  # noqa: E402

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from rein_jax import config_io
+from rein_jax import configuration
 
 PROTOCOL = "official-512, slide 512 stride 341, single scale, no flip"
 
@@ -13,7 +13,7 @@ PROTOCOL = "official-512, slide 512 stride 341, single scale, no flip"
 def make_run(folder: Path, config: str, numbers: dict[str, float], *overrides: str, conditions=None, full: bool = True) -> Path:
     """A finished run: `numbers` is mIoU by domain; full=False leaves only the summary in results.json."""
     folder.mkdir(parents=True)
-    (folder / "config.json").write_text(config_io.to_json(config_io.load(config, overrides)))
+    (folder / "config.json").write_text(configuration.to_json(configuration.load(config, overrides)))
     domains = {name: {"mIoU": value} for name, value in numbers.items()}
     for name, parts in (conditions or {}).items():
         domains[name]["conditions"] = {condition: {"mIoU": value} for condition, value in parts.items()}

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from rein_jax import config_io, trees
+from rein_jax import configuration, trees
 from rein_jax.errors import UserError
 from rein_jax.experiments import paper
 from tests.experiments.test_paper import parts_of
@@ -51,12 +51,12 @@ def compare(path: Path, text: str) -> None:
 
 def test_every_packaged_config_is_here():
     here = {name.partition(":")[0].removeprefix("configs/").removesuffix(".py") for name in (*EXTRA, *paper.configs())}
-    assert here == set(config_io.packaged()) - {"base"}
+    assert here == set(configuration.packaged()) - {"base"}
 
 
 def test_text_of_every_config():
     """One file: what all configs share, then for each what it sets otherwise."""
-    texts = {name: flat(json.loads(config_io.to_json(config_io.load(name)))) for name in (*EXTRA, *paper.configs())}
+    texts = {name: flat(json.loads(configuration.to_json(configuration.load(name)))) for name in (*EXTRA, *paper.configs())}
     first = texts["configs/rein_dinov2_gta.py"]
     lines = ["== configs/rein_dinov2_gta.py, in full", *(f"{key} = {value}" for key, value in sorted(first.items()))]
     for name, keys in texts.items():
@@ -84,22 +84,22 @@ def test_parameter_counts_of_every_config():
 
 
 def test_the_headline_is_the_published_recipe():
-    config = config_io.load("configs/rein_dinov2_gta.py")
-    other = config_io.load("configs/gta_to_cbm.py:backbone=dinov2_l,method=rein")
+    config = configuration.load("configs/rein_dinov2_gta.py")
+    other = configuration.load("configs/gta_to_cbm.py:backbone=dinov2_l,method=rein")
     same = lambda c: {**c.to_dict(), "name": ""}
     assert same(config) == same(other)
     assert (config.optim.lr, config.optim.weight_decay, config.train.steps, config.train.batch) == (1e-4, 0.05, 40_000, 4)
     assert (config.data.crop, config.eval.crop, config.eval.stride, config.eval.protocol) == ((512, 512), 512, 341, "official_512")
-    acdc = config_io.load("configs/citys_to_acdc.py")
+    acdc = configuration.load("configs/citys_to_acdc.py")
     assert (acdc.optim.lr, acdc.optim.warmup_steps, acdc.train.batch, acdc.eval.stride) == (6e-5, 10_000, 8, 683)
 
 
 def test_query_sources_follow_the_official_configs():
-    source = lambda arguments: config_io.load(f"configs/gta_to_cbm.py:{arguments}").head.query_source
+    source = lambda arguments: configuration.load(f"configs/gta_to_cbm.py:{arguments}").head.query_source
     assert source("backbone=dinov2_l") == source("backbone=eva02_l") == "linked"
     assert source("backbone=clip_l") == source("backbone=sam_h") == "learned_feat"
     assert source("method=lora") == source("link=false") == source("method=full,backbone=sam_h") == "learned"
-    assert config_io.load("configs/gta_to_cbm.py:backbone=sam_h,tokens=50").head.queries == 50
+    assert configuration.load("configs/gta_to_cbm.py:backbone=sam_h,tokens=50").head.queries == 50
 
 
 def test_a_part_of_the_backbone_trains_alone():
@@ -136,4 +136,4 @@ def test_a_part_of_the_backbone_trains_alone():
 )
 def test_wrong_arguments_are_named(name, words):
     with pytest.raises(UserError, match=words):
-        config_io.load(name)
+        configuration.load(name)

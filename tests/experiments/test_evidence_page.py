@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from statistics import mean, stdev
 
-from rein_jax import config_io
+from rein_jax import configuration
 from rein_jax.cli.matrix import parser
 from rein_jax.experiments import matrix
 
@@ -179,10 +179,10 @@ def test_collected_runs_can_go_into_a_folder_of_their_own(monkeypatch, tmp_path)
 def configs(line, repeat, folder):
     """The configs of the runs of a line."""
     arguments, *rest = shlex.split(line)
-    overrides, rest = config_io.split_overrides([f"{repeat.CONFIG}:{arguments}", *rest])
+    overrides, rest = configuration.split_overrides([f"{repeat.CONFIG}:{arguments}", *rest])
     given = parser().parse_args(rest)
     for member in matrix.members(given.config, matrix.axes(given.grid, given.config), overrides, folder):
-        yield json.loads(config_io.to_json(member.load()))
+        yield json.loads(configuration.to_json(member.load()))
 
 
 def identities(line, repeat, folder):

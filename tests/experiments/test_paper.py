@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from rein_jax import build, config_io, trees
+from rein_jax import build, configuration, trees
 from rein_jax.experiments import paper
 
 ROWS = [(table.number, row) for table in paper.TABLES.values() for row in table.rows]
@@ -15,7 +15,7 @@ _built: dict[str, object] = {}
 
 def parts_of(name: str):
     """Abstract parts of a config; rows that share model and optimizer share them."""
-    config = config_io.load(name)
+    config = configuration.load(name)
     key = json.dumps([config.to_dict()[part] for part in ("backbone", "adapter", "head", "loss", "trainable", "optim")], default=list)
     if key not in _built:
         _built[key] = build.build_all(config, abstract=True)
@@ -69,5 +69,5 @@ def test_two_stages_share_their_trainable_leaves():
     """1/16 of Cityscapes starts from the first stage: the same names and shapes must train."""
     first, second = (parts_of(row.config)[1].trainable for row in paper.TABLES[4].rows[2:])
     assert {n: a.shape for n, a in first.items()} == {n: a.shape for n, a in second.items()}
-    config = config_io.load(paper.TABLES[4].rows[3].config)
+    config = configuration.load(paper.TABLES[4].rows[3].config)
     assert config.init_from and config.train.steps == 4000 and config.data.train[0]["subset"] == "1/16"

@@ -29,13 +29,13 @@ def test_the_second_stage_begins_with_the_first_ones_values(tmp_path):
     """From the config down: a tiny backbone is not needed, a linear head on an abstractly small model is."""
     from ml_collections import ConfigDict
 
-    from configs import base
     from data_pipelines.labels import CITYSCAPES
+    from rein_jax.configuration import default, set_backbone, set_head, set_method
 
-    config = base.default()
-    base.set_backbone(config, "dinov2_s", 32)
-    base.set_method(config, "freeze")
-    base.set_head(config, "linear")
+    config = default()
+    set_backbone(config, "dinov2_s", 32)
+    set_method(config, "freeze")
+    set_head(config, "linear")
     config.backbone.weights = "random"
     _, trainable, _ = build.skeleton_of(config, CITYSCAPES)
     kept = {name: np.full(a.shape, 0.25, "f4") for name, a in trainable.items()}

@@ -7,7 +7,7 @@ import io
 
 import pytest
 
-from rein_jax import config_io
+from rein_jax import configuration
 from rein_jax.cli import tables as command
 from rein_jax.errors import UserError
 from rein_jax.experiments import runs, tables
@@ -73,7 +73,7 @@ def test_other_runs_are_compared_over_unseen_domains(tmp_path):
     assert sheet.header == ["experiment", "clear (seen)", "night", "fog", "rain", "snow", "city", "mean unseen", "runs"]
     by_name = {row[0]: row for row in sheet.body}
     assert by_name["quickstart-lora"][-2] == "39.50 ± 0.71"
-    usual = config_io.load("configs/quickstart.py").train.steps
+    usual = configuration.load("configs/quickstart.py").train.steps
     assert by_name[f"quickstart-rein (train.steps={usual})"][1:3] == ["60.50 ± 0.71", "40.50 ± 0.71"]
     assert "quickstart-rein (train.steps=20)" in by_name
     leading = tables.best([("rein", (48.5, 0.71), 2), ("lora", (39.5, 0.71), 2)])[0]

@@ -7,10 +7,10 @@ import sys
 import jax
 import numpy as np
 
-from rein_jax import config_io
+from rein_jax import configuration
 from rein_jax.bench.step import Prepared
 
-run = Prepared(config_io.load("configs/quickstart.py", ("data.crop=(128,128)", f"precision={sys.argv[1]}", "train.batch=2")))
+run = Prepared(configuration.load("configs/quickstart.py", ("data.crop=(128,128)", f"precision={sys.argv[1]}", "train.batch=2")))
 losses = [float(run.step()["loss"]) for _ in range(3)]
 trained = run.placed.state.trainable
 digest = hashlib.sha256(b"".join(np.asarray(trained[name]).tobytes() for name in sorted(trained))).hexdigest()

@@ -10,10 +10,10 @@ from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from rein_jax import trees
+from rein_jax.kernels.platforms import compiling_for
 from rein_jax.layers.norm import layer_norm
-from rein_jax.platforms import compiling_for
+from rein_jax.planning.collectives import collectives
 from rein_jax.sharding import batch_sharding, make_mesh, replicated
-from rein_jax.training.collectives import collectives
 from tests.heads.official import small_head
 
 mesh = make_mesh()

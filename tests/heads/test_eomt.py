@@ -15,9 +15,9 @@ from rein_jax.backbones.resnet import ResNet, ResNetSizes
 from rein_jax.backbones.vit import Sizes
 from rein_jax.errors import UserError
 from rein_jax.heads.eomt import EoMT
+from rein_jax.interop.eomt import import_eomt
 from rein_jax.losses.mask_loss import MaskLoss
 from rein_jax.segmenter import Segmenter
-from rein_jax.weights.eomt import import_eomt
 
 SIZES = Sizes(32, 4, 2, registers=4)
 SIDE, QUERIES, CLASSES, BLOCKS = 96, 6, 19, 2

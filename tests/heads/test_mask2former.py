@@ -9,7 +9,7 @@ from flax import nnx
 from rein_jax import trees
 from rein_jax.errors import UserError
 from rein_jax.heads.mask2former import RULES, Mask2Former
-from rein_jax.weights.rules import place, unplace
+from rein_jax.weight_rules import place, unplace
 from tests.heads.official import SMALL, error, loaded, maps_of, small_head
 
 

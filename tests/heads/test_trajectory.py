@@ -13,10 +13,10 @@ from rein_jax.adapters import rein
 from rein_jax.backbones import dinov2
 from rein_jax.backbones.vit import Sizes
 from rein_jax.heads import mask2former
-from rein_jax.layers.sampling import sample
+from rein_jax.kernels.sampling import sample
 from rein_jax.losses.mask_loss import MaskLoss
 from rein_jax.segmenter import Segmenter
-from rein_jax.weights.rules import prefixed, unplace
+from rein_jax.weight_rules import prefixed, unplace
 from tests.heads.official import filled, official_draws, sampled, small_head, truths
 
 POINTS, STEPS = 128, 10

@@ -8,8 +8,8 @@ from flax import nnx
 
 from rein_jax import trees
 from rein_jax.adapters.base import NONE, Site
+from rein_jax.backbones.run_blocks import Hooks
 from rein_jax.layers.attention import Attention, _flash
-from rein_jax.layers.stack import Hooks
 
 
 @pytest.mark.parametrize("queries, keys", [(8, 8), (17, 17), (17, 8), (8, 17)])

@@ -9,9 +9,9 @@ from flax import nnx
 
 from rein_jax import trees
 from rein_jax.backbones.pyramid import SCALES, pyramid
+from rein_jax.interop.rein import official_rules
 from rein_jax.layers.fpn import MultiLevelNeck
-from rein_jax.weights.official import official_rules
-from rein_jax.weights.rules import unplace
+from rein_jax.weight_rules import unplace
 
 WIDTH = 6
 

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from rein_jax.layers.sampling import sample, sample_vectors
+from rein_jax.kernels.sampling import sample, sample_vectors
 
 
 def _case(seed=0):

@@ -13,7 +13,7 @@ from rein_jax.errors import UserError
 from rein_jax.heads.mask2former import RULES
 from rein_jax.losses.mask_loss import MaskLoss
 from rein_jax.losses.matching import LIMIT, assign
-from rein_jax.weights.rules import unplace
+from rein_jax.weight_rules import unplace
 from tests.heads.official import error, loaded, maps_of, official_draws, sampled, truths
 
 CASES = {"head_small_loss": (256, 4242), "head_small_loss_one_empty": (128, 4243)}

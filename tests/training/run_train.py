@@ -17,8 +17,8 @@ from pathlib import Path
 import numpy as np
 from stand_in import make_parts
 
+from rein_jax import distributed
 from rein_jax.errors import UserError
-from rein_jax.training import distributed
 from rein_jax.training.guards import PREEMPTED, Preempted
 from rein_jax.training.loop import train
 from rein_jax.weights.modelfile import read_model

@@ -11,7 +11,7 @@ import optax
 from flax import nnx
 
 from rein_jax import trees
-from rein_jax.training.parts import Parts
+from rein_jax.parts import Parts
 
 Classes = namedtuple("Classes", "names palette")
 SIZE = 16

@@ -7,11 +7,12 @@ from stand_in import make_parts
 
 from rein_jax.bench import step as bench_step
 from rein_jax.errors import UserError
+from rein_jax.planning import plan
+from rein_jax.planning.collectives import collectives, describe, total_bytes
+from rein_jax.planning.flops import count_flops, peak
 from rein_jax.precision import policy
 from rein_jax.sharding import make_mesh
-from rein_jax.training import memory, plan
-from rein_jax.training.collectives import collectives, describe, total_bytes
-from rein_jax.training.flops import count_flops, peak
+from rein_jax.training import memory
 from rein_jax.training.state import place_run
 from rein_jax.training.step import batch_structs, make_loss
 

@@ -5,11 +5,11 @@ import jax.numpy as jnp
 import pytest
 from stand_in import make_parts
 
-from rein_jax import config_io
+from rein_jax import configuration
+from rein_jax.kernels.platforms import compiling_for
 from rein_jax.layers.attention import attend
-from rein_jax.platforms import compiling_for
-from rein_jax.training import plan
-from rein_jax.training.gpus import GPUS
+from rein_jax.planning import plan
+from rein_jax.planning.gpus import GPUS
 
 pytest.importorskip("jax_cuda13_plugin", reason="the extra gpu is not installed")
 CONFIG = {"seed": 0, "train": {"steps": 10, "batch": 8}}
@@ -57,6 +57,6 @@ def test_bf16_steps_of_every_kind_can_be_traced(arguments, monkeypatch):
         return {}
 
     monkeypatch.setattr(plan._Planner, "_compile", lower)
-    config = config_io.load(f"configs/gta_to_cbm.py:{arguments}")
+    config = configuration.load(f"configs/gta_to_cbm.py:{arguments}")
     found = plan.plan(config, "h200:1", batch=1, say=lambda text: None)
     assert found["compute"] == "bfloat16" and {"train", "evaluate"} <= found.keys()

@@ -8,11 +8,11 @@ import pytest
 from run_train import evaluate
 from stand_in import batches_of, make_parts
 
+from rein_jax.configuration.training import profiled_steps, settings
 from rein_jax.errors import UserError
 from rein_jax.training.guards import StepGuard
 from rein_jax.training.loop import train
 from rein_jax.training.metrics import MetricLog, clean, read_metrics
-from rein_jax.training.settings import profiled_steps, settings
 
 BASE = {"steps": 6, "batch": 4, "log_every": 1, "checkpoint_every": 0, "tensorboard": False, "eval_at_end": False}
 

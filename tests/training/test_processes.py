@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from processes import finish, free_port, kill, run, start
 
+from rein_jax import distributed
 from rein_jax.errors import UserError
-from rein_jax.training import distributed
 
 CONFIG = {"seed": 3, "train": {"steps": 8, "batch": 8, "checkpoint_every": 4, "log_every": 1, "tensorboard": False}}
 

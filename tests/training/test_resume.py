@@ -125,7 +125,7 @@ def test_evaluation_owed_by_a_killed_run_is_made_up_for(tmp_path):
 def test_other_config_is_refused_with_the_difference(stopped):
     before = {p: p.stat().st_mtime_ns for p in stopped[0].rglob("*")}
     with pytest.raises(UserError) as refused:
-        train({**CONFIG, "train": {**CONFIG["train"], "steps": 30, "batch": 4}}, stopped[0])
+        train({**CONFIG, "train": {**CONFIG["train"], "steps": 30, "batch": 4}}, stopped[0], build=make_parts)
     assert "train.batch: 8 -> 4" in str(refused.value) and "train.steps: 20 -> 30" in str(refused.value)
     assert {p: p.stat().st_mtime_ns for p in stopped[0].rglob("*")} == before
 

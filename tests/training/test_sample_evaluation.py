@@ -5,9 +5,9 @@ import json
 import numpy as np
 import pytest
 
+from data_pipelines.sample import Sample
+from rein_jax.configuration.training import settings
 from rein_jax.errors import UserError
-from rein_jax.evaluation.sample import Sample
-from rein_jax.training.settings import settings
 from tests.use.tiny import tiny_config
 
 

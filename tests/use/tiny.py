@@ -8,11 +8,12 @@ import numpy as np
 from flax import nnx
 from ml_collections import ConfigDict
 
-from configs import base
 from data_pipelines.labels import CITYSCAPES, Classes
 from rein_jax import build, trees
 from rein_jax.backbones import BACKBONES
 from rein_jax.backbones.dinov2 import DINOv2, Sizes
+from rein_jax.configuration import default, set_method
+from rein_jax.losses import LOSS_OF
 from rein_jax.weights.modelfile import write_model
 
 BACKBONES["dinov2_tiny"] = "rein_jax.backbones.dinov2:DINOv2"
@@ -24,14 +25,14 @@ HEADS = {"linear": {"name": "linear"}, "semantic_fpn": {"name": "semantic_fpn", 
 
 def tiny_config(method: str = "rein", head: str = "linear", crop: int = 64, image_size: int = 64) -> ConfigDict:
     """A config of the tiny model; window `crop` with half steps."""
-    config = base.default()
+    config = default()
     config.name = f"tiny-{method}"
     config.backbone.name, config.backbone.image_size, config.backbone.weights = "dinov2_tiny", image_size, "random"
-    base.set_method(config, method)
+    set_method(config, method)
     if method == "rein":
         config.adapter = {"name": "rein", "tokens": 20, "rank": 2, "query_dims": 16}
     config.head = dict(HEADS[head], **({"queries": 20} if head == "mask2former" else {}))
-    config.loss = {"name": base.LOSS_OF[head]}
+    config.loss = {"name": LOSS_OF[head]}
     config.eval.crop, config.eval.stride, config.eval.batch = crop, crop // 2, 2
     return config
 

@@ -7,15 +7,15 @@ import numpy as np
 import pytest
 
 from data_pipelines.labels import CITYSCAPES
-from rein_jax import config_io, load, trees
+from rein_jax import configuration, load, trees
 from rein_jax.build import skeleton_of
 from rein_jax.cli import diff, show
 from rein_jax.cli.convert import main as convert_main
 from rein_jax.errors import UserError
+from rein_jax.interop.rein import export_official, import_official
 from rein_jax.weights import read_checkpoint
 from rein_jax.weights.convert import convert, same
 from rein_jax.weights.modelfile import check_backbone, read_meta, read_model, write_model
-from rein_jax.weights.official import export_official, import_official
 from rein_jax.weights.torch_write import write_torch
 
 RNG = np.random.default_rng(0)
@@ -99,7 +99,7 @@ def test_official_variants():
 
 def test_an_imported_official_model_loads_and_predicts(tmp_path):
     given = "configs/generalisation.py:method=rein,head=semantic_fpn"
-    shapes = skeleton_of(config_io.load(given, ["backbone.weights=random"]), CITYSCAPES)[1]
+    shapes = skeleton_of(configuration.load(given, ["backbone.weights=random"]), CITYSCAPES)[1]
     export_official({n: RNG.standard_normal(s.shape).astype(np.float32) for n, s in shapes.items()}, tmp_path / "official.pth")
     target = tmp_path / "model.safetensors"
     assert convert_main([str(tmp_path / "official.pth"), str(target), "--config", given, "--config.backbone.weights=random"]) == 0

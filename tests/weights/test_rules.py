@@ -6,7 +6,7 @@ import pytest
 from flax import nnx
 
 from rein_jax.errors import UserError
-from rein_jax.weights.rules import LAYOUTS, Rule, place, prefixed, unplace
+from rein_jax.weight_rules import LAYOUTS, Rule, place, prefixed, unplace
 
 RNG = np.random.default_rng(0)
 TABLE = (

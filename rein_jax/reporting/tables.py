@@ -8,8 +8,8 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from rein_jax.evaluation import robustness
 from rein_jax.registry import unknown
+from rein_jax.reporting import robustness
 
 
 def rows(data: Mapping[str, Any], indented: bool = True) -> tuple[list[str], list[list[str]]]:

@@ -6,8 +6,8 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from rein_jax.evaluation import tables
-from rein_jax.evaluation.page.markup import tag, text
+from rein_jax.reporting import tables
+from rein_jax.reporting.page.markup import tag, text
 
 
 def heat(value: float | None) -> str | None:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from rein_jax.evaluation.page.markup import series, tag, text
+from rein_jax.reporting.page.markup import series, tag, text
 
 Points = Sequence[tuple[float, float]]
 

@@ -7,11 +7,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from rein_jax.evaluation import robustness
-from rein_jax.evaluation.page import charts
-from rein_jax.evaluation.page.markup import legend, note, series, tag, text
-from rein_jax.evaluation.page.numbers import plain_table
-from rein_jax.evaluation.tables import number
+from rein_jax.reporting import robustness
+from rein_jax.reporting.page import charts
+from rein_jax.reporting.page.markup import legend, note, series, tag, text
+from rein_jax.reporting.page.numbers import plain_table
+from rein_jax.reporting.tables import number
 
 MOST = 600  # points of a curve; longer ones are thinned
 

@@ -1,12 +1,9 @@
-"""What every experiment starts from: all sections with their defaults, and the switch between methods.
+"""The switches of a config: method, backbone, head and augmentation, each by its name.
 
-    config = base.default()
-    base.set_backbone(config, "dinov2_s", 512)
-    base.set_method(config, "rein")          # or full, freeze, lora, ...
-    base.set_head(config, "mask2former")
-
-Sections: backbone, adapter, head, loss, augment, trainable, data, eval, optim, and the trainer's own (`train`, `seed`, `precision`, `mesh`,
-`sharding`; see rein_jax/training/settings.py).
+    config = default()
+    set_backbone(config, "dinov2_s", 512)
+    set_method(config, "rein")          # or full, freeze, lora, ...
+    set_head(config, "mask2former")
 """
 
 from __future__ import annotations
@@ -15,9 +12,11 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
+from rein_jax.augment import AUGMENTS
+from rein_jax.backbones import BACKBONES as REGISTERED
 from rein_jax.errors import UserError
 from rein_jax.losses import LOSS_OF
-from rein_jax.training.settings import defaults
+from rein_jax.registry import unknown
 
 # method -> (adapter, trees that train). Optimizer groups follow the published recipes where there is one.
 METHODS: dict[str, dict[str, Any]] = {
@@ -44,58 +43,8 @@ BACKBONES = {
 }  # fmt: skip
 
 
-def default() -> ConfigDict:
-    """A new config with every section and its defaults."""
-    config = ConfigDict({
-        "name": "unnamed",  # shown in reports
-        "backbone": {
-            "name": "dinov2_vits14",  # a key of rein_jax.backbones.BACKBONES
-            "weights": "auto",  # "auto" = fetch the published file by name; a path; or "random"
-            "image_size": 512,  # input side for which the position embedding is stored
-            "taps": (),  # the four blocks whose outputs are used; () = the family's default
-            "remat": "none",  # recompute activations in the backward pass: none, dots, full
-            "unroll": False,  # block after block instead of lax.scan: faster on a GPU, for more memory and a longer compilation
-            "options": {},  # further options of the backbone's class
-        },
-        "adapter": {"name": "rein"},  # a key of rein_jax.adapters.ADAPTERS or "none", and that class's options
-        "head": {"name": "semantic_fpn"},  # a key of rein_jax.heads.HEADS and that class's options
-        "loss": {"name": "pixel"},  # a key of rein_jax.losses.LOSSES and that class's options
-        "augment": {"name": "none"},  # a key of rein_jax.augment.AUGMENTS or "none", and that class's options
-        "trainable": ("adapters/", "head/"),  # regular expressions on parameter names
-        "init_from": "",  # a run folder or model.safetensors whose trainable leaves this run starts from
-        "data": {
-            "root": "",  # folder of the data sets by name; "" = each entry's own source, then $REIN_DATA
-            "train": [{"name": "streets", "split": "train"}],  # sources: name, split, source, and the data set's options
-            "weights": (),  # shares of the sources in the mixture; () = plain concatenation
-            "crop": (512, 512),  # height, width
-            "resize": "official",  # 16 scales 0.5 ... 2; "none"; "256:512", short edges; "2048x1024:0.5:2", a box times a factor
-            "photometric": True,
-            "flip": 0.5,
-            "cat_max_ratio": 0.75,
-            "cache": "",  # folder for decoded copies of the sources; "" = decode every time
-            "threads": 8,
-            "workers": 0,  # worker processes; 0 = threads only
-        },
-        "eval": {
-            "domains": [],  # like data.train
-            "protocol": "full",  # resolution: official_512, official_1024, full
-            "mode": "slide",  # or "whole"
-            "crop": 512,
-            "stride": 341,
-            "batch": 4,  # windows at once
-        },
-        "optim": {"lr": 1e-4, "weight_decay": 0.05, "groups": "rein_512", "warmup_steps": 0, "steps": 0,  # steps 0 = train.steps
-                  "backbone_lr": 1.0, "adapter_lr": 1.0,  # factors on the learning rate of what trains under backbone/ and adapters/
-                  "layer_decay": 1.0, "backbone_warmup": 0},  # a factor from block to block of the backbone; its own warm-up (EoMT)
-    })  # fmt: skip
-    config.update(ConfigDict(defaults()))
-    return config
-
-
 def set_method(config: ConfigDict, method: str, **options) -> ConfigDict:
     """Switch the method: its adapter (with options), what trains, and the optimizer's groups."""
-    from rein_jax.registry import unknown
-
     if method not in METHODS:
         raise unknown(method, METHODS, "method")
     chosen = METHODS[method]
@@ -107,9 +56,6 @@ def set_method(config: ConfigDict, method: str, **options) -> ConfigDict:
 
 def set_backbone(config: ConfigDict, backbone: str, image_size: int) -> ConfigDict:
     """Choose the backbone by a short name ("dinov2_l") or its registered one, and the input side its positions are stored for."""
-    from rein_jax.backbones import BACKBONES as REGISTERED
-    from rein_jax.registry import unknown
-
     if backbone not in BACKBONES and backbone not in REGISTERED:
         raise unknown(backbone, {**BACKBONES, **REGISTERED}, "backbone")
     config.backbone.name, config.backbone.image_size = BACKBONES.get(backbone, backbone), image_size
@@ -122,8 +68,6 @@ def set_head(config: ConfigDict, head: str, **options) -> ConfigDict:
     Queries are Rein's tokens where Rein links them; with CLIP and SAM the initial features of the queries stay learned, as in their
     official configs; without Rein both are learned.
     """
-    from rein_jax.registry import unknown
-
     if head not in LOSS_OF:
         raise unknown(head, LOSS_OF, "decode head")
     family, adapter = config.backbone.name.split("_")[0], config.adapter
@@ -171,33 +115,7 @@ def small_head(config: ConfigDict, head: str) -> ConfigDict:
 
 def set_augment(config: ConfigDict, augment: str, **options) -> ConfigDict:
     """Choose the on-device augmentation: none, advstyle, pasta or gtr_ltr."""
-    from rein_jax.augment import AUGMENTS
-    from rein_jax.registry import unknown
-
     if augment != "none" and augment not in AUGMENTS:
         raise unknown(augment, [*AUGMENTS, "none"], "augmentation")
     config.augment = ConfigDict({"name": augment, **options})
     return config
-
-
-def parse(arg: str | None, **known: str) -> dict[str, str]:
-    """Arguments after the colon of `--config=file.py:key=value,...`, over their defaults; an unknown key is a UserError."""
-    from rein_jax.registry import unknown
-
-    out = dict(known)
-    for item in filter(None, (arg or "").split(",")):
-        key, sep, value = item.partition("=")
-        if key not in known:
-            raise unknown(key, known, "config argument")
-        if not sep:
-            raise UserError(f"The config argument {item!r} needs a value: {key}=...")
-        out[key] = value
-    return out
-
-
-def title(family: str, args: dict[str, str], defaults: dict[str, str], *always: str) -> str:
-    """A config's name: the family, the values of the arguments in `always`, and every other argument that is not at its default."""
-    parts = [args[key] for key in always]
-    parts += [value if key in ("head", "augment") else f"{key}={value}" for key, value in args.items()
-              if key not in always and value != defaults[key]]
-    return "-".join([family, *parts])

@@ -16,8 +16,8 @@ import numpy as np
 
 import rein_jax
 from rein_jax.errors import UserError, read_json
-from rein_jax.evaluation import boundary, calibration, confusion
-from rein_jax.evaluation.tally import Tally, write_atomically
+from rein_jax.metrics import boundary, calibration, confusion
+from rein_jax.metrics.accumulator import Tally, write_atomically
 
 FORMAT = "rein_jax/evaluation/1"
 FILE = "results.json"
@@ -52,7 +52,7 @@ class Results:
 
     def table(self, style: str = "text") -> str:
         """The table of all numbers as "text", "markdown", "csv" or "latex"."""
-        from rein_jax.evaluation.tables import render
+        from rein_jax.reporting.tables import render
 
         return render(self.data, style)
 

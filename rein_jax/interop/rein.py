@@ -16,9 +16,9 @@ from typing import Any
 import numpy as np
 
 from rein_jax.errors import UserError
+from rein_jax.weight_rules import LAYOUTS, Placement, Rule, place, prefixed, unplace
 from rein_jax.weights.checkpoint import as_checkpoint
 from rein_jax.weights.load import Format, Summary, load_into
-from rein_jax.weights.rules import LAYOUTS, Placement, Rule, place, prefixed, unplace
 from rein_jax.weights.torch_write import write_torch
 
 # Keys of official files that hold no parameters of ours.

@@ -16,17 +16,17 @@ import jax
 import jax.numpy as jnp
 
 from rein_jax import trees
+from rein_jax.configuration.training import settings
 from rein_jax.errors import UserError
-from rein_jax.platforms import compiling_for
+from rein_jax.kernels.platforms import compiling_for
+from rein_jax.parts import Parts
+from rein_jax.planning.collectives import collectives
+from rein_jax.planning.flops import count_flops
+from rein_jax.planning.gpus import GPUS, gpu_devices
 from rein_jax.precision import Policy
 from rein_jax.precision import policy as precision_policy
 from rein_jax.sharding import batch_sharding, make_mesh, replicated
 from rein_jax.training import identity, memory
-from rein_jax.training.collectives import collectives
-from rein_jax.training.flops import count_flops
-from rein_jax.training.gpus import GPUS, gpu_devices
-from rein_jax.training.parts import Parts
-from rein_jax.training.settings import settings
 from rein_jax.training.state import place_run
 from rein_jax.training.step import batch_structs, make_step
 

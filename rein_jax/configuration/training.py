@@ -1,6 +1,6 @@
 """What the trainer reads from a config: the section `config.train` and four top-level keys, each with its default.
 
-A config file need not spell a key to use its default; `rein_jax.config_io.load` fills in what is missing before the
+A config file need not spell a key to use its default; `rein_jax.configuration.files.load` fills in what is missing before the
 command line's overrides are applied, so that every key below can be overridden.
 """
 

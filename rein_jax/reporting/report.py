@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from rein_jax.errors import UserError, read_json
-from rein_jax.evaluation import results, tables
-from rein_jax.evaluation.bootstrap import interval
-from rein_jax.evaluation.page import charts, curves, numbers
-from rein_jax.evaluation.page.markup import legend, note, section, tabs, tag, text
-from rein_jax.evaluation.page.script import JS
-from rein_jax.evaluation.page.shots import shots
-from rein_jax.evaluation.page.style import CSS
-from rein_jax.evaluation.tally import write_atomically
+from rein_jax.metrics.accumulator import write_atomically
+from rein_jax.metrics.bootstrap import interval
+from rein_jax.reporting import results, tables
+from rein_jax.reporting.page import charts, curves, numbers
+from rein_jax.reporting.page.markup import legend, note, section, tabs, tag, text
+from rein_jax.reporting.page.script import JS
+from rein_jax.reporting.page.shots import shots
+from rein_jax.reporting.page.style import CSS
 
 
 @dataclass

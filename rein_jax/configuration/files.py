@@ -19,8 +19,8 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
+from rein_jax.configuration.training import defaults
 from rein_jax.errors import UserError, read_json
-from rein_jax.training.settings import defaults
 
 PREFIX = "--config."
 # Sections whose keys are options of a class: any may be set, those not spelt in the file too; building checks them against the class.
@@ -173,9 +173,7 @@ def _packaged(path: str) -> str:
 
 def packaged() -> list[str]:
     """Names of the configs that come with the package."""
-    import configs
-
-    root = Path(configs.__file__).parent
+    root = Path(importlib.util.find_spec("configs").submodule_search_locations[0])
     files = (path.relative_to(root).with_suffix("") for path in root.rglob("*.py") if not path.name.startswith("_"))
     return sorted(".".join(path.parts) for path in files)
 

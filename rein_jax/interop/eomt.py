@@ -15,9 +15,9 @@ from rein_jax.backbones.dinov2 import FINAL_NORM
 from rein_jax.backbones.dinov2 import formats as backbone_formats
 from rein_jax.backbones.names import Rules, fused_qkv, linear, norm, patch_embed
 from rein_jax.errors import UserError
+from rein_jax.weight_rules import Rule, prefixed
 from rein_jax.weights.checkpoint import as_checkpoint
 from rein_jax.weights.load import Fit, Format, Summary, choose, load_into
-from rein_jax.weights.rules import Rule, prefixed
 
 _OURS, _HF = "backbone/blocks/", "layers.{layer}."
 

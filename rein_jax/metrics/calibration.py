@@ -8,9 +8,10 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from rein_jax.evaluation.confusion import ROWS
+from rein_jax.metrics.confusion import ROWS
 
 BINS = 15
+LEVELS = 240  # confidences are counted in this many equal steps: exact integers, and whole bins for 10, 12, 15, 16 or 20
 
 
 def histogram(confidence: np.ndarray, label: np.ndarray, prediction: np.ndarray, classes: int, levels: int) -> np.ndarray:

@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from rein_jax.evaluation.bootstrap import mean_ious
-from rein_jax.evaluation.gallery import PARTS, panels
-from rein_jax.evaluation.page.markup import data_uri, json_script, tag, text
-from rein_jax.evaluation.tables import number
-from rein_jax.evaluation.tally import Tally
+from rein_jax.metrics.accumulator import Tally
+from rein_jax.metrics.bootstrap import mean_ious
+from rein_jax.reporting.gallery import PARTS, panels
+from rein_jax.reporting.page.markup import data_uri, json_script, tag, text
+from rein_jax.reporting.tables import number
 
 STORE = 20  # images in one store: the page parses only the stores that come into view
 WRONG, UNKNOWN = (235, 40, 50, 185), (0, 0, 0, 170)

@@ -12,7 +12,7 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from rein_jax.evaluation.windows import LEVELS
+from rein_jax.metrics.calibration import LEVELS
 
 
 @dataclass

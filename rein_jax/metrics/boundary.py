@@ -10,7 +10,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from rein_jax.evaluation.confusion import joint
+from rein_jax.metrics.confusion import joint
 
 RATIO = 0.02  # of the image diagonal, the paper's default
 

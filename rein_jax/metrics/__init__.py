@@ -1,0 +1,1 @@
+"""Numbers of an evaluation: confusion matrices, boundaries, calibration, intervals."""

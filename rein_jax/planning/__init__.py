@@ -1,0 +1,1 @@
+"""What a step needs before it is run: memory, traffic and arithmetic of compiled programs."""
