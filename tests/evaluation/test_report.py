@@ -13,7 +13,7 @@ from rein_jax.cli.report import main
 from rein_jax.errors import UserError
 from rein_jax.evaluation.evaluator import evaluate
 from rein_jax.reporting import write_report
-from rein_jax.reporting.page import charts
+from rein_jax.reporting.page import ENVIRONMENT, charts
 from rein_jax.reporting.results import FORMAT, load_results
 from rein_jax.training.outputs import headline, write_json
 
@@ -155,8 +155,9 @@ def test_ticks_are_round_and_labels_short():
     assert charts.ticks(0, 100) == [0, 20, 40, 60, 80, 100] and charts.ticks(0.13, 0.87, 4) == [0.2, 0.4, 0.6, 0.8]
     assert charts.ticks(3, 3) == [3]
     assert [charts.label(v) for v in (0, 2.5e-05, 1e-4, 40000, 0.25, 2e7)] == ["0", "2.5e-5", "1e-4", "40k", "0.25", "2e7"]
-    assert charts.lines([charts.Line([], "red")], x="a", y="b") == ""
-    single = charts.lines([charts.Line([(1, 5.0)], "red")], x="a", y="b")
+    lines = ENVIRONMENT.get_template("charts.html").module.lines
+    assert lines(charts.Lines([charts.Line([], "red")], x="a", y="b")).strip() == ""
+    single = lines(charts.Lines([charts.Line([(1, 5.0)], "red")], x="a", y="b"))
     assert "nan" not in single and "<circle" in single
 
 

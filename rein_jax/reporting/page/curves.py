@@ -1,4 +1,4 @@
-"""The curves of report.html: training, calibration, robustness."""
+"""What the charts of training, calibration and robustness show."""
 
 from __future__ import annotations
 
@@ -8,9 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from rein_jax.reporting import robustness
-from rein_jax.reporting.page import charts
-from rein_jax.reporting.page.markup import legend, note, series, tag, text
-from rein_jax.reporting.page.numbers import plain_table
+from rein_jax.reporting.page import series
+from rein_jax.reporting.page.charts import Line, Lines
 from rein_jax.reporting.tables import number
 
 MOST = 600  # points of a curve; longer ones are thinned
@@ -57,24 +56,20 @@ def smooth(curve: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
     return out
 
 
-def training(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Loss, learning rate and mIoU by domain over steps; "" without a log."""
+def training(rows: Sequence[Mapping[str, Any]]) -> list[tuple[str, Lines, Sequence[str]]]:
+    """(title, chart, names of the legend) of loss, learning rate and mIoU by domain over steps; none without a log."""
     loss, rate = thin(points(rows, "loss", "train")), thin(points(rows, "lr", "train"))
-    parts = []
-    if loss:
-        curves = [charts.Line(loss, series(0), "loss", faint=len(loss) > 40)]
-        curves += [charts.Line(smooth(loss), series(0), "loss, smoothed")] if len(loss) > 40 else []
-        parts.append(("Loss", charts.lines(curves, x="step", y="loss")))
-    if rate:
-        parts.append(("Learning rate", charts.lines([charts.Line(rate, series(1), "learning rate")], x="step", y="learning rate")))
+    long = len(loss) > 40
+    curves = [Line(loss, series(0), "loss", faint=long), *([Line(smooth(loss), series(0), "loss, smoothed")] if long else [])]
     domains = evaluated(rows)
     kind = "sample" if any(row.get("kind") == "sample" for row in rows) else "eval"  # config.train.eval_images
     measured = [points(rows, f"{domain}/mIoU", kind) for domain in domains]
+    lines = [Line(curve, series(i), name, marks=True) for i, (name, curve) in enumerate(zip(domains, measured, strict=True))]
+    found = [("Loss", Lines(curves, "step", "loss"), ()),
+             ("Learning rate", Lines([Line(rate, series(1), "learning rate")], "step", "learning rate"), ())]
     if any(len(curve) > 1 for curve in measured):
-        lines = [charts.Line(curve, series(i), d, marks=True) for i, (d, curve) in enumerate(zip(domains, measured, strict=True))]
-        title = "mIoU by domain" + (", a sample of each" if kind == "sample" else "")
-        parts.append((title, charts.lines(lines, x="step", y="mIoU") + legend(domains)))
-    return tag("div", *(tag("div", tag("h3", title), chart) for title, chart in parts if chart), class_="charts") if parts else ""
+        found.append(("mIoU by domain" + (", a sample of each" if kind == "sample" else ""), Lines(lines, "step", "mIoU"), domains))
+    return [part for part in found if part[1].curves]
 
 
 def evaluated(rows: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -84,42 +79,38 @@ def evaluated(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     return [name for name in names if name != "mean" and "/conditions/" not in name]
 
 
-def calibration(data: Mapping[str, Any]) -> str:
-    """Reliability curves of all domains and their expected calibration error; "" if it was not measured."""
+def calibration(data: Mapping[str, Any]) -> dict[str, Any]:
+    """Reliability curves of all domains, and where their pixels are; {} if it was not measured."""
     measured = {name: found["calibration"] for name, found in data["domains"].items() if "calibration" in found}
     if not measured:
-        return ""
+        return {}
     lines, shares = [], []
     for i, (name, found) in enumerate(measured.items()):
         pairs = [(c, a) for c, a in zip(found["confidence"], found["accuracy"], strict=True) if c is not None]
-        lines.append(charts.Line(pairs, series(i), name, marks=True))
+        lines.append(Line(pairs, series(i), name, marks=True))
         total, bins = sum(found["pixels"]) or 1, len(found["pixels"])
-        shares.append(charts.Line([((k + 0.5) / bins, 100 * n / total) for k, n in enumerate(found["pixels"])], series(i), name))
-    names = [f"{name}: ECE {100 * found['ece']:.2f} %" for name, found in measured.items()]
-    left = charts.lines(lines, x="confidence", y="accuracy", x_range=(0, 1), y_range=(0, 1), diagonal=True)
-    right = charts.lines(shares, x="confidence", y="share of pixels, %", x_range=(0, 1))
-    return (tag("div", tag("div", left), tag("div", right), class_="charts") + legend(names)
-            + note("Left: below the dashed line the model is surer than it is right. ECE: pixel-weighted gap over 15 bins."))
+        shares.append(Line([((k + 0.5) / bins, 100 * n / total) for k, n in enumerate(found["pixels"])], series(i), name))
+    return {"names": [f"{name}: ECE {100 * found['ece']:.2f} %" for name, found in measured.items()],
+            "curves": Lines(lines, "confidence", "accuracy", x_range=(0, 1), y_range=(0, 1), diagonal=True),
+            "shares": Lines(shares, "confidence", "share of pixels, %", x_range=(0, 1))}
 
 
-def corruptions(data: Mapping[str, Any]) -> str:
-    """mIoU over severity for each corruption, family by family, and the table; "" if no corruptions were measured."""
-    parts = []
+def corruptions(data: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """By domain: mIoU over severity for each corruption, family by family, and the table; {} if no corruptions were measured."""
+    parts = {}
     for base, found in data.get("robustness", {}).items():
-        plots = [_family(found, family) for family in found["families"]]
         header, body = robustness.rows(found)
-        shown = [[cell if isinstance(cell, str) else "" if cell is None else number(cell) for cell in row] for row in body]
         words = (f"Mean over all corruptions {number(found['mean'])}, that is {number(found['retained'])} % of the clean "
                  f"{number(found['clean'])}; with noise at severities 1 to 3 only: {number(found['noise_3'])}.")
         if "reference" in found:
             words += f" Against the reference: CD {number(found['reference']['CD'])} %, rCD {number(found['reference']['rCD'])} %."
-        parts += [tag("h3", text(base)), note(words), tag("div", *plots, class_="charts"), plain_table(header, shown)]
-    return "".join(parts)
+        parts[base] = {"words": words, "plots": {family: _family(found, family) for family in found["families"]}, "header": header,
+                       "rows": [[cell if isinstance(cell, str) else "" if cell is None else number(cell) for cell in row] for row in body]}
+    return parts
 
 
-def _family(found: Mapping[str, Any], family: str) -> str:
+def _family(found: Mapping[str, Any], family: str) -> Lines:
     chosen = {name.replace("_", " "): part for name, part in found["corruptions"].items() if part["family"] == family}
     each = [(name, [(0, found["clean"]), *((int(s), v) for s, v in part["mIoU"].items())]) for name, part in chosen.items()]
-    lines = [charts.Line([(s, v) for s, v in curve if v is not None], series(i), name, marks=True) for i, (name, curve) in enumerate(each)]
-    chart = charts.lines(lines, x="severity (0 = clean)", y="mIoU", y_range=(0, max(20.0, 1.05 * (found["clean"] or 0))), height=220)
-    return tag("div", tag("h3", text(family)), chart, legend(chosen))
+    lines = [Line([(s, v) for s, v in curve if v is not None], series(i), name, marks=True) for i, (name, curve) in enumerate(each)]
+    return Lines(lines, "severity (0 = clean)", "mIoU", y_range=(0, max(20.0, 1.05 * (found["clean"] or 0))), height=220)

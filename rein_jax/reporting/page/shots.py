@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import io
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,36 +14,28 @@ from PIL import Image
 from rein_jax.metrics.accumulator import Tally
 from rein_jax.metrics.bootstrap import mean_ious
 from rein_jax.reporting.gallery import PARTS, panels
-from rein_jax.reporting.page.markup import data_uri, json_script, tag, text
-from rein_jax.reporting.tables import number
 
 STORE = 20  # images in one store: the page parses only the stores that come into view
 WRONG, UNKNOWN = (235, 40, 50, 185), (0, 0, 0, 170)
 
 
-def shots(folder: Path, tally: Tally, names: Sequence[str], anchor: str, limit: int = 0) -> str:
-    """Markup and data of a domain's kept images, worst first; "" if there are none. limit: images of each end (0 = all)."""
+def shots(folder: Path, tally: Tally, names: Sequence[str], anchor: str, limit: int = 0) -> dict[str, Any]:
+    """A domain's kept images, worst first, and the stores of their pictures; {} if there are none.
+
+    anchor: begins the stores' ids. limit: images of each end (0 = all).
+    """
     kept = [i for i in panels(folder) if i < tally.images and tally.done[i]]
     if not kept:
-        return ""
+        return {}
     score = {i: 100 * float(mean_ious(tally.matrices[i].astype(np.int64))) for i in kept}
     order = sorted(kept, key=lambda i: score[i])
     half = len(order) // 2 if not limit else min(limit, len(order) // 2)
-    groups = (("Worst", order[:half] if half else order), ("Best", order[::-1][:half]))
-    parts, data = [], []
-    for title, chosen in groups:
-        parts.append(tag("h3", title) if chosen else "")
-        for index in chosen:
-            place = f"{anchor}-{len(data) // STORE}#{len(data) % STORE}"
-            parts.append(_shot(place, str(tally.names[index]), score[index], _hint(tally.matrices[index], names)))
-            data.append(_data(folder, index))
-    stores = (json_script(data[k : k + STORE], f"{anchor}-{k // STORE}") for k in range(0, len(data), STORE))
-    return "".join([*parts, *stores])
-
-
-def _shot(address: str, name: str, score: float, hint: str) -> str:
-    words = tag("p", tag("b", number(score)), " ", text(name), " ", tag("span", text(hint)))
-    return tag("div", words, tag("div", class_="panels"), class_="shot", data_shot=address)
+    shown = [*(order[:half] if half else order), *order[::-1][:half]]
+    rows = [{"place": f"{anchor}-{at // STORE}#{at % STORE}", "score": score[i], "name": str(tally.names[i]),
+             "hint": _hint(tally.matrices[i], names)} for at, i in enumerate(shown)]
+    groups = {"Worst": rows[: len(rows) - half], "Best": rows[len(rows) - half :]}
+    pictures = [_pictures(folder, index) for index in shown]
+    return {"groups": groups, "stores": {f"{anchor}-{k // STORE}": pictures[k : k + STORE] for k in range(0, len(pictures), STORE)}}
 
 
 def _hint(matrix: np.ndarray, names: Sequence[str]) -> str:
@@ -54,10 +47,10 @@ def _hint(matrix: np.ndarray, names: Sequence[str]) -> str:
     return f"most: {names[label]} seen as {names[seen]}, {100 * off[label, seen] / max(matrix.sum(), 1):.1f} % of pixels"
 
 
-def _data(folder: Path, index: int) -> dict[str, Any]:
+def _pictures(folder: Path, index: int) -> dict[str, Any]:
     photo, truth, prediction = (folder / f"{index:06d}.{part}" for part in PARTS)
-    return {"image": data_uri(photo.read_bytes(), "jpeg"), "truth": data_uri(truth.read_bytes(), "png"),
-            "prediction": data_uri(prediction.read_bytes(), "png"), "error": data_uri(_error(truth, prediction), "png")}
+    return {"image": _data_uri(photo.read_bytes(), "jpeg"), "truth": _data_uri(truth.read_bytes(), "png"),
+            "prediction": _data_uri(prediction.read_bytes(), "png"), "error": _data_uri(_error(truth, prediction), "png")}
 
 
 def _error(truth: Path, prediction: Path) -> bytes:
@@ -70,3 +63,8 @@ def _error(truth: Path, prediction: Path) -> bytes:
     out = io.BytesIO()
     image.save(out, "PNG", transparency=bytes((0, WRONG[3], UNKNOWN[3])))
     return out.getvalue()
+
+
+def _data_uri(data: bytes, kind: str) -> str:
+    """A file as a data: address."""
+    return f"data:image/{kind};base64,{base64.b64encode(data).decode()}"

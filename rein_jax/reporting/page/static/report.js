@@ -1,6 +1,3 @@
-"""The script of report.html: tabs, image panels built when they come into view, a zoom and an opacity slider."""
-
-JS = """
 document.documentElement.classList.add('live');
 for (const box of document.querySelectorAll('.tabbed')) {
   const tabs = [...box.querySelector('.tabs').children], panes = [...box.children].filter(e => e.classList.contains('pane'));
@@ -34,4 +31,3 @@ document.querySelectorAll('.shot').forEach(shot => seen.observe(shot));
 for (const mix of document.querySelectorAll('.mix input'))
   mix.addEventListener('input', () => document.documentElement.style.setProperty('--overlay', mix.value));
 addEventListener('beforeprint', () => document.querySelectorAll('.shot').forEach(fill));
-"""
