@@ -4,42 +4,44 @@ Images become uint8 [H, W, 3] RGB:
   * a palette, 1-bit or grey picture is expanded, the alpha channel is dropped, 16 bits keep the high byte (as OpenCV does);
   * an EXIF-turned photo is turned upright, as OpenCV and so mmseg does; `exif="ignore"` leaves it as stored
     (only differing sizes show that a label was drawn on the other version, so `rein data check` lists every such photo);
-  * CMYK, truncated, empty, undecodable files and sides below 8 pixels raise a DataError that names the file;
+  * formats other than those of `pictures.FORMATS`, more than `pictures.MOST_PIXELS` pixels, CMYK, truncated, empty, undecodable
+    files and sides below 8 pixels raise a DataError that names the file; of several pages or frames the first is read;
   * damage in the middle of a JPEG that libjpeg patches over cannot be seen here; the checksums of prepared data guard against
 it. Labels become integer [H, W], values untouched: palette indices, grey values of 1 to 16 bits (not stretched to 0..255), or
-one of three equal channels; EXIF marks are never obeyed. A JPEG, a float or a true-colour picture in place of a label raises.
+one of three equal channels; EXIF marks are never obeyed. A JPEG or lossy WebP, a float or a true-colour picture in place of a
+label raises.
 """
 
 from __future__ import annotations
 
-import io
 import struct
 import zlib
 
 import cv2
 import numpy as np
-from PIL import Image, UnidentifiedImageError
 
+from data_pipelines import pictures
 from data_pipelines.errors import DataError
+from data_pipelines.pictures import limit, open_picture, require
+from data_pipelines.png import SIGNATURE as _PNG
 from data_pipelines.png import palette_indices, stored
 
 SMALLEST = 8  # pixels; a smaller side is a broken thumbnail, not a scene
-_PNG, _PNG_END = b"\x89PNG\r\n\x1a\n", b"IEND\xaeB`\x82"
+_PNG_END, _JPEG = b"IEND\xaeB`\x82", b"\xff\xd8\xff"
 _GREY_STEP = {2: 85, 4: 17}  # PIL stretches 2- and 4-bit grey to 0..255; dividing by this gives the stored value back
 
 
 def decode_image(data: bytes, file: str, *, exif: str = "apply") -> np.ndarray:
     """Encoded picture -> uint8 [H, W, 3] RGB; raises DataError with the name `file`."""
-    check_whole(data, file)
+    kind = check_whole(data, file)
     flags = cv2.IMREAD_COLOR_RGB | (cv2.IMREAD_IGNORE_ORIENTATION if exif == "ignore" else 0)
-    try:
-        pixels = cv2.imdecode(np.frombuffer(stored(data), np.uint8), flags)
-    except cv2.error:
-        pixels = None
+    if kind == "GIF":  # OpenCV blends what is transparent
+        with open_picture(data, file) as picture:
+            pixels = pictures.pixels(picture, file, "RGB")
+    else:
+        pixels = _decoded(stored(data), flags)
     if pixels is None:
-        raise DataError(
-            f"{file} cannot be decoded as an image; it is damaged or no picture: fetch it again or remove the pair."
-        )
+        raise DataError(f"{file} cannot be decoded as an image, it is damaged: fetch it again or remove the pair.")
     if min(pixels.shape[:2]) < SMALLEST:
         height, width = pixels.shape[:2]
         raise DataError(
@@ -54,8 +56,7 @@ def decode_label(data: bytes, file: str) -> np.ndarray:
     OpenCV reads what it reads faithfully (and faster), Pillow the rest: OpenCV would expand palettes, Pillow cuts 16-bit
     colour.
     """
-    if data[:2] == b"\xff\xd8":
-        raise DataError(f"{file} is a JPEG, which changes label values; save labels as PNG.")
+    _refuse_lossy(data, file, "values")
     check_whole(data, file)
     values = palette_indices(data)
     if values is not None:
@@ -83,58 +84,86 @@ def decode_synthia(data: bytes, file: str) -> np.ndarray:
 
 def decode_colours(data: bytes, file: str) -> np.ndarray:
     """Colour-coded label -> uint8 [H, W, 3] RGB as stored; a palette is expanded, alpha dropped."""
-    if data[:2] == b"\xff\xd8":
-        raise DataError(f"{file} is a JPEG, which changes label colours; save labels as PNG.")
+    _refuse_lossy(data, file, "colours")
     check_whole(data, file)
     _check_sums(data, file)
-    with _open(data, file) as picture:
-        return _load(lambda: np.asarray(picture.convert("RGB")), file)
+    with open_picture(data, file) as picture:
+        return pictures.pixels(picture, file, "RGB")
 
 
 def label_mode(data: bytes, file: str) -> str:
     """PIL's name for the pixel format of a label file ("L", "P", "RGB", "I;16", ...), read from the header."""
     check_whole(data, file)
-    with _open(data, file) as picture:
+    with open_picture(data, file) as picture:
         return picture.mode
 
 
 def label_palette(data: bytes, file: str) -> np.ndarray:
     """Palette of a mode "P" label, uint8 [entries, 3]."""
-    with _open(data, file) as picture:
+    with open_picture(data, file) as picture:
+        pictures.pixels(picture, file)  # loads it, so that damage is told
         return np.array(picture.getpalette("RGB") or [], np.uint8).reshape(-1, 3)
 
 
 def orientation(data: bytes) -> int:
     """EXIF orientation 1..8; 1 (upright) when the file says nothing."""
     try:
-        with Image.open(io.BytesIO(data)) as picture:
+        with open_picture(data, "") as picture:
             turn = picture.getexif().get(0x0112, 1)
-    except (OSError, ValueError, SyntaxError):
+    except Exception:  # a damaged EXIF part makes Pillow raise nearly anything; the picture itself may be whole
         return 1
     return turn if turn in range(1, 9) else 1
 
 
-def check_whole(data: bytes, file: str) -> None:
-    """Raises DataError if the file is empty, cut short, or a CMYK JPEG; costs microseconds."""
+def check_whole(data: bytes, file: str) -> str:
+    """The format of a picture; DataError if it is empty, of a format that is not read, cut short, too large or a CMYK JPEG.
+
+    Costs microseconds: no pixel is decoded.
+    """
     if not data:
         raise DataError(f"{file} is empty (0 bytes); fetch it again or remove the pair.")
-    if data[:2] == b"\xff\xd8":
-        components, scan = _jpeg_header(data, file)
+    if len(data) < len(_PNG) and (_PNG.startswith(data) or _JPEG.startswith(data[:3])):
+        raise _truncated(file)
+    kind = require(data, file)
+    if kind == "JPEG":
+        (width, height), components, scan = _jpeg_header(data, file)
         if components == 4:
             raise DataError(f"{file} is a CMYK JPEG, whose colours depend on a print profile; convert it to RGB.")
         if data.rfind(b"\xff\xd9", scan) < 0:
             raise _truncated(file)
-    elif data[:8] == _PNG and data.rfind(_PNG_END) < 0:
-        raise _truncated(file)
+        limit(width, height, file)
+    elif kind == "PNG":
+        if len(data) < 33 or data.rfind(_PNG_END) < 0:
+            raise _truncated(file)
+        limit(*struct.unpack_from(">II", data, 16), file)
+    else:
+        open_picture(data, file).close()
+    return kind
+
+
+def _refuse_lossy(data: bytes, file: str, what: str) -> None:
+    """Raises DataError for the formats that do not keep the pixels of a label."""
+    lossy = "a JPEG" if data.startswith(_JPEG) else "a lossy WebP" if _lossy_webp(data) else None
+    if lossy:
+        raise DataError(f"{file} is {lossy}, which changes label {what}; save labels as PNG.")
+
+
+def _lossy_webp(data: bytes) -> bool:
+    """Whether the first frame of a WebP is stored lossily: the first chunk of pixels is `VP8 `, not `VP8L`."""
+    at = 12 if data[:4] == b"RIFF" and data[8:12] == b"WEBP" else len(data)
+    while at + 8 <= len(data) and data[at : at + 4] not in (b"VP8 ", b"VP8L"):
+        length = int.from_bytes(data[at + 4 : at + 8], "little")
+        at += 24 if data[at : at + 4] == b"ANMF" else 8 + length + length % 2  # a frame holds chunks itself
+    return data[at : at + 4] == b"VP8 "
 
 
 def _truncated(file: str) -> DataError:
     return DataError(f"{file} is truncated (its end is missing); fetch it again or remove the pair.")
 
 
-def _jpeg_header(data: bytes, file: str) -> tuple[int, int]:
-    """Number of colour components and where the picture data start."""
-    at, components = 2, 3
+def _jpeg_header(data: bytes, file: str) -> tuple[tuple[int, int], int, int]:
+    """((width, height), number of colour components, where the picture data start)."""
+    at, size, components = 2, (0, 0), 3
     while at + 4 <= len(data):
         if data[at] != 0xFF:
             break
@@ -144,9 +173,10 @@ def _jpeg_header(data: bytes, file: str) -> tuple[int, int]:
             continue
         length = struct.unpack_from(">H", data, at + 2)[0]
         if marker == 0xDA:
-            return components, at + 2 + length
+            return size, components, at + 2 + length
         if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC) and at + 9 < len(data):
-            components = data[at + 9]
+            height, width, components = struct.unpack_from(">HHB", data, at + 5)
+            size = width, height
         at += 2 + length
     raise _truncated(file)
 
@@ -169,31 +199,24 @@ def _png_kind(data: bytes) -> tuple[int, int]:
     return (data[24], data[25]) if data[:8] == _PNG and len(data) > 25 else (8, 2)
 
 
+def _decoded(data: bytes, flags: int) -> np.ndarray | None:
+    try:
+        return cv2.imdecode(np.frombuffer(data, np.uint8), flags)
+    except cv2.error:
+        return None
+
+
 def _unchanged(data: bytes, file: str) -> np.ndarray:
-    raw = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    raw = _decoded(data, cv2.IMREAD_UNCHANGED)
     if raw is None:
         raise DataError(f"{file} cannot be decoded as a label picture; it is damaged: fetch it again or remove the pair.")
     return raw
 
 
-def _open(data: bytes, file: str) -> Image.Image:
-    try:
-        return Image.open(io.BytesIO(data))
-    except (UnidentifiedImageError, Image.DecompressionBombError, OSError, ValueError, SyntaxError):
-        raise DataError(f"{file} is not a picture that can be read; labels are expected as PNG.") from None
-
-
-def _load(action, file: str) -> np.ndarray:
-    try:
-        return action()
-    except (OSError, ValueError, SyntaxError) as error:
-        raise DataError(f"{file} is damaged ({error}); fetch it again or remove the pair.") from None
-
-
 def _pillow(data: bytes, file: str) -> np.ndarray:
     _check_sums(data, file)
-    with _open(data, file) as picture:
-        raw = _load(lambda: np.array(picture), file)
+    with open_picture(data, file) as picture:
+        raw = pictures.pixels(picture, file)
     if raw.dtype == bool:
         return raw.astype(np.uint8)
     if raw.dtype.kind not in "iu":

@@ -9,8 +9,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from data_pipelines.errors import DataError
-from data_pipelines.files import Files, NothingThere, locate, open_files, shown
+from data_pipelines.files import Files, NothingThere, shown
 from data_pipelines.labels import CITYSCAPES, Classes
+from data_pipelines.places import locate, open_files, zips_in
 from data_pipelines.records import open_records, recognise
 from data_pipelines.source import Facts, FileSource, Pair, Source, subset_step
 
@@ -112,7 +113,7 @@ class FileDataset:
             return open_records(path, self.name, split, options=options, subset=subset, **reading)
         names: tuple[Files, list[str]] | None = None
         problem: DataError | None = None
-        for with_zips in (False, True) if path.is_dir() and any(path.glob("*.zip")) else (False,):
+        for with_zips in (False, True) if path.is_dir() and zips_in(path) else (False,):
             files = open_files(path, with_zips=with_zips)
             names = files, files.names()
             try:
@@ -143,6 +144,7 @@ class FileDataset:
                 break
         else:
             raise NothingThere(f"{files.where} holds no {split} images of {self.title}; expected {self.expects}.")
+        _drop_links(images, files)
         problems = _doubles(images, "images", policy)
         members = self.members(split, files, names)
         keys = [key for key in images.files if key not in images.doubles and (members is None or key in members)]
@@ -151,6 +153,7 @@ class FileDataset:
             raise NothingThere(f"{files.where} holds no image of split {split!r} of {self.title}.")
         chosen, kind = _choose(names, layout, keys, labels, files.where)
         if kind is not None:
+            _drop_links(chosen, files)
             problems |= _doubles(chosen, "labels", policy, set(keys))
             problems |= self._unpaired(keys, chosen, images, files, policy)
             keys = [key for key in keys if key in chosen.files and key not in chosen.doubles]
@@ -183,6 +186,12 @@ class FileDataset:
                 "complete the download or pass policy='skip'."
             )
         return {shown(images.files[key]): f"{shown(files.path(images.files[key]))} has no label; left out." for key in missing}
+
+
+def _drop_links(found: Match, files: Files) -> None:
+    """Names that lead to one file through links are no doubles; the first is kept."""
+    for key in [key for key, names in found.doubles.items() if len({files.real(name) for name in names}) == 1]:
+        del found.doubles[key]
 
 
 def _doubles(found: Match, what: str, policy: str, within: set[str] | None = None) -> dict[str, str]:

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from data_pipelines.errors import DataError
-from data_pipelines.files import locate
+from data_pipelines.places import locate
 from data_pipelines.records import FORMAT, LOCK, MANIFEST, facts_to_json, file_digest, is_prepared, read_manifest, tfds_split
 from data_pipelines.source import FileSource, Source
 

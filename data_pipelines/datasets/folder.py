@@ -26,9 +26,10 @@ from typing import Any
 from data_pipelines import classlist
 from data_pipelines.classlist import ClassList
 from data_pipelines.errors import DataError
-from data_pipelines.files import Files, NothingThere, locate, open_files, shown
+from data_pipelines.files import Files, NothingThere, read_file, shown
 from data_pipelines.layout import FileDataset, Labels, Layout, match
 from data_pipelines.maskscan import Masks, Reading, read_masks
+from data_pipelines.places import locate, open_files
 from data_pipelines.records import open_records, recognise
 from data_pipelines.source import Source
 
@@ -176,12 +177,9 @@ def _class_list(classes: Any, files: Files, names: Sequence[str]) -> ClassList |
 
 
 def _bytes_of(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise DataError(
-            f"Class list {path} cannot be read ({error.strerror}); give a text file with one name a line."
-        ) from None
+    if not path.exists():
+        raise DataError(f"Class list {path} does not exist; give a text file with one name a line.")
+    return read_file(path)
 
 
 def _parse(data: bytes, where: str, name: str) -> ClassList:

@@ -148,13 +148,15 @@ def _standard(field):
 
 def read_textures(folder: str, count: int, side: int) -> np.ndarray:
     """Up to `count` images of a folder, each cut square and resized, uint8 [N, side, side, 3]."""
+    from data_pipelines.files import read_file
     from data_pipelines.images import decode_image
+    from data_pipelines.pictures import SUFFIXES
 
-    files = sorted(p for p in Path(folder).rglob("*") if p.suffix.lower() in (".jpg", ".jpeg", ".png")) if Path(folder).is_dir() else []
+    files = sorted(p for p in Path(folder).rglob("*") if p.suffix.lower() in SUFFIXES) if Path(folder).is_dir() else []
     if not files:
-        raise UserError(f"config.augment.texture={folder!r} holds no .jpg or .png image; name a folder of textures, or leave it empty.")
+        raise UserError(f"config.augment.texture={folder!r} holds no image; name a folder of textures, or leave it empty.")
     step = max(1, len(files) // count)
-    return np.stack([_square(decode_image(path.read_bytes(), str(path)), side) for path in files[::step][:count]])
+    return np.stack([_square(decode_image(read_file(path), str(path)), side) for path in files[::step][:count]])
 
 
 def _square(image: np.ndarray, side: int) -> np.ndarray:

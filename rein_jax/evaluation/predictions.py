@@ -7,8 +7,9 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from PIL import Image, UnidentifiedImageError
 
+from data_pipelines.files import read_file
+from data_pipelines.pictures import open_picture, pixels
 from rein_jax.errors import UserError
 from rein_jax.evaluation.windows import Answer, Query
 
@@ -30,15 +31,12 @@ def write_prediction(folder: Path, name: str, labels: np.ndarray) -> Path:
 
 def read_prediction(path: Path) -> np.ndarray:
     """uint8 [H, W] of an 8-bit single-channel PNG (palette indices as they are); anything else is a UserError."""
-    try:
-        with Image.open(path) as image:
-            if image.mode not in ("L", "P"):
-                raise UserError(f"{path} is a {image.mode} image; a prediction is an 8-bit single-channel PNG of class numbers.")
-            return np.array(image)
-    except FileNotFoundError:
-        raise UserError(f"{path} is missing; there must be one prediction for each image.") from None
-    except (UnidentifiedImageError, OSError, SyntaxError) as error:
-        raise UserError(f"{path} cannot be read as an image ({error}); write it again.") from None
+    if not path.exists():
+        raise UserError(f"{path} is missing; there must be one prediction for each image.")
+    with open_picture(read_file(path), str(path)) as image:
+        if image.mode not in ("L", "P"):
+            raise UserError(f"{path} is a {image.mode} image; a prediction is an 8-bit single-channel PNG of class numbers.")
+        return pixels(image, str(path))
 
 
 class Files:

@@ -21,6 +21,7 @@ import numpy as np
 from PIL import Image
 
 from data_pipelines.labels import CITYSCAPES, CITYSCAPES_IDS, VOID
+from data_pipelines.pictures import open_picture, pixels
 from rein_jax import registry
 from rein_jax.errors import UserError
 from rein_jax.evaluation.predictions import read_prediction
@@ -153,8 +154,8 @@ def verify(server: str, archive: str | Path, size: tuple[int, int] | None = None
             key = rules.key.search(name)
             if key is None or name != rules.name(key[1]):
                 raise UserError(f"{archive}: {name} is not a name that {rules.title} knows.")
-            with Image.open(io.BytesIO(file.read(name))) as image:
-                labels = np.array(image)
+            with open_picture(file.read(name), f"{archive}: {name}") as image:
+                labels = pixels(image, f"{archive}: {name}")
                 if image.mode != "L" or image.size != tuple(size or rules.size):
                     raise UserError(f"{archive}: {name} is {image.mode} {image.size}, not 8-bit grey of {size or rules.size}.")
             strange = set(np.unique(labels).tolist()) - allowed

@@ -18,6 +18,7 @@ from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from data_pipelines.errors import DataError
+from data_pipelines.pictures import TooLarge
 from rein_jax import __version__
 from rein_jax.predict import outputs, pixels
 from rein_jax.serve.engine import Engine, Full, Served, shares
@@ -216,7 +217,7 @@ def decode(data: bytes, limits: Limits) -> np.ndarray:
     try:
         return pixels.decode(data, "The upload", limits.megapixels, FORMATS)
     except DataError as error:
-        raise Refused(413 if "at most" in str(error) else 415, str(error)) from None
+        raise Refused(413 if isinstance(error, TooLarge) else 415, str(error)) from None
 
 
 async def answer(engine: Engine, model: Served, image: np.ndarray, limits: Limits) -> tuple[Any, np.ndarray]:

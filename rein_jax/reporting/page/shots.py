@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from data_pipelines.pictures import open_picture
 from rein_jax.metrics.accumulator import Tally
 from rein_jax.metrics.bootstrap import mean_ious
 from rein_jax.reporting.gallery import PARTS, panels
@@ -55,7 +56,7 @@ def _pictures(folder: Path, index: int) -> dict[str, Any]:
 
 def _error(truth: Path, prediction: Path) -> bytes:
     """A palette PNG to lay over the photo: clear where right, red where wrong, dark where the label is void."""
-    with Image.open(truth) as a, Image.open(prediction) as b:
+    with open_picture(truth.read_bytes(), str(truth)) as a, open_picture(prediction.read_bytes(), str(prediction)) as b:
         label, seen, colours = np.array(a), np.array(b), len(a.getpalette() or ()) // 3
     void = label >= min(colours, 255)
     image = Image.fromarray(np.where(void, 2, label != seen).astype(np.uint8))

@@ -1,0 +1,83 @@
+"""Where a data set lies: a folder, a .zip, or a folder of .zip parts."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from data_pipelines.errors import DataError
+from data_pipelines.files import Files, Folder, shown, wanted
+from data_pipelines.zips import Zip, is_zip, other_archive
+
+
+class Union:
+    """Several places as one, for data sets that are published in parts; the first place that holds a name gives it."""
+
+    def __init__(self, where: str, parts: list[Files]):
+        self.where, self._parts = where, parts
+        self._part_of = {name: part for part in reversed(parts) for name in part.names()}
+
+    def names(self) -> list[str]:
+        """Sorted names of all places."""
+        return sorted(self._part_of)
+
+    def path(self, name: str) -> str:
+        """The name of a file for messages."""
+        return self._part_of[name].path(name)
+
+    def real(self, name: str) -> str:
+        """Equal for two names of one file."""
+        return self._part_of[name].real(name)
+
+    def read(self, name: str) -> bytes:
+        """The content of a file."""
+        return self._part_of[name].read(name)
+
+    def size(self, name: str) -> int:
+        """Bytes of a file."""
+        return self._part_of[name].size(name)
+
+    def state(self, name: str) -> str:
+        """What changes when a file is rewritten in place."""
+        return self._part_of[name].state(name)
+
+
+def locate(name: str, source: str | os.PathLike | None) -> Path:
+    """`source`, or $REIN_DATA/<name> when it is None; a DataError if there is nothing."""
+    if source is None:
+        root = os.environ.get("REIN_DATA")
+        if not root:
+            raise DataError(
+                f"No source for data set {name!r}: pass source=FOLDER (--source FOLDER), "
+                f"or set REIN_DATA to the folder that holds {name}/."
+            )
+        source = Path(root) / name
+        if not source.exists():
+            source = next((p for p in [source.with_suffix(".zip")] if p.exists()), source)
+    try:
+        path = Path(source).expanduser()
+    except RuntimeError:  # no HOME, and the user has no entry in the table of users
+        raise DataError(f"{source}: this user has no home folder; write the whole path or set HOME.") from None
+    if not path.exists():
+        raise DataError(
+            f"{shown(str(path))} does not exist; point the source of data set {name!r} at the folder or .zip that you downloaded."
+        )
+    return path
+
+
+def open_files(path: Path, *, with_zips: bool = False) -> Files:
+    """The files of a folder or a .zip; `with_zips` adds those in .zip files that lie directly in the folder."""
+    if path.is_dir():
+        zips = zips_in(path) if with_zips else []
+        return Union(str(path), [Folder(path), *map(Zip, zips)]) if zips else Folder(path)
+    if not path.is_file():
+        raise DataError(f"{shown(str(path))} is neither a folder nor a file; point at the folder or .zip of the data set.")
+    if path.suffix.lower() == ".zip" or is_zip(path):
+        return Zip(path)
+    what = other_archive(path) or "neither a folder nor a .zip"
+    raise DataError(f"{shown(str(path))} is {what}; unpack it and point at the folder.")
+
+
+def zips_in(folder: Path) -> list[Path]:
+    """The .zip files that lie directly in a folder, in order."""
+    return sorted(p for p in folder.iterdir() if p.suffix.lower() == ".zip" and wanted(p.name) and p.is_file())
