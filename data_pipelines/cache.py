@@ -19,6 +19,7 @@ import grain
 import numpy as np
 
 from data_pipelines.errors import DataError
+from data_pipelines.paths import local_path
 from data_pipelines.source import version
 
 PIXELS, INDEX = "pixels.bin", "index.json"
@@ -36,7 +37,7 @@ class Cached:
         self.has_labels = getattr(source, "has_labels", True)
         self.split, self.found = getattr(source, "split", ""), getattr(source, "found", "")
         self._fingerprint, self._version = source.fingerprint(), version(source)
-        self.where = Path(folder).expanduser() / f"{source.name}-{self._version[:16]}"
+        self.where = local_path(folder) / f"{source.name}-{self._version[:16]}"
         if not (self.where / INDEX).exists():
             write(source, self.where, threads)
         self._open()

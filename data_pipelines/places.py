@@ -7,6 +7,7 @@ from pathlib import Path
 
 from data_pipelines.errors import DataError
 from data_pipelines.files import Files, Folder, shown, wanted
+from data_pipelines.paths import local_path
 from data_pipelines.zips import Zip, is_zip, other_archive
 
 
@@ -51,13 +52,10 @@ def locate(name: str, source: str | os.PathLike | None) -> Path:
                 f"No source for data set {name!r}: pass source=FOLDER (--source FOLDER), "
                 f"or set REIN_DATA to the folder that holds {name}/."
             )
-        source = Path(root) / name
+        source = local_path(root) / name
         if not source.exists():
             source = next((p for p in [source.with_suffix(".zip")] if p.exists()), source)
-    try:
-        path = Path(source).expanduser()
-    except RuntimeError:  # no HOME, and the user has no entry in the table of users
-        raise DataError(f"{source}: this user has no home folder; write the whole path or set HOME.") from None
+    path = local_path(source)
     if not path.exists():
         raise DataError(
             f"{shown(str(path))} does not exist; point the source of data set {name!r} at the folder or .zip that you downloaded."

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from data_pipelines.errors import DataError
+from data_pipelines.paths import local_path
 from data_pipelines.places import locate
 from data_pipelines.records import FORMAT, LOCK, MANIFEST, facts_to_json, file_digest, is_prepared, read_manifest, tfds_split
 from data_pipelines.source import FileSource, Source
@@ -57,7 +58,7 @@ def prepare(
     """
     from data_pipelines.builders import open_splits
 
-    out = Path(out)
+    out = local_path(out)
     if is_prepared(out) and read_manifest(out)["dataset"] != name:
         raise DataError(f"{out} already holds data set {read_manifest(out)['dataset']!r}; choose another --out.")
     opened = open_splits(name, source, splits, **options)
@@ -199,7 +200,7 @@ def prepare_with_beam(
 
     from data_pipelines.builders import BUILDERS, VERSION, PartConfig, open_splits
 
-    out = Path(out)
+    out = local_path(out)
     out.mkdir(parents=True, exist_ok=True)
     with _alone(out):
         _sweep(out, name)

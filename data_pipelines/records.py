@@ -13,6 +13,7 @@ from data_pipelines import decoders
 from data_pipelines.errors import DataError
 from data_pipelines.files import NothingThere
 from data_pipelines.labels import Classes
+from data_pipelines.paths import local_path
 from data_pipelines.source import Encoded, Facts, Source, subset_step
 
 MANIFEST = "manifest.json"
@@ -146,7 +147,7 @@ def open_records(
     path: str | os.PathLike, name: str, split: str, *, options: dict[str, Any], subset: str | None = None, **policy: str
 ) -> RecordSource:
     """Opens one split of a prepared folder; options must be those it was prepared with."""
-    path = Path(path)
+    path = local_path(path)
     manifest = read_manifest(path)
     if manifest["dataset"] != name:
         raise DataError(f"{path} was prepared from data set {manifest['dataset']!r}, not {name!r}; use that name.")

@@ -12,6 +12,7 @@ import jax
 from flax import nnx
 from ml_collections import ConfigDict
 
+from data_pipelines.paths import local_path
 from rein_jax import optim, registry, trees
 from rein_jax.adapters import ADAPTERS
 from rein_jax.augment import AUGMENTS
@@ -102,7 +103,7 @@ def load_backbone(config, shapes: trees.Flat) -> tuple[trees.Flat, dict[str, Any
     from rein_jax.weights import fetch, load
 
     name, weights = config.backbone.name, config.backbone.weights
-    path = fetch.ensure(name) if weights == "auto" else Path(weights)
+    path = fetch.ensure(name) if weights == "auto" else local_path(weights)
     grid = grid_of(plain(config.backbone.image_size), config.backbone.options.get("patch", 16))
     values, summary = load.load_backbone(path, name, shapes, fit=load.Fit(grid=grid))
     return values, {"name": name, "source": str(path), "sha256": fetch.file_hash(path), "summary": str(summary)}
@@ -138,7 +139,7 @@ def start_from(path: str, trainable: trees.Flat) -> trees.Flat:
     """Trainable leaves of a finished run, for a second stage; names and shapes must be the same."""
     from rein_jax.weights.modelfile import read_model
 
-    file = Path(path)
+    file = local_path(path)
     values, _ = read_model(file / "model.safetensors" if file.is_dir() else file)
     differing = [n for n in trainable if n not in values or tuple(values[n].shape) != tuple(trainable[n].shape)]
     if differing:
@@ -158,7 +159,7 @@ def open_entry(entry: Mapping[str, Any], root: str = ""):
         raise UserError(f"An entry of config.data.train or config.eval.domains has no name: {dict(entry)}.")
     split, source = options.pop("split", "train"), options.pop("source", None)
     if source is None and root and name != "streets":
-        folder, file = Path(root) / name, Path(root) / f"{name}.zip"
+        folder, file = local_path(root) / name, local_path(root) / f"{name}.zip"
         source = str(file if file.exists() and not folder.exists() else folder)
     return open_source(name, split=split, source=source, **options)
 
@@ -326,7 +327,7 @@ def load_parts(path: str | Path) -> tuple[trees.Skeleton, trees.Flat]:
 
 def model_file(path: str | Path) -> Path:
     """The model file that a run folder or path means."""
-    path = Path(path)
+    path = local_path(path)
     if path.is_dir():
         for name in ("model.safetensors", "best.safetensors"):
             if (path / name).exists():

@@ -27,6 +27,7 @@ FLOORS = {
     "rein_jax.run": 10, "rein_jax.planning": 10, "rein_jax.predict": 10, "rein_jax.export": 10,
     "rein_jax.serve": 11, "rein_jax.experiments": 11, "rein_jax.bench": 11,
     "rein_jax.cli": 12,
+    "rein_jax.__main__": 13,
 }  # fmt: skip
 
 

@@ -29,6 +29,7 @@ from data_pipelines.errors import DataError
 from data_pipelines.files import Files, NothingThere, read_file, shown
 from data_pipelines.layout import FileDataset, Labels, Layout, match
 from data_pipelines.maskscan import Masks, Reading, read_masks
+from data_pipelines.paths import local_path
 from data_pipelines.places import locate, open_files
 from data_pipelines.records import open_records, recognise
 from data_pipelines.source import Source
@@ -165,7 +166,7 @@ def _share(keys: Sequence[str], split: str, val_share: float, where: str) -> set
 
 def _class_list(classes: Any, files: Files, names: Sequence[str]) -> ClassList | None:
     if isinstance(classes, (str, os.PathLike)):
-        return _parse(_bytes_of(Path(classes).expanduser()), str(classes), Path(classes).name)
+        return _parse(_bytes_of(local_path(classes)), str(classes), local_path(classes).name)
     if classes is not None:
         return classlist.from_names(list(classes))
     lists = sorted((n for n in names if n.rpartition("/")[2] in CLASS_FILES), key=lambda n: (n.count("/"), n))

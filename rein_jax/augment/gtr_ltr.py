@@ -7,12 +7,11 @@ pyramid are set to those of a texture and some of the texture's own detail is ad
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from data_pipelines.paths import local_path
 from rein_jax.augment.masks import channel_statistics, real_pixels
 from rein_jax.errors import UserError
 
@@ -152,7 +151,7 @@ def read_textures(folder: str, count: int, side: int) -> np.ndarray:
     from data_pipelines.images import decode_image
     from data_pipelines.pictures import SUFFIXES
 
-    files = sorted(p for p in Path(folder).rglob("*") if p.suffix.lower() in SUFFIXES) if Path(folder).is_dir() else []
+    files = sorted(p for p in local_path(folder).rglob("*") if p.suffix.lower() in SUFFIXES)
     if not files:
         raise UserError(f"config.augment.texture={folder!r} holds no image; name a folder of textures, or leave it empty.")
     step = max(1, len(files) // count)

@@ -19,6 +19,8 @@ from typing import Any
 
 import numpy as np
 
+from data_pipelines.paths import local_path
+
 TASKS = ("open", "load", "convert")
 
 
@@ -96,7 +98,7 @@ def main(argv: list[str]) -> dict[str, Any]:
     """Measurements of every format and task; `peak_over_file` is the peak above the idle process, divided by the file's size."""
     parse = argparse.ArgumentParser("rein bench weights", description=__doc__, allow_abbrev=False)
     parse.add_argument("--backbone", default="dinov2_vitl14", help="a DINOv2 variant without SwiGLU")
-    parse.add_argument("--folder", type=Path, help="where the temporary files go (2.4 GB for ViT-L)")
+    parse.add_argument("--folder", help="where the temporary files go (2.4 GB for ViT-L)")
     parse.add_argument("--task", choices=TASKS, help=argparse.SUPPRESS)
     parse.add_argument("--file", type=Path, help=argparse.SUPPRESS)
     options = parse.parse_args(argv)
@@ -105,7 +107,7 @@ def main(argv: list[str]) -> dict[str, Any]:
     load = [round(value, 1) for value in os.getloadavg()]
     out: dict[str, Any] = {"bench": "weights", "backbone": options.backbone, "cpus": os.cpu_count(), "load_average": load, "formats": {}}
     for suffix in (".pth", ".safetensors"):
-        with tempfile.TemporaryDirectory(dir=options.folder) as folder:
+        with tempfile.TemporaryDirectory(dir=options.folder and local_path(options.folder)) as folder:
             path = Path(folder) / f"random{suffix}"
             write(path, options.backbone)
             size = path.stat().st_size

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
+from pathlib import Path
 
 COMMANDS = {
     "train": "rein_jax.cli.train:main",
@@ -27,6 +28,17 @@ COMMANDS = {
     "doctor": "rein_jax.cli.doctor:main",
     "completion": "rein_jax.cli.completion:main",
 }
+
+
+def path_argument(text: str) -> Path:
+    """For argparse: a file or folder on this machine (`data_pipelines.paths.local_path`)."""
+    from data_pipelines.errors import DataError
+    from data_pipelines.paths import local_path
+
+    try:
+        return local_path(text)
+    except DataError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def at_least(least: int) -> Callable[[str], int]:

@@ -6,6 +6,7 @@ import json
 import shlex
 from pathlib import Path
 
+from data_pipelines.paths import local_path
 from rein_jax import registry
 from rein_jax.bench import BENCHES
 from rein_jax.errors import UserError
@@ -51,9 +52,9 @@ def split_out(argv: list[str]) -> tuple[list[str], Path | None]:
             value = next(items, None)
             if value is None:
                 raise UserError("--out needs the name of a file.")
-            out = Path(value)
+            out = local_path(value)
         elif item.startswith("--out="):
-            out = Path(item.removeprefix("--out="))
+            out = local_path(item.removeprefix("--out="))
         else:
             rest.append(item)
     return rest, out

@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from rein_jax.cli import path_argument
+
 DESCRIPTION = """Copies the arrays of a checkpoint (.safetensors, .npz, .pth/.pt, .onnx) to .safetensors or .pth, bit for bit; names stay.
 A model trained here becomes a checkpoint of the official Rein code when it is written as .pth; an official checkpoint becomes a model
 of this package with --config, and so does a published EoMT model. Neither needs torch, and no code inside a file is ever run."""
@@ -20,8 +22,8 @@ def parser() -> argparse.ArgumentParser:
     """The command's options."""
     parse = argparse.ArgumentParser(
         "rein convert", description=DESCRIPTION, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
-    parse.add_argument("source", type=Path, metavar="SRC")
-    parse.add_argument("target", type=Path, metavar="DST")
+    parse.add_argument("source", type=path_argument, metavar="SRC")
+    parse.add_argument("target", type=path_argument, metavar="DST")
     parse.add_argument("--to", choices=("safetensors", "torch"), help="format of DST (default: by its ending)")
     parse.add_argument("--config", metavar="FILE[:ARG]",
                        help="SRC is an official Rein checkpoint, or an EoMT model, of this config; DST becomes a model file")

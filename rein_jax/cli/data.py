@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from rein_jax.cli import at_least
+from rein_jax.cli import at_least, path_argument
 from rein_jax.errors import UserError
 
 EPILOG = """examples:
@@ -44,7 +44,7 @@ def parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     add_source_arguments(check)
-    check.add_argument("--out", type=Path, metavar="DIR", help="folder for sheet.png and check.json (default runs/check/NAME)")
+    check.add_argument("--out", type=path_argument, metavar="DIR", help="folder for sheet.png and check.json (default runs/check/NAME)")
     check.add_argument("--json", action="store_true", help="print the report as JSON")
     check.add_argument("--sample", type=at_least(1), metavar="N", help="look at N pairs a split, evenly spaced, instead of all")
     check.add_argument("--partial", action="store_true", help="fewer pairs than published are fit")
@@ -54,7 +54,7 @@ def parser() -> argparse.ArgumentParser:
 def add_source_arguments(parse: argparse.ArgumentParser) -> None:
     """Arguments that `rein data check` and `rein prepare` share."""
     parse.add_argument("name", metavar="NAME", help="data set; `rein data list` shows them")
-    parse.add_argument("--source", metavar="DIR", help="folder or .zip as downloaded (default $REIN_DATA/NAME)")
+    parse.add_argument("--source", type=path_argument, metavar="DIR", help="folder or .zip as downloaded (default $REIN_DATA/NAME)")
     parse.add_argument("--split", action="append", default=[], help="only this split; may be repeated")
     parse.add_argument(
         "--option", action="append", default=[], metavar="KEY=VALUE", help="option of the data set, e.g. condition=fog"

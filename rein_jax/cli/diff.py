@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from rein_jax.cli import path_argument
 from rein_jax.errors import UserError, read_json
 
 DESCRIPTION = """Compares two runs (folders) or model files: config keys that differ, then their numbers side by side."""
@@ -20,8 +21,8 @@ def parser() -> argparse.ArgumentParser:
     """The command's options."""
     parse = argparse.ArgumentParser(
         "rein diff", description=DESCRIPTION, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
-    parse.add_argument("a", type=Path, metavar="A")
-    parse.add_argument("b", type=Path, metavar="B")
+    parse.add_argument("a", type=path_argument, metavar="A")
+    parse.add_argument("b", type=path_argument, metavar="B")
     parse.add_argument("--json", action="store_true", help="print JSON")
     return parse
 

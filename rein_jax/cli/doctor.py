@@ -11,6 +11,9 @@ import sys
 from pathlib import Path
 from typing import NamedTuple
 
+from data_pipelines.errors import DataError
+from data_pipelines.paths import local_path
+
 DESCRIPTION = """Checks this machine: versions, devices, memory, one training step compared with stored numbers, where weights and data
 are looked for, and what to install for a GPU, a TPU, export and the web page."""
 EPILOG = """examples:
@@ -110,24 +113,41 @@ def first_line(error: Exception) -> str:
 
 def places() -> list[Row]:
     """Cache, weights in it, data and the disk under the cache."""
-    from data_pipelines import DATASETS
+    return [*_cache(), _data()]
+
+
+def _cache() -> list[Row]:
+    """The cache folder, the disk under it and the weights in it."""
+    from rein_jax.errors import UserError
     from rein_jax.weights.fetch import cache_dir, cached
     from rein_jax.weights.manifest import PUBLISHED
 
-    cache = cache_dir()
+    try:
+        cache = cache_dir()
+    except (UserError, DataError) as error:
+        return [Row("cache", False, str(error), "Set REIN_CACHE to a folder that can be written.")]
     there = next(folder for folder in (cache, *cache.resolve().parents) if folder.exists())
     disk = f"{shutil.disk_usage(there).free / 1e9:.0f} GB free"
     writable = os.access(there, os.W_OK)
-    rows = [Row("cache", writable, f"{cache} ({disk})", "" if writable else "Set REIN_CACHE to a folder that can be written."),
+    return [Row("cache", writable, f"{cache} ({disk})", "" if writable else "Set REIN_CACHE to a folder that can be written."),
             Row("weights", True, ", ".join(name for name in PUBLISHED if cached(name)) or "none yet; they are fetched when first used")]
+
+
+def _data() -> Row:
+    """The folder of the data sets."""
+    from data_pipelines import DATASETS
+
     root = os.environ.get("REIN_DATA")
     if not root:
-        return [*rows, Row("data", None, "REIN_DATA is not set; `streets` needs no files",
-                           "export REIN_DATA=/folder/with/cityscapes,gtav,...")]
-    if not Path(root).is_dir():
-        return [*rows, Row("data", False, f"REIN_DATA={root} is no folder", "Point REIN_DATA to the folder that holds the data sets.")]
-    found = [name for name in DATASETS if any((Path(root) / f"{name}{suffix}").exists() for suffix in ("", ".zip"))]
-    return [*rows, Row("data", True, f"{root}: {', '.join(found) or 'no known data set'}")]
+        return Row("data", None, "REIN_DATA is not set; `streets` needs no files", "export REIN_DATA=/folder/with/cityscapes,gtav,...")
+    try:
+        folder = local_path(root)
+    except DataError as error:
+        return Row("data", False, f"REIN_DATA: {error}", "Point REIN_DATA to the folder that holds the data sets.")
+    if not folder.is_dir():
+        return Row("data", False, f"REIN_DATA={root} is no folder", "Point REIN_DATA to the folder that holds the data sets.")
+    found = [name for name in DATASETS if any((folder / f"{name}{suffix}").exists() for suffix in ("", ".zip"))]
+    return Row("data", True, f"{root}: {', '.join(found) or 'no known data set'}")
 
 
 def extras() -> list[Row]:

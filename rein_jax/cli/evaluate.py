@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from data_pipelines import dataset
-from rein_jax.cli import at_least
+from rein_jax.cli import at_least, path_argument
 from rein_jax.errors import UserError
 
 EPILOG = """examples:
@@ -28,9 +28,9 @@ def parser() -> argparse.ArgumentParser:
     """The command's options."""
     parse = argparse.ArgumentParser(prog="rein evaluate", description=__doc__, epilog=EPILOG, allow_abbrev=False,
                                     formatter_class=argparse.RawDescriptionHelpFormatter)
-    parse.add_argument("model", nargs="?", metavar="RUN_OR_MODEL", help="run folder or model.safetensors")
+    parse.add_argument("model", nargs="?", type=path_argument, metavar="RUN_OR_MODEL", help="run folder or model.safetensors")
     parse.add_argument("--domain", action="append", default=[], metavar="NAME[:KEY=VALUE,...]", help="data set; may be repeated")
-    parse.add_argument("--predictions", metavar="DIR", help="score the PNG files of train ids below DIR instead of a model")
+    parse.add_argument("--predictions", type=path_argument, metavar="DIR", help="score the PNG files of train ids below DIR, not a model")
     parse.add_argument("--protocol", help="resolution: official-512, official-1024, full or fit-WxH (default: the run's, else full)")
     parse.add_argument("--mode", choices=("slide", "whole"), help="sliding window or whole image (default: the run's, else slide)")
     parse.add_argument("--crop", type=at_least(1), metavar="PX", help="side of a window (default: the run's, else 512)")
@@ -43,8 +43,8 @@ def parser() -> argparse.ArgumentParser:
     parse.add_argument("--no-calibration", action="store_true", help="leave calibration out")
     parse.add_argument("--corruptions", nargs="+", default=[], metavar="NAME", help="also under corruptions: cityscapes-c, noise, fog, ...")
     parse.add_argument("--severities", type=int, nargs="+", default=[1, 2, 3, 4, 5], metavar="N")
-    parse.add_argument("--reference", metavar="DIR", help="results of another model, for scores relative to it (CD and rCD)")
-    parse.add_argument("--out", type=Path, metavar="DIR", help="folder for results.json and report.html (default RUN/eval/PROTOCOL)")
+    parse.add_argument("--reference", type=path_argument, metavar="DIR", help="results of another model, for relative scores (CD, rCD)")
+    parse.add_argument("--out", type=path_argument, metavar="DIR", help="folder of results.json and report.html (default RUN/eval/...)")
     parse.add_argument("--save-predictions", action="store_true", help="write every prediction as PNG of train ids")
     parse.add_argument("--panels", type=at_least(0), default=6, metavar="N", help="best and worst images kept for the report (default 6)")
     parse.add_argument("--threads", type=at_least(1), default=4, metavar="N", help="threads that read images (default 4)")
@@ -74,7 +74,7 @@ def main(argv: list[str] | None = None) -> int:
 def _files(given: argparse.Namespace, domains: dict[str, Any]):
     from rein_jax.evaluation.evaluator import evaluate_files
 
-    out = given.out or Path(given.predictions) / "evaluation"
+    out = given.out or given.predictions / "evaluation"
     return evaluate_files(given.predictions, domains, boundary=given.boundary, out=out, panels=given.panels, threads=given.threads)
 
 
@@ -84,7 +84,7 @@ def _model(given: argparse.Namespace, domains: dict[str, Any], config: Any):
 
     how = measure_options(given, config)
     model, facts = open_model(given.model)
-    out = given.out or default_out(Path(given.model), how, given)
+    out = given.out or default_out(given.model, how, given)
     if not given.overwrite:
         refuse_foreign(out, facts, given.model)
     return evaluate(
@@ -138,7 +138,7 @@ def default_out(model: Path, how: dict[str, Any], given: argparse.Namespace) -> 
     return (model if model.is_dir() else model.parent) / "eval" / name
 
 
-def refuse_foreign(out: Path, facts: dict[str, Any], model: str) -> None:
+def refuse_foreign(out: Path, facts: dict[str, Any], model: Path) -> None:
     """Results of another model are not overwritten by accident."""
     from rein_jax.reporting.results import FILE, load_results
 

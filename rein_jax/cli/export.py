@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from rein_jax.cli import path_argument
 from rein_jax.errors import UserError
 
 DESCRIPTION = """Writes a trained model as one self-contained program (weights, normalisation and what --slide, --resize and --output put
@@ -22,7 +23,7 @@ def parser() -> argparse.ArgumentParser:
     """The command's options."""
     parse = argparse.ArgumentParser("rein export", description=DESCRIPTION, epilog=EPILOG, allow_abbrev=False,
                                     formatter_class=argparse.RawDescriptionHelpFormatter)
-    parse.add_argument("model", metavar="MODEL", help="run folder or model.safetensors")
+    parse.add_argument("model", type=path_argument, metavar="MODEL", help="run folder or model.safetensors")
     parse.add_argument("--to", choices=("stablehlo", "onnx"), required=True)
     parse.add_argument("--size", nargs="+", required=True, metavar="HxW", help="size of the input images; several sizes: one file each")
     parse.add_argument("--output", choices=("labels", "probabilities", "scores"), default="labels", help="default labels (argmax inside)")
@@ -32,7 +33,7 @@ def parser() -> argparse.ArgumentParser:
     merging = parse.add_mutually_exclusive_group()
     merging.add_argument("--merge", action="store_true", default=None, help="fold the adapters into the backbone (default: where exact)")
     merging.add_argument("--no-merge", dest="merge", action="store_false", help="leave the adapters as they are")
-    parse.add_argument("--out", type=Path, default=Path("model"), metavar="FILE", help="default model.stablehlo or model.onnx")
+    parse.add_argument("--out", type=path_argument, default=Path("model"), metavar="FILE", help="default model.stablehlo or model.onnx")
     return parse
 
 

@@ -74,9 +74,14 @@ def main(argv: list[str] | None = None) -> int:
 
 def use_compilation_cache() -> None:
     """Keep compiled programs between runs in the cache folder, unless the user has chosen another place."""
+    from rein_jax.errors import UserError
     from rein_jax.weights.fetch import cache_dir
 
-    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(cache_dir() / "xla"))
+    try:
+        folder = cache_dir()
+    except UserError:  # without a home folder everything is compiled anew; what needs the cache itself says so
+        return
+    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(folder / "xla"))
     os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "1")
 
 

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from rein_jax import configuration
+from rein_jax.cli import path_argument
 
 DESCRIPTION = """Run every combination of the grid. A key is an argument of the config file (method, augment, ...) or a key of the config
 (seed, train.steps). All configs are resolved and their models built abstractly before anything runs. Finished runs are left alone,
@@ -25,7 +26,7 @@ def parser() -> argparse.ArgumentParser:
     )
     parse.add_argument("config", metavar="CONFIG", help="config file, with arguments that all runs share; --config.KEY=VALUE goes to all")
     parse.add_argument("--grid", action="append", default=[], metavar="KEY=V1,V2", help="an axis of the grid; may be repeated")
-    parse.add_argument("--workdir", type=Path, metavar="DIR", help="folder of the runs' folders (default: runs/NAME_OF_CONFIG)")
+    parse.add_argument("--workdir", type=path_argument, metavar="DIR", help="folder of the runs' folders (default: runs/NAME_OF_CONFIG)")
     parse.add_argument("--commands", action="store_true", help="print one command a run that is not finished, and run nothing")
     parse.add_argument("--format", default="text", choices=("text", "md", "html", "csv", "latex"), help="of the table at the end")
     return parse

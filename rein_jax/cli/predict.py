@@ -6,7 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from rein_jax.cli import at_least
+from rein_jax.cli import at_least, path_argument
 from rein_jax.errors import UserError
 
 DESCRIPTION = """Predicts every pixel's class in pictures, folders of them (searched below), quoted globs and videos, at the size of each
@@ -25,16 +25,17 @@ def parser() -> argparse.ArgumentParser:
     """The command's options."""
     parse = argparse.ArgumentParser("rein predict", description=DESCRIPTION, epilog=EPILOG, allow_abbrev=False,
                                     formatter_class=argparse.RawDescriptionHelpFormatter)
-    parse.add_argument("model", metavar="MODEL", help="run folder or model.safetensors")
-    parse.add_argument("paths", nargs="*", metavar="PATH", help="picture, folder, quoted glob or video")
-    parse.add_argument("--out", type=Path, default=Path("predictions"), metavar="DIR", help="folder for the results (default predictions)")
+    parse.add_argument("model", type=path_argument, metavar="MODEL", help="run folder or model.safetensors")
+    parse.add_argument("paths", type=path_argument, nargs="*", metavar="PATH", help="picture, folder, quoted glob or video")
+    parse.add_argument("--out", type=path_argument, default=Path("predictions"), metavar="DIR",
+                       help="folder for the results (default predictions)")
     parse.add_argument("--save", nargs="+", default=["labels", "overlay"], metavar="KIND",
                        help="labels, overlay, confidence, entropy, probabilities (default: labels overlay)")
     parse.add_argument("--ids", default="train", help="values in label PNGs: train (default), labels (Cityscapes) or K numbers: 7,8,11,...")
-    parse.add_argument("--palette", metavar="FILE", help="class list with colours: one `name red green blue` a line")
+    parse.add_argument("--palette", type=path_argument, metavar="FILE", help="class list with colours: one `name red green blue` a line")
     parse.add_argument("--opacity", type=float, default=0.6, help="of the colours in overlays (default 0.6)")
     parse.add_argument("--frames", action="store_true", help="label PNGs (and probabilities) of every video frame too")
-    parse.add_argument("--watch", type=Path, metavar="DIR", help="keep predicting files as they appear in DIR (Ctrl-C ends it)")
+    parse.add_argument("--watch", type=path_argument, metavar="DIR", help="keep predicting files as they appear in DIR (Ctrl-C ends it)")
     parse.add_argument("--idle-exit", type=float, metavar="S", help="end --watch after S seconds without a new file")
     parse.add_argument("--protocol", help="resolution: official-512, official-1024, full or fit-WxH (default: the run's, else full)")
     parse.add_argument("--mode", choices=("slide", "whole"), help="sliding window or whole image (default: the run's)")

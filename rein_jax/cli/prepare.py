@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import argparse
 import os
-from pathlib import Path
 
-from rein_jax.cli import at_least
+from rein_jax.cli import at_least, path_argument
 from rein_jax.cli.data import add_source_arguments, options_of
 from rein_jax.errors import UserError
 
@@ -32,7 +31,7 @@ def parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     add_source_arguments(parse)
-    parse.add_argument("--out", required=True, type=Path, metavar="DIR", help="folder to write, used as source= afterwards")
+    parse.add_argument("--out", required=True, type=path_argument, metavar="DIR", help="folder to write, used as source= afterwards")
     parse.add_argument("--part-size", type=at_least(1), default=1024, metavar="MIB", help="size of a part in MiB (default 1024)")
     parse.add_argument("--verify", action="store_true", help="write nothing; compare every file with its checksum")
     parse.add_argument("--beam", metavar="FLAGS", help="write through Apache Beam with these flags of its own")

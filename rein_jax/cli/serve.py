@@ -6,6 +6,7 @@ import argparse
 import socket
 import sys
 
+from rein_jax.cli import path_argument
 from rein_jax.errors import UserError
 
 DESCRIPTION = """Serves a web page (drop an image, see classes and confidence) and an endpoint for programs, described at /docs. Several
@@ -22,7 +23,7 @@ def parser() -> argparse.ArgumentParser:
     """The command's options."""
     parse = argparse.ArgumentParser("rein serve", description=DESCRIPTION, epilog=EPILOG, allow_abbrev=False,
                                     formatter_class=argparse.RawDescriptionHelpFormatter)
-    parse.add_argument("models", nargs="+", metavar="MODEL", help="run folders or model.safetensors files")
+    parse.add_argument("models", nargs="+", type=path_argument, metavar="MODEL", help="run folders or model.safetensors files")
     parse.add_argument("--host", default="127.0.0.1", help="address to listen at (default 127.0.0.1, this machine only)")
     parse.add_argument("--port", type=int, default=7860, help="default 7860")
     parse.add_argument("--precision", choices=("auto", "fp32", "bf16"), default="auto", help="default auto: fp32 on CPU, else bf16")

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from rein_jax.cli import path_argument
 from rein_jax.errors import UserError, read_json
 
 DESCRIPTION = """Says what a file holds: of a model of this package its method, backbone and its hash, classes, protocol, training data,
@@ -22,7 +23,7 @@ def parser() -> argparse.ArgumentParser:
     """The command's options."""
     parse = argparse.ArgumentParser(
         "rein show", description=DESCRIPTION, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
-    parse.add_argument("path", type=Path, metavar="FILE")
+    parse.add_argument("path", type=path_argument, metavar="FILE")
     parse.add_argument("--names", action="store_true", help="list every array with shape and dtype")
     parse.add_argument("--json", action="store_true", help="all metadata as JSON")
     return parse

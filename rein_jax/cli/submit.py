@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
+from rein_jax.cli import path_argument
 from rein_jax.predict import submission
 
 EPILOG = """examples:
@@ -17,17 +17,22 @@ folder `labels`, as `rein predict` writes, only what lies in there is taken.
 With --source the images of the data set's test split are asked for by name; without it their published number."""
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Writes the zip and prints what is in it."""
+def parser() -> argparse.ArgumentParser:
+    """The command's options."""
     servers = submission.__doc__.split("\n", 2)[2]
     parse = argparse.ArgumentParser(prog="rein submit", description=f"{__doc__}\n\n{servers}", epilog=EPILOG, allow_abbrev=False,
                                     formatter_class=argparse.RawDescriptionHelpFormatter)
     parse.add_argument("server", choices=sorted(submission.SERVERS))
-    parse.add_argument("predictions", metavar="PREDICTIONS", type=Path)
-    parse.add_argument("--out", metavar="ZIP", type=Path, required=True)
-    parse.add_argument("--source", metavar="DIR", help="the data set; its images are asked for by name and size")
+    parse.add_argument("predictions", metavar="PREDICTIONS", type=path_argument)
+    parse.add_argument("--out", metavar="ZIP", type=path_argument, required=True)
+    parse.add_argument("--source", type=path_argument, metavar="DIR", help="the data set; its images are asked for by name and size")
     parse.add_argument("--split", default="test", help="split of --source (default test)")
-    given = parse.parse_args(argv)
+    return parse
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Writes the zip and prints what is in it."""
+    given = parser().parse_args(argv)
     images, size = test_images(given.server, given.source, given.split) if given.source else (None, None)
     made = submission.submission(given.server, given.predictions, given.out, images, size)
     count = submission.verify(given.server, given.out, size)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import argparse
 import sys
-from pathlib import Path
+
+from rein_jax.cli import path_argument
 
 DESCRIPTION = """Fill the tables of Rein (CVPR 2024) from finished runs: ours beside published, "not run" where there is none, mean and
 standard deviation over seeds, how each was trained and measured in the caption. A run belongs to the row with its backbone, method,
@@ -17,11 +18,12 @@ EPILOG = """examples:  rein tables runs/*        rein tables runs/ --format md  
 def parser() -> argparse.ArgumentParser:
     """The command's options."""
     parse = argparse.ArgumentParser("rein tables", description=DESCRIPTION, epilog=EPILOG, allow_abbrev=False)
-    parse.add_argument("runs", nargs="*", metavar="RUN", help="folders of runs, or folders that hold runs; none = published numbers only")
+    parse.add_argument("runs", nargs="*", type=path_argument, metavar="RUN",
+                       help="folders of runs, or folders that hold runs; none = published numbers only")
     parse.add_argument("--format", default="text", choices=("text", "md", "html", "csv", "latex"), help="default: text for the terminal")
     parse.add_argument("--table", action="append", type=int, choices=range(1, 8), metavar="N",
                        help="this table of the paper, 1 to 7 (may be repeated); default: those that the runs belong to")
-    parse.add_argument("--out", type=Path, metavar="FILE", help="write to a file instead of the terminal")
+    parse.add_argument("--out", type=path_argument, metavar="FILE", help="write to a file instead of the terminal")
     return parse
 
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
 from rein_jax import configuration
+from rein_jax.cli import path_argument
 from rein_jax.errors import UserError
 
 DESCRIPTION = """Train the model of a config file in a folder. If the folder holds a run of the same config, that run goes on
@@ -20,7 +20,7 @@ def parser() -> argparse.ArgumentParser:
     """The command's own options."""
     parse = argparse.ArgumentParser("rein train", description=DESCRIPTION, epilog=EPILOG, allow_abbrev=False)
     parse.add_argument("--config", required=True, metavar="FILE[:ARG]", help="config file, packaged config or config.json")
-    parse.add_argument("--workdir", required=True, type=Path, help="folder of the run: checkpoints, metrics, model, report")
+    parse.add_argument("--workdir", required=True, type=path_argument, help="folder of the run: checkpoints, metrics, model, report")
     parse.add_argument("--no-eval", action="store_true", help="no evaluation, during training or at its end")
     parse.add_argument("--profile", metavar="FIRST:LAST", help="write a profiler trace of these steps, such as 10:15")
     parse.add_argument("--steps", type=int, help="short for --config.train.steps")

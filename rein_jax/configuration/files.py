@@ -19,6 +19,8 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
+from data_pipelines.errors import DataError
+from data_pipelines.paths import ELSEWHERE, local_path
 from rein_jax.configuration.training import defaults
 from rein_jax.errors import UserError, read_json
 
@@ -31,13 +33,26 @@ ENTRY = re.compile(r"(data\.train|eval\.domains)\.\d+")  # one data set; opening
 def load(name: str, overrides: Iterable[str] = ()) -> ConfigDict:
     """The config `name` with the trainer's defaults filled in and `overrides` ("train.steps=100") applied, locked."""
     if name.endswith(".json"):
-        config = from_json(_read_json(Path(name)))
+        config = from_json(_read_json(local_path(name)))
     else:
         config = _call(*_module(name))
     complete(config, defaults())
     for override in overrides:
         apply(config, override)
+    local(config.to_dict())
     return config.lock()
+
+
+def local(section: Any, key: str = "config") -> None:
+    """Refuse a value, at any depth, that is the address of a store or another machine: nothing here would read or write there."""
+    if isinstance(section, Mapping | list | tuple):
+        for name, value in section.items() if isinstance(section, Mapping) else enumerate(section):
+            local(value, f"{key}.{name}")
+    elif isinstance(section, str) and ELSEWHERE.match(section):
+        try:
+            local_path(section)
+        except DataError as error:
+            raise UserError(f"{key}: {error}") from None
 
 
 def arguments(name: str) -> dict[str, str]:
@@ -144,8 +159,10 @@ def _value(path: str, old: Any, text: str) -> Any:
 
 def _module(name: str) -> tuple[Any, str | None]:
     """(module of a config file, its argument)."""
+    if ELSEWHERE.match(name):
+        local_path(name)
     path, _, argument = name.partition(":")
-    file = Path(path)
+    file = local_path(path)
     try:
         if file.suffix == ".py" and file.exists():
             spec = importlib.util.spec_from_file_location(f"rein_config_{file.stem}", file)

@@ -10,6 +10,7 @@ from typing import Any
 import jax
 
 from data_pipelines.corruptions import suite
+from data_pipelines.paths import local_path
 from data_pipelines.protocols import Protocol
 from rein_jax.errors import UserError
 from rein_jax.evaluation.domain import Domain
@@ -79,7 +80,7 @@ def evaluate(
         chosen.skeleton, chosen.params, classes=len(chosen.classes), window=crop, stride=stride, mode=mode, batch=batch,
         scales=options.scales, flip=flip, confidence=calibration, patch=chosen.patch, mesh=mesh,
     )
-    out = None if out is None else Path(out)
+    out = None if out is None else local_path(out)
     found = _measure(domains, predictor, chosen, options, out, resume)
     if views:
         found.data["robustness"] = _corrupted(views, found, other, predictor, chosen, options, out, resume)
@@ -93,7 +94,7 @@ def evaluate_files(folder: str | Path, domains: Mapping[str, Any] | Sequence[Any
     """Score predictions that were written as PNG files of train ids, one for each image, found below `folder` by name."""
     options = replace(make_options("full", "slide", 1, 1, (1.0,), False, boundary, False, False, panels, 1 << 30, threads, progress),
                       mode="files")
-    domains, folder = named(domains), Path(folder)
+    domains, folder = named(domains), local_path(folder)
     if not folder.is_dir():
         raise UserError(f"{folder} is not a folder; name the folder that holds the predicted PNG files.")
     classes = next(iter(domains.values())).classes
@@ -101,7 +102,7 @@ def evaluate_files(folder: str | Path, domains: Mapping[str, Any] | Sequence[Any
         check_classes(classes, source)
     facts = {"name": folder.resolve().name, "path": str(folder), "identity": f"files in {folder.resolve()}"}
     chosen = Subject(None, {}, classes, facts=facts)
-    out = None if out is None else Path(out)
+    out = None if out is None else local_path(out)
     found = _measure(domains, Files(folder), chosen, options, out, resume=False)
     if out is not None:
         found.save(out)

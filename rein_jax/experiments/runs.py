@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from data_pipelines.paths import local_path
 from rein_jax.errors import UserError, read_json
 from rein_jax.reporting.results import later_evaluations
 from rein_jax.training.workdir import FREE, flatten
@@ -38,7 +39,7 @@ def find(paths: Iterable[str | Path]) -> tuple[list[Run], list[Path]]:
     """
     runs: list[Run] = []
     unfinished: list[Path] = []
-    for path in map(Path, paths):
+    for path in map(local_path, paths):
         if not path.exists():
             raise UserError(f"{path} does not exist; name folders of finished runs, or a folder that holds some.")
         folders = [path] if is_run(path) else sorted(p.parent for p in path.glob("*/config.json"))

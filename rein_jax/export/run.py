@@ -13,6 +13,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from data_pipelines.paths import local_path
 from rein_jax import __version__, trees
 from rein_jax.errors import UserError
 from rein_jax.evaluation.subject import subject
@@ -36,7 +37,7 @@ def export_model(model: Any, to: str, plan: Plan, out: str | Path, *, merge: boo
     found = subject(model, precision="fp32")
     plan.check(found.patch)
     skeleton, params, folded = merged(found.skeleton, found.params, merge)
-    path = Path(out)
+    path = local_path(out)
     path = path if path.suffix == TARGETS[to] else path.with_name(path.name + TARGETS[to])
     facts = {"format": to, "written by": f"rein_jax {__version__}", "model": str(found.facts.get("path", "")), **plan.describe(),
              "classes": list(found.classes.names), "palette": [list(colour) for colour in found.classes.palette],

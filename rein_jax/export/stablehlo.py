@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from data_pipelines.paths import local_path
 from rein_jax.errors import UserError
 from rein_jax.metrics.accumulator import write_atomically
 
@@ -30,8 +31,9 @@ def read(path: str | Path) -> Callable[[Any], np.ndarray]:
     """The program of a file that `write` made: uint8 [B, H, W, 3] -> array, on JAX's default device."""
     from jax import export
 
+    file = local_path(path)
     try:
-        exported = export.deserialize(bytearray(Path(path).read_bytes()))
+        exported = export.deserialize(bytearray(file.read_bytes()))
     except Exception as error:  # what a damaged buffer raises depends on where it is damaged
         raise UserError(f"{path} is not a program that rein export wrote ({type(error).__name__}); export it again.") from None
     call = jax.jit(exported.call)

@@ -13,6 +13,7 @@ import numpy as np
 from data_pipelines import classlist
 from data_pipelines.errors import DataError
 from data_pipelines.labels import CITYSCAPES, VOID, Classes
+from data_pipelines.paths import local_path
 from rein_jax.errors import UserError
 from rein_jax.metrics.accumulator import write_atomically
 from rein_jax.predict.maps import KINDS, Maps
@@ -64,7 +65,7 @@ def _ids(classes: Classes, ids: str) -> np.ndarray:
 
 def _recoloured(classes: Classes, palette: str | Path) -> Classes:
     try:
-        text = Path(palette).read_text(encoding="utf-8")
+        text = local_path(palette).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{palette} cannot be read as a class list ({getattr(error, 'strerror', None) or 'it is no text'}).") from None
     found = classlist.parse(text, str(palette))

@@ -14,6 +14,7 @@ import numpy as np
 from tqdm import tqdm
 
 from data_pipelines.errors import DataError
+from data_pipelines.paths import local_path
 from data_pipelines.protocols import protocol as find_protocol
 from rein_jax.errors import UserError
 from rein_jax.evaluation.subject import subject
@@ -63,7 +64,7 @@ def prepare(model: Any, out: str | Path, *, saves: Sequence[str] = ("labels", "o
     unknown = [kind for kind in saves if kind not in outputs.SAVES]
     if unknown or not saves:
         raise UserError(f"Cannot save {unknown[0] if unknown else 'nothing'}; choose among {', '.join(outputs.SAVES)}.")
-    out = Path(out)
+    out = local_path(out)
     if out.exists() and not out.is_dir():
         raise UserError(f"{out} is a file; name a folder for the results.")
     found = subject(model, precision=precision)
@@ -91,7 +92,7 @@ def predict_files(model: Any, paths: Iterable[str], out: str | Path = "predictio
     ids ("train", "labels" or numbers), palette (class list file), opacity, protocol, mode, crop, stride, batch, scales, flip,
     precision, megapixels (limit for one picture), frames (label PNGs of video frames too).
     """
-    items = inputs.find([str(path) for path in paths], Path(out))
+    items = inputs.find([str(path) for path in paths], local_path(out))
     job = prepare(model, out, **options)
     summary = Summary(job.out)
     with tqdm(total=sum(not item.video for item in items), unit="image", disable=None if progress else True) as bar:

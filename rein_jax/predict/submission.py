@@ -21,6 +21,7 @@ import numpy as np
 from PIL import Image
 
 from data_pipelines.labels import CITYSCAPES, CITYSCAPES_IDS, VOID
+from data_pipelines.paths import local_path
 from data_pipelines.pictures import open_picture, pixels
 from rein_jax import registry
 from rein_jax.errors import UserError
@@ -70,11 +71,11 @@ def submission(server: str, predictions: str | Path, out: str | Path, images: It
     rules = SERVERS[server] if server in SERVERS else None
     if rules is None:
         raise registry.unknown(server, SERVERS, "server")
-    folder = Path(predictions)
+    folder = local_path(predictions)
     folder = folder / "labels" if (folder / "labels").is_dir() else folder
     found = _collect(rules, folder)
     _complete(rules, found, images, folder)
-    out = Path(out)
+    out = local_path(out)
     if out.exists():
         raise UserError(f"{out} exists already; remove it or choose another --out.")
     out.parent.mkdir(parents=True, exist_ok=True)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from data_pipelines.paths import local_path
 from rein_jax.errors import UserError
 from rein_jax.metrics.accumulator import write_atomically
 from rein_jax.reporting import results
@@ -23,14 +24,14 @@ def write_report(runs: str | Path | results.Results | Sequence[Any], out: str | 
     if not given:
         raise UserError("There is no run to report on; name at least one run folder.")
     opened = distinct([open_run(run) for run in given])
-    path = Path(out) if out is not None else _folder(given[0], opened[0]) / "report.html"
+    path = local_path(out) if out is not None else _folder(given[0], opened[0]) / "report.html"
     path = path / "report.html" if path.is_dir() else path
     write_atomically(path, page(opened, images).encode())
     return path
 
 
 def _folder(given: Any, run: Run) -> Path:
-    folder = run.found.folder if isinstance(given, results.Results) else Path(given)
+    folder = run.found.folder if isinstance(given, results.Results) else local_path(given)
     if folder is None:
         raise UserError("These results were not written to a folder; say where the report shall go with out=.")
     return folder if folder.is_dir() else folder.parent

@@ -15,6 +15,7 @@ import jax
 import numpy as np
 
 import rein_jax
+from data_pipelines.paths import local_path
 from rein_jax.errors import UserError, read_json
 from rein_jax.metrics import boundary, calibration, confusion
 from rein_jax.metrics.accumulator import Tally, write_atomically
@@ -58,14 +59,14 @@ class Results:
 
     def save(self, folder: Path) -> None:
         """Write results.json into the folder, whole or not at all."""
-        self.folder = Path(folder)
+        self.folder = local_path(folder)
         text = json.dumps(plain(self.data), indent=1, allow_nan=False) + "\n"
         write_atomically(self.folder / FILE, text.encode())
 
 
 def load_results(path: str | Path, tallies: bool = True) -> Results:
     """Results from a run's folder, or one that `rein evaluate` wrote (or its results.json); a UserError says what is missing."""
-    path = Path(path)
+    path = local_path(path)
     file = _find(path)
     try:
         data = read_json(file, "run `rein evaluate` again")

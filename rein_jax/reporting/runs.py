@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from data_pipelines.paths import local_path
 from rein_jax.errors import read_json
 from rein_jax.reporting import results
 from rein_jax.reporting.page import curves
@@ -28,7 +29,7 @@ def open_run(run: str | Path | results.Results) -> Run:
     name = found.data["model"].get("name", "model")
     homes = [folder for folder in (found.folder, found.folder and found.folder.parent, _home(found.data["model"])) if folder]
     if not isinstance(run, results.Results):
-        homes.insert(0, Path(run))
+        homes.insert(0, local_path(run))
     metrics = next((curves.read(home / "metrics.jsonl") for home in homes if (home / "metrics.jsonl").is_file()), [])
     config = found.data["model"].get("config") or _config(homes)
     return Run(name, found, metrics, config)

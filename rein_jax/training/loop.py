@@ -12,6 +12,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from data_pipelines.paths import local_path
 from rein_jax import distributed, trees
 from rein_jax.configuration.training import Settings, settings
 from rein_jax.parts import Parts
@@ -39,7 +40,7 @@ def train(config: Mapping[str, Any], workdir: str | Path, *, build: Callable[[An
     `evaluate(parts, trainable, frozen, mesh, policy, folder)` gives the numbers of a model, {} for none; `report(workdir)` writes
     the page of a run that has some. `rein_jax.run.train` passes the real ones.
     """
-    plain, workdir = identity.as_dict(config), Path(workdir)
+    plain, workdir = identity.as_dict(config), local_path(workdir)
     chosen = settings(plain.get("train", {}))
     with StopRequest() as stop:
         open_workdir(workdir, plain)

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from data_pipelines.paths import local_path
 from rein_jax.errors import UserError
 
 
@@ -84,7 +85,7 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
     names the file, for everything that is not such a file or that is damaged or hostile.
     """
     try:
-        return _open(Path(path))
+        return _open(local_path(path))
     except UserError as error:  # a damaged file may put line breaks into its names
         raise UserError(" ".join(str(error).split())) from None
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from data_pipelines.paths import local_path
 from rein_jax.errors import UserError
 from rein_jax.weights.checkpoint import Checkpoint, read_checkpoint
 from rein_jax.weights.safetensors_file import check_hashes, write_safetensors
@@ -38,13 +39,14 @@ def convert(source: Path, target: Path, to: str | None = None, *, force: bool = 
 
     .safetensors files get every array's SHA-256; one that was changed since is refused as a source.
     """
-    target, to = Path(target), format_of(Path(target), to)
-    writable(Path(source), target, force)
+    source, target = local_path(source), local_path(target)
+    to = format_of(target, to)
+    writable(source, target, force)
     checkpoint = read_checkpoint(source)
     check_hashes(checkpoint)
     if to == "safetensors":
         kept = {_KEPT: checkpoint.wrapper} if checkpoint.wrapper else {}
-        write_safetensors(target, checkpoint, {"source": Path(source).name, "format": checkpoint.kind, **kept}, hashes=True)
+        write_safetensors(target, checkpoint, {"source": source.name, "format": checkpoint.kind, **kept}, hashes=True)
     else:
         write_torch(target, checkpoint, checkpoint.wrapper or checkpoint.metadata.get(_KEPT, ""))
     return checkpoint

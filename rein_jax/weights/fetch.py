@@ -13,6 +13,8 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from data_pipelines.errors import DataError
+from data_pipelines.paths import local_path
 from rein_jax.errors import UserError
 from rein_jax.registry import unknown
 from rein_jax.weights.checkpoint import read_checkpoint
@@ -25,7 +27,12 @@ TIMEOUT = 10.0  # seconds without an answer until an address counts as unreachab
 def cache_dir() -> Path:
     """$REIN_CACHE, or rein_jax in the user's cache folder ($XDG_CACHE_HOME, ~/.cache)."""
     chosen = os.environ.get("REIN_CACHE")
-    return Path(chosen).expanduser() if chosen else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "rein_jax"
+    if chosen:
+        return local_path(chosen)
+    try:
+        return local_path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "rein_jax"
+    except DataError as error:  # containers often run under a number that no user has
+        raise UserError(f"There is no folder for the cache ({str(error).rstrip('.')}); set REIN_CACHE to a folder.") from None
 
 
 def published(name: str) -> Published:
@@ -121,7 +128,7 @@ def download(url: str, part: Path) -> None:
 
 def file_hash(path: str | Path) -> str:
     """SHA-256 of a file. In the cache folder it is remembered beside the file as long as size and time stay the same."""
-    path = Path(path)
+    path = local_path(path)
     if not path.is_file():
         raise UserError(f"{path} does not exist.")
     note = path.with_name(path.name + ".sha256")

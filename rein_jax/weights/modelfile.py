@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from data_pipelines.paths import local_path
 from rein_jax.errors import UserError
 from rein_jax.weights.checkpoint import Checkpoint, read_checkpoint
 from rein_jax.weights.manifest import PUBLISHED
@@ -38,7 +39,7 @@ def read_model(path: str | Path, *, check: bool = True) -> tuple[dict[str, np.nd
 
     Raises UserError, one sentence, for files that are not model files, damaged or changed.
     """
-    path = Path(path)
+    path = local_path(path)
     checkpoint = read_checkpoint(path)
     meta = read_meta(path, checkpoint)
     check_hashes(checkpoint, arrays=check)

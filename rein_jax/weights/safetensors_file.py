@@ -11,6 +11,7 @@ from pathlib import Path
 import ml_dtypes
 import numpy as np
 
+from data_pipelines.paths import local_path
 from rein_jax.errors import UserError
 from rein_jax.weights.checkpoint import Checkpoint, Entry, Mapped
 
@@ -200,7 +201,7 @@ class atomic:
     """`with atomic(path) as file`: the file appears whole under its name when the block ends, or not at all."""
 
     def __init__(self, path: str | Path):
-        self.path = Path(path)
+        self.path = local_path(path)
         self.temporary = self.path.with_name(f".{self.path.name}.{os.getpid()}.tmp")
 
     def __enter__(self):

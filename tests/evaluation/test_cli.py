@@ -111,7 +111,7 @@ def test_a_model_file_away_from_its_run_brings_its_own_protocol(tmp_path, monkey
 
     own = {"protocol": "official-512", "mode": "slide", "crop": (512, 1024), "stride": 300, "domains": [{"name": "camvid", "split": "val"}]}
     config = {"eval": own, "data": {"root": "/nothing/here"}, "precision": "fp32"}
-    given = command.parser().parse_args([""])
+    given = command.parser().parse_args(["run"])
     for path in (file := written("alone", config=config), file.parent):
         found = command.run_config(path)
         assert command.measure_options(given, found) == {"protocol": "official-512", "mode": "slide", "crop": (512, 1024), "stride": 300,

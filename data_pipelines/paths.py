@@ -1,0 +1,33 @@
+"""From an address that somebody gives to a path on this machine: one place for every command, config key and function."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+from data_pipelines.errors import DataError
+
+# gs://, s3://, hdfs://host, file:///, and host:/path of scp; gs:/ is what pathlib makes of gs://. One letter is a Windows drive.
+ELSEWHERE = re.compile(r"[A-Za-z][\w+.@-]+:/")
+
+
+def local_path(address: str | os.PathLike) -> Path:
+    """The path that an address means, `~` and `~user` expanded.
+
+    Raises: DataError for an address of another machine or store (`gs://bucket/run`, which pathlib would take for a local
+    folder `gs:`), for an empty one, and for `~` where the home folder is not known.
+    """
+    text = os.fspath(address)
+    if not text:
+        raise DataError("An empty path was given; name a file or folder (is a variable of the shell unset?).")
+    if "\0" in text:
+        raise DataError(f"{text!r} is not a path: it holds a zero byte.")
+    if scheme := ELSEWHERE.match(text):
+        raise DataError(f"{text} is not a path on this machine ({scheme[0]} is read and written nowhere here yet); copy the files to a "
+                        f"local or mounted folder and name that. A folder that is really called so: ./{text}")
+    try:
+        path = Path(text).expanduser()
+    except RuntimeError:  # nobody's home is known: no HOME and no entry in the list of users, or a name that is not in it
+        raise DataError(f"{text}: the home folder of {text.split('/')[0]} is not known here; set HOME, or write the whole path.") from None
+    return path.absolute() if ELSEWHERE.match(str(path)) else path  # ./gs:/x stays local when it is given again
