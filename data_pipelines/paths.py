@@ -28,6 +28,7 @@ def local_path(address: str | os.PathLike) -> Path:
                         f"local or mounted folder and name that. A folder that is really called so: ./{text}")
     try:
         path = Path(text).expanduser()
-    except RuntimeError:  # nobody's home is known: no HOME and no entry in the list of users, or a name that is not in it
-        raise DataError(f"{text}: the home folder of {text.split('/')[0]} is not known here; set HOME, or write the whole path.") from None
+    except RuntimeError:  # no HOME and no entry in the table of users, or a name that is not in it
+        whose = "this user has" if text.startswith("~/") or text == "~" else f"{text.split('/')[0]} is the name of no user and has"
+        raise DataError(f"{text}: {whose} no home folder; write the whole path or set HOME.") from None
     return path.absolute() if ELSEWHERE.match(str(path)) else path  # ./gs:/x stays local when it is given again
