@@ -133,7 +133,7 @@ def test_pixelate_makes_blocks():
     np.testing.assert_array_equal(out, out[::4, ::4].repeat(4, 0).repeat(4, 1))
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(st.integers(8, 70), st.integers(8, 70), st.floats(1.2, 2.2), st.integers(0, 1000))
 def test_plasma_fills_the_range_at_any_size(height, width, decay, seed):
     field = weather.plasma((height, width), np.random.default_rng(seed), decay)

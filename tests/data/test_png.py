@@ -38,7 +38,7 @@ def read(data):
     return np.asarray(Image.open(io.BytesIO(data)))
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.integers(1, 300), st.integers(1, 300), st.sampled_from([None, "L", "LA", "RGBA", "P", "1", "I;16"]), st.integers(0, 9))
 def test_pixels_are_the_same(height, width, mode, level):
     if mode == "I;16":
@@ -77,7 +77,7 @@ def palette(label, **options):
     return file.getvalue()
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.integers(1, 200), st.integers(1, 200), st.integers(0, 9))
 def test_palette_indices_are_the_same(height, width, level):
     label = noise(height, width)

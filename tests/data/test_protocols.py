@@ -55,7 +55,7 @@ def test_mapillary_is_halved_once_as_the_original_does():
     np.testing.assert_array_equal(small, np.asarray(Image.fromarray(label).resize((32, 24), Image.Resampling.NEAREST)))
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.integers(1, 300), st.integers(1, 300), st.sampled_from([(64, 32), (100, 100), (32, 96)]))
 def test_an_image_fits_inside_and_touches_the_box(height, width, box):
     (tall, wide), label = size_of(f"fit-{box[0]}x{box[1]}", "folder", height, width)

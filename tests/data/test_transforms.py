@@ -140,7 +140,7 @@ def encoded_pair(height, width, seed):
     return np.stack([label * 10, label * 10, label * 10], -1), np.ascontiguousarray(label)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.integers(20, 150), st.integers(20, 150), st.integers(0, 2**31), st.integers(24, 64))
 def test_label_follows_its_image(height, width, seed, crop):
     image, label = encoded_pair(height, width, seed)
@@ -156,7 +156,7 @@ def test_label_follows_its_image(height, width, seed, crop):
     np.testing.assert_array_equal(image[inner], label[inner] * 10)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.integers(1, 90), st.integers(1, 90), st.integers(0, 2**31))
 def test_same_draws_same_pixels_on_any_size(height, width, seed):
     rng = np.random.default_rng(seed)

@@ -2,10 +2,11 @@
 
 import json
 import os
-import socket
 import subprocess
 import sys
 from pathlib import Path
+
+from tests.ports import reserved
 
 HERE = Path(__file__).parent
 
@@ -18,19 +19,17 @@ def start(arguments, devices=1):
 
 
 def finish(process):
-    out, error = process.communicate(timeout=240)
+    out, error = process.communicate(timeout=800)
     assert process.returncode == 0, error[-3000:]
     return json.loads(out.strip().splitlines()[-1])
 
 
 def test_devices_and_processes_give_the_same_integers(tmp_path):
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        address = f"127.0.0.1:{probe.getsockname()[1]}"
     one = finish(start([tmp_path / "one"]))
     eight = finish(start([tmp_path / "eight"], devices=8))
-    pair = [start([tmp_path / "two", i, 2, address], devices=2) for i in range(2)]
-    first, second = (finish(process) for process in pair)
+    with reserved() as port:
+        pair = [start([tmp_path / "two", i, 2, f"127.0.0.1:{port}"], devices=2) for i in range(2)]
+        first, second = (finish(process) for process in pair)
     assert (one["devices"], eight["devices"], first["processes"], first["devices"]) == (1, 8, 2, 4)
     assert one["numbers"]["town"]["images"] == 10 and "image 4" in one["numbers"]["town"]["skipped"][0]["why"]
     assert eight["numbers"] == one["numbers"]

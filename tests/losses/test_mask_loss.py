@@ -139,7 +139,7 @@ def test_matching_ends_and_is_one_to_one_whatever_the_logits(value):
         assert valid.any() and len(set(query[valid].tolist())) == valid.sum()
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.integers(0, 2**32 - 1), st.integers(0, 19), st.sampled_from(["normal", "tied", "huge"]), st.sampled_from([25, 7]))
 def test_assignment_costs_what_scipys_costs(seed, count, kind, queries):
     rng, size = np.random.default_rng(seed), (queries, 19)

@@ -4,10 +4,11 @@ import json
 
 import numpy as np
 import pytest
-from processes import finish, free_port, kill, run, start
+from processes import finish, kill, run, start
 
 from rein_jax import distributed
 from rein_jax.errors import UserError
+from tests.ports import reserved
 
 CONFIG = {"seed": 3, "train": {"steps": 8, "batch": 8, "checkpoint_every": 4, "log_every": 1, "tensorboard": False}}
 
@@ -21,15 +22,15 @@ def test_two_processes_equal_one_stop_together_and_go_on_as_one(tmp_path):
     one, two, text = tmp_path / "one", tmp_path / "two", json.dumps(CONFIG)
     code, output = run("run_train.py", str(one), text)
     assert code == 0, output
-    port = free_port()
-    children = [start("run_train.py", str(two), text, devices=2, REIN_COORDINATOR=f"127.0.0.1:{port}", REIN_PROCESSES="2",
-                      REIN_PROCESS=str(i), **({"STOP_AT": "4"} if i == 1 else {})) for i in range(2)]  # only process 1 is told to stop
-    try:
-        ends = [finish(child) for child in children]
-    finally:
-        for child in children:
-            if child.poll() is None:
-                kill(child)
+    with reserved() as port:
+        children = [start("run_train.py", str(two), text, devices=2, REIN_COORDINATOR=f"127.0.0.1:{port}", REIN_PROCESSES="2",
+                          REIN_PROCESS=str(i), **({"STOP_AT": "4"} if i == 1 else {})) for i in range(2)]  # only process 1 is told to stop
+        try:
+            ends = [finish(child) for child in children]
+        finally:
+            for child in children:
+                if child.poll() is None:
+                    kill(child)
     assert [code for code, _ in ends] == [75, 75], ends
     assert "saved at step 6" in ends[0][1] and "4 cpu device(s)" in ends[0][1]
     assert "loss" not in ends[1][1]  # only process 0 prints

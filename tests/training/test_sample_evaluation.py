@@ -45,6 +45,7 @@ def test_settings_refuse_a_negative_number():
 def test_curve_of_a_sample_and_the_end_of_everything(tmp_path, monkeypatch):
     """Also for a run that ended between a checkpoint and the evaluation of its step."""
     from rein_jax.cli.main import main
+    from rein_jax.training.checkpoint import Checkpoints
     from rein_jax.training.outputs import Outputs
 
     config = tiny_config("freeze", "linear", crop=32)
@@ -56,6 +57,8 @@ def test_curve_of_a_sample_and_the_end_of_everything(tmp_path, monkeypatch):
     command = ["train", "--config", str(tmp_path / "config.json"), "--workdir", str(tmp_path / "run")]
     with monkeypatch.context() as patch:
         patch.setattr(Outputs, "evaluate", lambda *a: (_ for _ in ()).throw(KeyboardInterrupt))
+        save = Checkpoints.save
+        patch.setattr(Checkpoints, "save", lambda self, *what: (save(self, *what), self.wait()))  # else it may end in the next run
         assert main(command) != 0
     assert main(command) == 0
     rows = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]

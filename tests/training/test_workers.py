@@ -31,7 +31,7 @@ def train(config, workdir, workers, threads, **environment):
     """(exit code, output); the output ends only when the workers of a killed process have ended too."""
     child = start("run_cli.py", "train", "--config", str(config), "--workdir", str(workdir), f"--config.data.workers={workers}",
                   f"--config.data.threads={threads}", **environment)
-    return finish(child, seconds=120)
+    return finish(child)
 
 
 def losses(workdir):

@@ -56,8 +56,8 @@ class Page:
         assert "exceptionDetails" not in found, found
         return found["result"].get("value")
 
-    def until(self, script: str, seconds: float = 60.0):
-        """Waits until the expression is true."""
+    def until(self, script: str, seconds: float = 600.0):
+        """Waits until the expression is true; after so many seconds it never will be, on any machine."""
         end = time.monotonic() + seconds
         while not self.run(script):
             assert time.monotonic() < end, f"never true: {script}"
@@ -76,6 +76,6 @@ class Page:
     def close(self):
         """Ends the browser."""
         self.process.terminate()
-        self.process.wait(20)
+        self.process.wait()
         os.close(self.sent)
         os.close(self.got)

@@ -1,8 +1,5 @@
 """`rein predict`: results equal the evaluation's, what fails is listed, nothing leaves the folder."""
 
-import threading
-import time
-
 import cv2
 import numpy as np
 import pytest
@@ -58,22 +55,27 @@ def test_video_is_streamed(model_file, video, tmp_path):
     assert summary.frames == 8 and list(summary.failed) == [str((tmp_path / "broken.mp4").resolve())]
 
 
-def test_watch_takes_files_when_they_are_whole(model_file, folder, tmp_path, scenes):
+def test_watch_takes_files_when_they_are_whole(model_file, folder, tmp_path, scenes, monkeypatch):
     incoming = tmp_path / "incoming"
     incoming.mkdir()
     job, summary, notes = prepare(str(model_file), incoming / "out"), Summary(incoming / "out"), []
     data = cv2.imencode(".png", scenes[0])[1].tobytes()
 
-    def copy_slowly():
-        for part in (data[:100], data[100:200], data[200:]):
-            with (incoming / "late.png").open("ab") as file:
-                file.write(part)
-            time.sleep(0.02)
+    class Time:
+        """While `watch` sleeps, another part of the file arrives."""
 
-    thread = threading.Thread(target=copy_slowly)
-    thread.start()
-    watch(job, incoming, summary, every=0.1, idle=1.5, note=notes.append)  # `out` lies below and is not taken as input
-    thread.join()
+        now, parts = 0.0, [data[:100], data[100:200], data[200:]]
+
+        def monotonic(self):
+            return self.now
+
+        def sleep(self, seconds):
+            self.now += seconds
+            with (incoming / "late.png").open("ab") as file:
+                file.write(self.parts.pop(0) if self.parts else b"")
+
+    monkeypatch.setattr("rein_jax.predict.run.time", Time())
+    watch(job, incoming, summary, every=1, idle=5, note=notes.append)  # `out` lies below and is not taken as input
     assert summary.images == 1 and summary.failed == {} and notes == [f"{(incoming / 'late.png').resolve()}: done"]
 
 

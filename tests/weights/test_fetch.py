@@ -45,7 +45,7 @@ def server(tmp_path, monkeypatch):
     write_safetensors(tmp_path / "file", {"w": np.arange(50000, dtype=np.float32)})
     Server.content, Server.limit, Server.ranges, Server.asked = (tmp_path / "file").read_bytes(), None, True, []
     running = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Server)
-    thread = threading.Thread(target=running.serve_forever, daemon=True)
+    thread = threading.Thread(target=running.serve_forever, args=(0.01,), daemon=True)
     thread.start()
     url = f"http://127.0.0.1:{running.server_port}/w.safetensors"
     monkeypatch.setitem(manifest.PUBLISHED, "test", manifest.Published(url, "MIT", "page"))
