@@ -43,8 +43,11 @@ class Cached:
         self._open()
 
     def _open(self) -> None:
-        index = json.loads((self.where / INDEX).read_text())
-        self._names, self._sizes = index["names"], index["sizes"]
+        try:
+            index = json.loads((self.where / INDEX).read_text())
+            self._names, self._sizes = index["names"], index["sizes"]
+        except (OSError, ValueError, LookupError, TypeError) as error:
+            raise DataError(f"{self.where / INDEX} cannot be read ({error}): remove {self.where} and start again.") from None
         self._starts = np.concatenate([[0], np.cumsum([4 * height * width for height, width in self._sizes])])
         path = self.where / PIXELS
         if path.stat().st_size != self._starts[-1]:
@@ -78,24 +81,34 @@ class Cached:
 
 def write(source: Any, where: Path, threads: int = 8) -> None:
     """Decode every element of a source into the folder `where`; the folder appears only when it is complete."""
-    where.parent.mkdir(parents=True, exist_ok=True)
-    _check_space(source, where.parent)
-    logger.info("Decoding %d images of %s into %s.", len(source), source.name, where)
+    try:
+        where.parent.mkdir(parents=True, exist_ok=True)
+        _check_space(source, where.parent)
+        logger.info("Decoding %d images of %s into %s.", len(source), source.name, where)
+        unfinished = Path(tempfile.mkdtemp(prefix=f".{where.name}-", dir=where.parent))
+        try:
+            _fill(unfinished, source, threads)
+            _publish(unfinished, where)
+        finally:
+            shutil.rmtree(unfinished, ignore_errors=True)
+    except OSError as error:  # what is wrong with the source is a DataError
+        raise DataError(
+            f"The decoded cache {where} cannot be written ({error.strerror}): free space, choose another folder or train without a "
+            "cache."
+        ) from None
+
+
+def _fill(folder: Path, source: Any, threads: int) -> None:
     options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=2 * threads)
     elements = grain.MapDataset.range(len(source)).map(source.__getitem__).to_iter_dataset(options)
     names, sizes = [], []
-    unfinished = Path(tempfile.mkdtemp(prefix=f".{where.name}-", dir=where.parent))
-    try:
-        with open(unfinished / PIXELS, "wb") as file:
-            for element in elements:
-                file.write(np.ascontiguousarray(element["image"]).data)
-                file.write(np.ascontiguousarray(element["label"]).data)
-                names.append(element["name"])
-                sizes.append(list(element["label"].shape))
-        (unfinished / INDEX).write_text(json.dumps({"names": names, "sizes": sizes}))
-        _publish(unfinished, where)
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
+    with open(folder / PIXELS, "wb") as file:
+        for element in elements:
+            file.write(np.ascontiguousarray(element["image"]).data)
+            file.write(np.ascontiguousarray(element["label"]).data)
+            names.append(element["name"])
+            sizes.append(list(element["label"].shape))
+    (folder / INDEX).write_text(json.dumps({"names": names, "sizes": sizes}))
 
 
 def _publish(unfinished: Path, where: Path) -> None:

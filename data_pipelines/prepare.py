@@ -7,6 +7,7 @@ interrupted run leaves finished parts, which the next run keeps, and scraps, whi
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import hashlib
 import json
@@ -17,9 +18,12 @@ import re
 import shutil
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from array_record.python.array_record_data_source import ArrayRecordDataSource
 
 from data_pipelines.errors import DataError
 from data_pipelines.paths import local_path
@@ -28,6 +32,7 @@ from data_pipelines.records import FORMAT, LOCK, MANIFEST, facts_to_json, file_d
 from data_pipelines.source import FileSource, Source
 
 CHECKSUMS = "checksums.json"
+_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS, errno.EACCES, errno.ENOENT, errno.ESTALE)
 
 
 @dataclass(frozen=True)
@@ -65,8 +70,7 @@ def prepare(
     for made in opened.values():
         if not isinstance(made, FileSource):
             raise DataError(f"Data set {name!r} at {source} does not consist of files; there is nothing to prepare.")
-    out.mkdir(parents=True, exist_ok=True)
-    with _alone(out):
+    with _writing(out), _alone(out):
         _sweep(out, name)
         plans = {split: plan(name, made, part_bytes) for split, made in opened.items()}
         parts = [part for planned in plans.values() for part in planned]
@@ -90,6 +94,29 @@ def plan(name: str, source: FileSource, part_bytes: int) -> list[Part]:
         folder = f"rein_{name}/{source.split}_{k:04d}_of_{count:04d}/1.0.0"
         parts.append(Part(source.split, folder, cuts[k], cuts[k + 1], fingerprint))
     return parts
+
+
+@contextlib.contextmanager
+def _writing(out: Path) -> Iterator[None]:
+    """Makes the folder `out`; what keeps it from being written (a full disk, above all) becomes one DataError."""
+    reason = "a process that wrote was killed, perhaps for want of memory: use fewer --jobs"
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        yield
+        return
+    except BrokenProcessPool:
+        pass
+    except OSError as error:
+        reason = error.strerror or str(error)
+    except RuntimeError as error:  # how TFDS and the writer of ArrayRecord tell what the system said
+        said = [os.strerror(code) for code in _DISK if os.strerror(code) in str(error)]
+        if not said:
+            raise
+        reason = said[0]
+    raise DataError(
+        f"{out} cannot be written ({reason}); free space or choose another --out, then run the same command again: parts that are "
+        "finished are kept."
+    )
 
 
 @contextlib.contextmanager
@@ -163,8 +190,16 @@ def write_part(out: str, name: str, source: FileSource, part: Part) -> Part:
         builder.download_and_prepare(download_dir=str(Path(out) / f"rein_{name}"), file_format="array_record")
     folder = Path(out) / part.folder
     count = builder.info.splits[tfds_split(part.split)].num_examples
+    _check_whole(folder, part.split, count)
     _replace(folder.parent / CHECKSUMS, _describe(folder, count) | {"fingerprint": part.fingerprint})
     return part
+
+
+def _check_whole(folder: Path, split: str, count: int) -> None:
+    """Raises OSError if not every record that was written can be found again."""
+    shards = [str(path) for path in folder.glob(f"*-{tfds_split(split)}.array_record-*")]
+    if not shards or len(ArrayRecordDataSource(shards)) != count:
+        raise OSError(errno.EIO, os.strerror(errno.EIO), str(folder))
 
 
 def _describe(folder: Path, count: int) -> dict[str, Any]:
@@ -175,8 +210,11 @@ def _describe(folder: Path, count: int) -> dict[str, Any]:
 def _replace(path: Path, content: Any) -> None:
     """Writes JSON so that a reader sees the old or the new file, never half of one."""
     scrap = path.with_name(f".{path.name}.new")
-    scrap.write_text(json.dumps(content, indent=1))
-    os.replace(scrap, path)
+    try:
+        scrap.write_text(json.dumps(content, indent=1))
+        os.replace(scrap, path)
+    finally:
+        scrap.unlink(missing_ok=True)
 
 
 def prepare_with_beam(
@@ -201,8 +239,7 @@ def prepare_with_beam(
     from data_pipelines.builders import BUILDERS, VERSION, PartConfig, open_splits
 
     out = local_path(out)
-    out.mkdir(parents=True, exist_ok=True)
-    with _alone(out):
+    with _writing(out), _alone(out):
         _sweep(out, name)
         place = str(locate(name, source))
         config = PartConfig(name="beam", beam=True, place=place, splits=splits, options=options)

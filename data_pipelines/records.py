@@ -1,4 +1,8 @@
-"""Reads what `rein prepare` wrote: TFDS ArrayRecord folders with a manifest; the encoded files come back byte for byte."""
+"""Reads what `rein prepare` wrote: ArrayRecord files with a manifest; the encoded files come back byte for byte.
+
+The folders are TFDS' and TFDS can read them, but they are not read through it here: it imports whatever module a features.json
+names, and a prepared folder may come from anybody. Records are parsed as the three features that `builders.py` writes.
+"""
 
 from __future__ import annotations
 
@@ -6,12 +10,15 @@ import bisect
 import hashlib
 import json
 import os
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
+
+from array_record.python.array_record_data_source import ArrayRecordDataSource
+from google.protobuf.message import Error as ProtobufError
 
 from data_pipelines import decoders
 from data_pipelines.errors import DataError
-from data_pipelines.files import NothingThere
+from data_pipelines.files import NothingThere, read_file, shown
 from data_pipelines.labels import Classes
 from data_pipelines.paths import local_path
 from data_pipelines.source import Encoded, Facts, Source, subset_step
@@ -19,11 +26,15 @@ from data_pipelines.source import Encoded, Facts, Source, subset_step
 MANIFEST = "manifest.json"
 LOCK = ".prepare.lock"
 FORMAT = "rein-records-1"
+FEATURES = ("image", "label", "name")
 
 
 def is_prepared(path: Path) -> bool:
     """Whether a folder was written by `rein prepare` (finished)."""
-    return path.is_dir() and (path / MANIFEST).is_file() and FORMAT in (path / MANIFEST).read_text()[:200]
+    if not (path.is_dir() and (path / MANIFEST).is_file()):
+        return False
+    with open(path / MANIFEST, "rb") as file:
+        return FORMAT.encode() in file.read(200)
 
 
 def recognise(path: Path) -> bool:
@@ -36,14 +47,32 @@ def recognise(path: Path) -> bool:
 
 
 def read_manifest(path: Path) -> dict[str, Any]:
-    """The manifest of a prepared folder."""
+    """The manifest of a prepared folder; DataError if it is not what `rein prepare` writes."""
     try:
-        manifest = json.loads((path / MANIFEST).read_text())
-    except (OSError, ValueError) as error:
+        manifest = json.loads(read_file(path / MANIFEST))
+    except ValueError as error:
         raise DataError(f"{path / MANIFEST} cannot be read ({error}); run `rein prepare` again.") from None
-    if manifest.get("format") != FORMAT:
+    if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
         raise DataError(f"{path / MANIFEST} has another format than {FORMAT}; prepare again with this version.")
+    try:
+        for name, split in manifest["splits"].items():
+            facts_from_json(manifest["dataset"], name, split)
+            for part in split["parts"] or [{}]:  # there is at least one
+                _check_part(part)
+    except (LookupError, TypeError, AttributeError, ValueError) as error:
+        raise DataError(f"{path / MANIFEST} is not what `rein prepare` writes ({error}); run it again.") from None
     return manifest
+
+
+def _check_part(part: dict[str, Any]) -> None:
+    """Raises one of several errors for what is no part of a manifest, or names files outside the prepared folder."""
+    if not isinstance(part["elements"], int) or part["elements"] < 0:
+        raise ValueError(f"a part of {part['elements']!r} elements")
+    for name, expected in part["files"].items():
+        if PurePosixPath(part["folder"], name).is_absolute() or {"..", ""} & {*part["folder"].split("/"), *name.split("/")}:
+            raise ValueError(f"{name!r} lies outside the folder")
+        if not isinstance(expected["bytes"], int) or not isinstance(expected["sha256"], str):
+            raise TypeError(f"{name!r} has no size and checksum")
 
 
 def tfds_split(split: str) -> str:
@@ -89,7 +118,7 @@ def facts_from_json(name: str, split: str, kept: dict[str, Any]) -> Facts:
 
 
 class RecordSource(Source):
-    """Elements of a prepared folder, read through `tfds.data_source`; `step` takes every step-th one."""
+    """Elements of a prepared folder, opened part by part; `step` takes every step-th one."""
 
     def __init__(self, path: Path, facts: Facts, parts: list[dict[str, Any]], *, step: int = 1, **policy: str):
         super().__init__(facts, **policy)
@@ -111,12 +140,12 @@ class RecordSource(Source):
         folder = self.path / self.parts[part]["folder"]
         try:
             if part not in self._opened:
-                self._opened[part] = _data_source(folder, self.split)
-            record = self._opened[part][at - (self._ends[part - 1] if part else 0)]
-        except (OSError, ValueError, RuntimeError, IndexError) as error:
+                self._opened[part] = _open_part(folder, self.parts[part], self.split)
+            record = _parse(self._opened[part][at - (self._ends[part - 1] if part else 0)])
+        except (OSError, ValueError, RuntimeError, LookupError, ProtobufError) as error:
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-            raise DataError(f"{folder} cannot be read ({reason}); run `rein prepare` again.") from None
-        name = record["name"].decode()
+            raise DataError(f"{folder} cannot be read ({shown(reason)}); run `rein prepare` again.") from None
+        name = shown(record["name"].decode("utf-8", "surrogateescape"))
         label = record["label"] if self.has_labels else None
         return Encoded(name, record["image"], label, f"{folder}/{name}", f"{folder}/{name} (label)")
 
@@ -136,11 +165,20 @@ class RecordSource(Source):
         ]
 
 
-def _data_source(folder: Path, split: str) -> Any:
-    import tensorflow_datasets as tfds
+def _open_part(folder: Path, part: dict[str, Any], split: str) -> ArrayRecordDataSource:
+    """The records of a part; a folder that Beam wrote holds those of other splits too."""
+    shards = sorted(name for name in part["files"] if f"-{tfds_split(split)}.array_record-" in name)
+    if not shards:
+        raise ValueError("it holds no records of this split")
+    return ArrayRecordDataSource([str(folder / name) for name in shards])
 
-    builder = tfds.builder_from_directory(str(folder))
-    return builder.as_data_source(tfds_split(split), decoders={"image": tfds.decode.SkipDecoding()})
+
+def _parse(record: bytes) -> dict[str, bytes]:
+    """The three features of an example as bytes; LookupError where one is missing."""
+    from tensorflow_datasets.proto import tf_example_pb2  # takes a second
+
+    features = tf_example_pb2.Example.FromString(record).features.feature
+    return {name: features[name].bytes_list.value[0] for name in FEATURES}
 
 
 def open_records(
