@@ -8,7 +8,8 @@ import numpy as np
 
 from data_pipelines.paths import local_path
 from rein_jax.errors import UserError
-from rein_jax.weights.checkpoint import Checkpoint, read_checkpoint
+from rein_jax.weights.checkpoint import read_checkpoint
+from rein_jax.weights.entries import Checkpoint
 from rein_jax.weights.safetensors_file import check_hashes, write_safetensors
 from rein_jax.weights.torch_write import write_torch
 
@@ -61,6 +62,4 @@ def same(a: Checkpoint, b: Checkpoint) -> bool:
             return False
         if np.ascontiguousarray(a[name]).tobytes() != np.ascontiguousarray(b[name]).tobytes():
             return False
-        a.release()
-        b.release()
     return True

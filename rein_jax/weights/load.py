@@ -1,7 +1,7 @@
 """Strict loading: every array of the file has a place or an excuse, every parameter gets exactly one value.
 
 The plan (which array goes where, with which change of axes or resolution) is made and checked from names and shapes alone;
-then each array is read once from the mapped file straight into its place, so the peak is the parameters themselves.
+then each array is read once and copied into its place, so the peak is the parameters and one array.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ import numpy as np
 
 from rein_jax.errors import UserError
 from rein_jax.weight_rules import LAYOUTS, Placement, Rule, part_of, place
-from rein_jax.weights.checkpoint import Checkpoint, as_checkpoint
+from rein_jax.weights.checkpoint import as_checkpoint
+from rein_jax.weights.entries import Checkpoint
 from rein_jax.weights.hooks import HOOKS, Fit
 from rein_jax.weights.identify import identify, pretty
 
 Format = tuple[Sequence[Rule], Sequence[str]]
-_RELEASE = 64 << 20  # bytes read between two releases of mapped memory
 
 
 @dataclass
@@ -123,15 +123,8 @@ def load_into(
     for rule in rules:
         if rule.layout == "zeros" and rule.target in values:
             values[rule.target][part_of(rule.part, values[rule.target].shape)] = 0
-    read = 0
     for placement in plan:
-        array = np.asarray(checkpoint[prefix + placement.source])
-        _fill(values, placement, array, fit, summary, checkpoint.path)
-        read += array.nbytes
-        if read > _RELEASE:
-            checkpoint.release()
-            read = 0
-    checkpoint.release()
+        _fill(values, placement, np.asarray(checkpoint[prefix + placement.source]), fit, summary, checkpoint.path)
     return values, summary
 
 

@@ -15,7 +15,8 @@ import numpy as np
 
 from data_pipelines.paths import local_path
 from rein_jax.errors import UserError
-from rein_jax.weights.checkpoint import Checkpoint, read_checkpoint
+from rein_jax.weights.checkpoint import read_checkpoint
+from rein_jax.weights.entries import Checkpoint
 from rein_jax.weights.manifest import PUBLISHED
 from rein_jax.weights.safetensors_file import check_hashes, write_safetensors
 

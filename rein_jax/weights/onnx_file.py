@@ -14,23 +14,33 @@ import ml_dtypes
 import numpy as np
 
 from rein_jax.errors import UserError
-from rein_jax.weights.checkpoint import Checkpoint, Entry, Mapped
+from rein_jax.weights.entries import Checkpoint, Entry, FileBytes
 
 # TensorProto.DataType -> dtype, and the field that holds the values when they are not in raw_data.
 _DTYPES = {1: np.float32, 2: np.uint8, 3: np.int8, 4: np.uint16, 5: np.int16, 6: np.int32, 7: np.int64, 9: np.bool_,
            10: np.float16, 11: np.float64, 12: np.uint32, 13: np.uint64, 16: ml_dtypes.bfloat16}
 _FIELDS = {4: np.float32, 10: np.float64}  # packed little-endian float_data, double_data
 
-_GRAPH = 7  # ModelProto
+_PRODUCER, _GRAPH, _OPSET = 2, 7, 8  # ModelProto
 _NODE, _INITIALIZER = 1, 5  # GraphProto
 _DIMS, _TYPE, _INT32, _INT64, _NAME, _RAW, _LOCATION = 1, 2, 5, 7, 8, 9, 14  # TensorProto
+
+
+def looks_like_onnx(head: bytes) -> bool:
+    """True where the first bytes of a file are the first fields of a ModelProto, its version and who wrote it or the graph."""
+    if head[:1] != b"\x08" or not 0 < head[1] < 128:
+        return False
+    return head[2] in (_PRODUCER << 3 | 2, _GRAPH << 3 | 2, _OPSET << 3 | 2)
 
 
 def read_onnx(path: Path) -> Checkpoint:
     """The initialisers of the graph by name; transposed anonymous ones get the name and layout of their Linear back."""
     path = Path(path)
-    mapped = Mapped(path)
-    data = mapped.data
+    file = FileBytes(path)
+    if file.size > 1 << 31:
+        raise UserError(f"{path} has {file.size / 1e9:.1f} GB, and an .onnx file ends at 2 GB; it is damaged or something else.")
+    data = file.read(0, file.size)
+    data.flags.writeable = False
     try:
         graphs = [span for field, span in _messages(data, 0, len(data)) if field == _GRAPH]
         if not graphs:
@@ -40,7 +50,7 @@ def read_onnx(path: Path) -> Checkpoint:
         raise UserError(f"{path} is a damaged .onnx file ({error}).") from None
     if not entries:
         raise UserError(f"{path} holds no weights.")
-    return Checkpoint(path, "ONNX model", _named(entries, nodes), mapped=mapped)
+    return Checkpoint(path, "ONNX model", _named(entries, nodes))
 
 
 def _graph(data: np.ndarray, first: int, last: int) -> tuple[dict[str, Entry], list[dict]]:
@@ -107,7 +117,7 @@ def _text(data: np.ndarray, span: tuple[int, int]) -> str:
 
 
 def _tensor(data: np.ndarray, first: int, last: int) -> tuple[str, Entry]:
-    """(name, array) of a TensorProto; the values are viewed in the mapped file when they are read."""
+    """(name, array) of a TensorProto; the values are views of `data`."""
     shape: list[int] = []
     kind, name, values, dtype_of_values, integers = 0, "", None, None, []
     for field, span in _messages(data, first, last):

@@ -1,4 +1,8 @@
-"""Reading and writing .safetensors: lazily (memory-mapped) and in a stream, so that neither holds a second copy."""
+"""Reading and writing .safetensors array by array, so that neither holds a second copy.
+
+Not with the library `safetensors`: it maps files into memory (one that is cut short meanwhile ends the process or reads as zeros), has no
+float8 for NumPy, and writes no file that can be checked array by array.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +17,7 @@ import numpy as np
 
 from data_pipelines.paths import local_path
 from rein_jax.errors import UserError
-from rein_jax.weights.checkpoint import Checkpoint, Entry, Mapped
+from rein_jax.weights.entries import Checkpoint, Entry, FileBytes
 
 DTYPES = {
     "F64": np.float64, "F32": np.float32, "F16": np.float16, "BF16": ml_dtypes.bfloat16,
@@ -22,29 +26,38 @@ DTYPES = {
     "U64": np.uint64, "U32": np.uint32, "U16": np.uint16, "U8": np.uint8, "BOOL": np.bool_,
 }
 METADATA = "__metadata__"
-_RELEASE = 64 << 20  # bytes read between two releases of mapped memory
+LONGEST_HEADER = 100_000_000  # bytes: the format's own limit
 NAMES = {np.dtype(dtype): name for name, dtype in DTYPES.items()}
+
+
+def looks_like_safetensors(head: bytes) -> bool:
+    """True where the first bytes of a file are the length of a header (64 bits) and the brace it begins with."""
+    return head[8:9] == b"{" and int.from_bytes(head[:8], "little") <= LONGEST_HEADER
 
 
 def read_safetensors(path: Path) -> Checkpoint:
     """Opens the file; a header that does not describe exactly the bytes that follow it is a UserError."""
     path = Path(path)
+    file = FileBytes(path)
     try:
-        header, start, size = _header(path)
-        metadata = header.pop("__metadata__", {})
+        header, start = _header(file)
+        metadata = header.pop(METADATA, None) or {}
+        if not isinstance(metadata, dict):
+            raise ValueError(f"its {METADATA} is a {type(metadata).__name__} and not an object of texts")
         ranges = sorted(_range(name, spec) for name, spec in header.items())
         end = 0
         for first, last, name in ranges:
             if first != end:
                 raise ValueError(f"the bytes of {name!r} overlap others or leave a gap")
             end = last
-        if start + end != size:
-            raise ValueError(f"it should be {start + end} bytes long and is {size}")
+        if start + end != file.size:
+            raise ValueError(f"it should be {start + end} bytes long and is {file.size}")
+        entries = {name: _entry(file, start, spec) for name, spec in header.items()}
     except (ValueError, TypeError, KeyError, RecursionError, AttributeError) as error:
+        if isinstance(error, UserError):
+            raise
         raise UserError(f"{path} is a damaged .safetensors file ({error}); download or copy it again.") from None
-    mapped = Mapped(path)
-    entries = {name: _entry(mapped.data, start, spec) for name, spec in header.items()}
-    return Checkpoint(path, "safetensors file", entries, metadata={str(k): str(v) for k, v in metadata.items()}, mapped=mapped)
+    return Checkpoint(path, "safetensors file", entries, metadata={str(k): str(v) for k, v in metadata.items()})
 
 
 def _unique(pairs):
@@ -56,17 +69,15 @@ def _unique(pairs):
     return out
 
 
-def _header(path: Path) -> tuple[dict, int, int]:
-    """(header, offset of the data, size of the file)."""
-    size = path.stat().st_size
-    with path.open("rb") as file:
-        length = int.from_bytes(file.read(8), "little")
-        if 8 + length > size:
-            raise ValueError("it ends inside its header")
-        header = json.loads(file.read(length).decode("utf-8"), object_pairs_hook=_unique)
+def _header(file: FileBytes) -> tuple[dict, int]:
+    """(header, offset of the data)."""
+    length = int.from_bytes(file.read(0, 8).tobytes(), "little")
+    if 8 + length > file.size:
+        raise ValueError("it ends inside its header")
+    header = json.loads(file.read(8, length).tobytes().decode("utf-8"), object_pairs_hook=_unique)
     if not isinstance(header, dict):
         raise ValueError("its header is not a dictionary")
-    return header, 8 + length, size
+    return header, 8 + length
 
 
 def _range(name: str, spec: dict) -> tuple[int, int, str]:
@@ -83,11 +94,10 @@ def _range(name: str, spec: dict) -> tuple[int, int, str]:
     return first, last, name
 
 
-def _entry(mapped: np.ndarray, start: int, spec: dict) -> Entry:
-    """One array as a view of the mapped file."""
-    dtype, shape = np.dtype(DTYPES[spec["dtype"]]), tuple(spec["shape"])
-    first, last = spec["data_offsets"]
-    return Entry(shape, dtype, lambda: np.ndarray(shape, dtype, mapped[start + first:start + last].data))
+def _entry(file: FileBytes, start: int, spec: dict) -> Entry:
+    """One array of the file."""
+    dtype, shape, first = np.dtype(DTYPES[spec["dtype"]]), tuple(spec["shape"]), start + spec["data_offsets"][0]
+    return Entry(shape, dtype, lambda: file.array(first, shape, dtype))
 
 
 def write_safetensors(
@@ -107,16 +117,11 @@ def write_safetensors(
     found = {name: "0" * 64 for name in order} if hashes else {}
     with atomic(path) as file:
         file.write(_header_bytes(specs, order, metadata, found))
-        written = 0
         for name in order:
             array = np.asarray(arrays[name])
             if hashes:
                 found[name] = digest(array)
             file.write(little_endian_bytes(array))
-            written += array.nbytes
-            if written > _RELEASE and isinstance(arrays, Checkpoint):
-                arrays.release()
-                written = 0
         if hashes:
             file.seek(0)
             file.write(_header_bytes(specs, order, metadata, found))
@@ -128,7 +133,7 @@ def _header_bytes(specs: Mapping, order: list[str], metadata: dict[str, str], ha
     if hashes:
         metadata = {**metadata, "sha256": json.dumps({**hashes, METADATA: metadata_digest(metadata)}, sort_keys=True)}
     if metadata:
-        header["__metadata__"] = metadata
+        header[METADATA] = metadata
     offset = 0
     for name in order:
         shape, dtype = specs[name]
@@ -157,15 +162,9 @@ def check_hashes(checkpoint: Checkpoint, *, arrays: bool = True) -> bool:
         raise UserError(f"{refuse} (its metadata).")
     if set(recorded) != set(checkpoint):
         raise UserError(f"{refuse} (it does not hold the arrays that it lists).")
-    read = 0
     for name in checkpoint if arrays else ():
-        array = checkpoint[name]
-        if digest(array) != recorded[name]:
+        if digest(checkpoint[name]) != recorded[name]:
             raise UserError(f"{refuse} (the array {name!r}).")
-        read += array.nbytes
-        if read > _RELEASE:
-            checkpoint.release()
-            read = 0
     return True
 
 

@@ -1,44 +1,40 @@
-"""PyTorch's zip format (.pth, .pt) and TorchScript archives: tensors as views of the mapped file.
+"""PyTorch's zip format (.pth, .pt) and TorchScript archives: tensors read from the file's own records.
 
 Layout of the archive: `<name>/data.pkl` describes the objects, `<name>/data/<key>` are the bytes of the storages, stored
-uncompressed. Every number that the pickle gives is checked against the archive before a view is made of it.
+uncompressed. Every number that the pickle gives is checked against the archive before anything is read.
 """
 
 from __future__ import annotations
 
 import struct
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from rein_jax.errors import UserError
-from rein_jax.weights.checkpoint import Checkpoint, Entry, Mapped
-from rein_jax.weights.torch_pickle import LARGEST, Inert, StorageRef, TensorRef, unpickle
-
-# Nested dictionaries that hold the weights, the preferred one first; the others of a file are not looked at.
-WRAPPERS = ("state_dict", "model_state_dict", "model_ema", "ema", "model", "teacher", "module", "net", "params", "student",
-            "weights")
-_ASIDE = ("optimizer", "optimizers", "optim", "optimizer_state_dict", "scaler", "lr_scheduler", "scheduler", "param_schedulers",
-          "message_hub", "meta", "args", "config", "cfg", "amp", "loss_scaler")
+from rein_jax.weights.entries import MOST_AXES, Checkpoint, Entry, FileBytes
+from rein_jax.weights.torch_pickle import LARGEST, StorageRef, TensorRef, unpickle
+from rein_jax.weights.torch_state import find_tensors
 
 
-def read_torch(path: Path, archive: zipfile.ZipFile) -> Checkpoint:
+def read_torch(path: Path, archive: zipfile.ZipFile, unwrap: bool = True) -> Checkpoint:
     """The tensors of an open archive by name."""
+    file = FileBytes(path)
     records, root = _records(path, archive)
     if records.get(f"{root}/byteorder"):
-        order = _bytes(path, records[f"{root}/byteorder"], 16)
+        order = _small(file, records[f"{root}/byteorder"], 16)
         if order.strip() != b"little":
             raise UserError(f"{path} was written on a big-endian machine, which is not read.")
-    pickled = _bytes(path, records[f"{root}/data.pkl"], LARGEST + 1)
-    top = unpickle(pickled, str(path))
-    script = f"{root}/constants.pkl" in records
-    tensors, wrapper = find_tensors(top, path)
-    mapped = Mapped(path)
-    entries = {name: _entry(path, name, ref, records, root, mapped.data) for name, ref in tensors.items()}
-    return Checkpoint(path, "TorchScript archive" if script else "PyTorch file", entries, wrapper, mapped=mapped)
+    if records[f"{root}/data.pkl"][1] > LARGEST:
+        raise UserError(f"{path} has a pickle of more than {LARGEST >> 20} MiB, more than any checkpoint needs; it is refused.")
+    top = unpickle(_small(file, records[f"{root}/data.pkl"], LARGEST), str(path))
+    kind = "TorchScript archive" if f"{root}/constants.pkl" in records else "PyTorch file"
+    tensors, wrapper, beside = find_tensors(top, path, unwrap)
+    storages = {name.removeprefix(f"{root}/data/"): record for name, record in records.items() if name.startswith(f"{root}/data/")}
+    entries = {name: tensor_entry(file, name, ref, storages) for name, ref in tensors.items()}
+    return Checkpoint(path, kind, entries, wrapper, beside=beside)
 
 
 def _records(path: Path, archive: zipfile.ZipFile) -> tuple[dict[str, tuple[int, int]], str]:
@@ -71,99 +67,45 @@ def _records(path: Path, archive: zipfile.ZipFile) -> tuple[dict[str, tuple[int,
     return records, roots[0]
 
 
-def _bytes(path: Path, record: tuple[int, int], most: int) -> bytes:
+def _small(file: FileBytes, record: tuple[int, int], most: int) -> bytes:
     """The bytes of a small record."""
-    with path.open("rb") as file:
-        file.seek(record[0])
-        return file.read(min(record[1], most))
+    return file.read(record[0], min(record[1], most)).tobytes()
 
 
-def find_tensors(top: Any, path: Path) -> tuple[dict[str, TensorRef], str]:
-    """({name: tensor}, the wrappers opened, joined by '.'): a state dict wherever it hides in the object."""
-    opened: list[str] = []
-    while isinstance(top, Mapping) and not any(isinstance(value, TensorRef) for value in top.values()):
-        inner = next((key for key in WRAPPERS if isinstance(top.get(key), (Mapping, Inert)) and any(_walk(top[key], path))), None)
-        if inner is None or len(opened) == 8:
-            break
-        opened.append(inner)
-        top = top[inner]
-    tensors: dict[str, TensorRef] = {}
-    for name, ref in _walk(top, path):
-        if name in tensors:
-            raise UserError(f"{path} holds the key {name!r} twice; it is refused.")
-        tensors[name] = ref
-    if not tensors:
-        raise UserError(f"{path} holds no tensors.")
-    return tensors, ".".join(opened)
-
-
-def _walk(top: Any, path: Path) -> Iterator[tuple[str, TensorRef]]:
-    """(dotted name, tensor) of nested dictionaries, pickled modules and TorchScript objects; cycles are not followed."""
-    seen: set[int] = set()
-    stack: list[tuple[str, Any]] = [("", top)]
-    while stack:
-        prefix, value = stack.pop()
-        if isinstance(value, TensorRef):
-            yield prefix.removesuffix("."), value
-            continue
-        if len(prefix) > 4096:
-            raise UserError(f"{path} is refused: its pickle nests dictionaries without end.")
-        children = _children(value, at_top=not prefix)
-        if children is None or id(value) in seen:
-            continue
-        seen.add(id(value))
-        stack.extend((f"{prefix}{name}." if name else prefix, child) for name, child in reversed(children))
-
-
-def _children(value: Any, at_top: bool) -> list[tuple[str, Any]] | None:
-    """The named parts of a container, or None for anything else."""
-    if isinstance(value, Mapping):
-        named = [(str(key), child) for key, child in value.items() if isinstance(key, (str, int))]
-        return [(key, child) for key, child in named if isinstance(child, TensorRef) or not (at_top and key in _ASIDE)]
-    if isinstance(value, Inert):
-        state = value.__dict__["state"]
-        if "_parameters" in state and "_modules" in state:  # a whole pickled nn.Module
-            return [("", state[part]) for part in ("_parameters", "_buffers", "_modules") if isinstance(state.get(part), Mapping)]
-        return [(key, child) for key, child in state.items() if isinstance(key, str)]
-    return None
-
-
-def _entry(path: Path, name: str, ref: TensorRef, records: Mapping, root: str, mapped: np.ndarray) -> Entry:
-    """A tensor whose storage, bounds and strides have been checked."""
+def tensor_entry(file: FileBytes, name: str, ref: TensorRef, storages: Mapping[str, tuple[int, int]]) -> Entry:
+    """A tensor whose storage, bounds and strides have been checked. storages: {key: (offset in the file, bytes)}."""
 
     def refuse(why: str) -> UserError:
-        return UserError(f"{path}: the tensor {name!r} {why}; the file is damaged or hostile and is refused.")
+        return UserError(f"{file.path}: the tensor {name!r} {why}; the file is damaged or hostile and is refused.")
 
     storage = ref.storage
     if not isinstance(storage, StorageRef):
         raise refuse("has no storage")
     dtype = ref.dtype or storage.dtype
-    record = records.get(f"{root}/data/{storage.key}")
-    if record is None:
+    if storage.key not in storages:
         raise refuse(f"names the missing storage {storage.key!r}")
+    start, stored = storages[storage.key]
     room = storage.numel * storage.dtype.itemsize
-    if room > record[1]:
-        raise refuse(f"needs {room} bytes of a storage that has {record[1]}")
+    start += storage.first * storage.dtype.itemsize
+    if room + storage.first * storage.dtype.itemsize > stored:
+        raise refuse(f"needs {room} bytes of a storage that has {stored}")
     size, stride, offset = ref.size, ref.stride, ref.offset
-    numbers = isinstance(size, (tuple, list)) and isinstance(stride, (tuple, list)) and len(size) == len(stride) <= 32
+    numbers = isinstance(size, (tuple, list)) and isinstance(stride, (tuple, list)) and len(size) == len(stride) <= MOST_AXES
     if not numbers or not all(type(n) is int and n >= 0 for n in [*size, *stride, offset]):
         raise refuse("has impossible sizes or strides")
-    if 0 not in size:
-        last = offset + sum((n - 1) * step for n, step in zip(size, stride, strict=True))
-        if (last + 1) * dtype.itemsize > room:
-            raise refuse("reaches beyond its storage")
-        reach = 1
-        for step, n in sorted((step, n) for step, n in zip(stride, size, strict=True) if n > 1):
-            if step < reach:
-                raise refuse(f"overlaps itself (strides {tuple(stride)})")
-            reach = step * (n - 1) + reach
-    start = record[0]
+    if 0 in size:
+        return Entry(tuple(size), dtype, lambda: np.zeros(size, dtype))
+    span = 1 + sum((n - 1) * step for n, step in zip(size, stride, strict=True))
+    if (offset + span) * dtype.itemsize > room:
+        raise refuse("reaches beyond its storage")
+    reach = 1
+    for step, n in sorted((step, n) for step, n in zip(stride, size, strict=True) if n > 1):
+        if step < reach:
+            raise refuse(f"overlaps itself (strides {tuple(stride)})")
+        reach = step * (n - 1) + reach
 
     def read() -> np.ndarray:
-        if 0 in size:
-            return np.zeros(size, dtype)
-        flat = np.ndarray((room // dtype.itemsize,), dtype, mapped[start:start + room].data)
-        steps = [step * dtype.itemsize for step in stride]
-        return np.lib.stride_tricks.as_strided(flat[offset:], size, steps, writeable=False)
+        flat = file.array(start + offset * dtype.itemsize, (span,), dtype)
+        return np.lib.stride_tricks.as_strided(flat, size, [step * dtype.itemsize for step in stride], writeable=False)
 
     return Entry(tuple(size), dtype, read)

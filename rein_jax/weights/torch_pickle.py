@@ -41,7 +41,8 @@ _HOSTILE = frozenset(
     "tempfile glob fileinput linecache marshal commands popen2 gc atexit site sysconfig venv ensurepip unittest doctest "
     "pydoc idlelib lib2to3 antigravity".split()
 )
-_BUILTINS = frozenset("set frozenset list dict tuple int float complex bool str bytes bytearray slice range object".split())
+_BUILTINS = frozenset("set frozenset list dict tuple int float complex bool str bytes bytearray slice range object unicode long xrange".split())
+_RANDOM_STATES = frozenset(f"numpy.random._pickle.__{kind}_ctor" for kind in ("randomstate", "generator", "bit_generator"))
 _LIBRARIES_HOSTILE = (
     "torch.hub", "torch.serialization", "torch.load", "torch.jit.load", "torch.utils.cpp_extension", "torch.utils.model_zoo",
     "torch.utils.collect_env", "torch.utils.bottleneck", "torch.package", "torch.fx", "torch._dynamo", "torch._inductor",
@@ -61,11 +62,13 @@ class Token(NamedTuple):
 
 
 class StorageRef(NamedTuple):
-    """A storage record of the archive: where its bytes are (`key`), their dtype and how many elements it should have."""
+    """A storage record of the file: where its bytes are (`key`), their dtype and how many elements it should have. first: where a storage
+    that is a part of another one begins in it, in elements (files from before PyTorch 1.6)."""
 
     dtype: np.dtype
     key: str
     numel: int
+    first: int = 0
 
 
 class TensorRef(NamedTuple):
@@ -127,7 +130,17 @@ def _from_type(_function=None, _type=None, arguments=(), state=None, *_rest):
     return _tensor(*arguments) if isinstance(arguments, tuple) and len(arguments) >= 4 else Inert()
 
 
+def _attribute(owner=None, name=None, *_rest):
+    """How bound methods are pickled (mmengine's message hub keeps some): nothing is looked up. Of anything but a stand-in it is an attack."""
+    stand_in = isinstance(owner, Inert) or isinstance(owner, type) and issubclass(owner, Inert)
+    if not stand_in or not isinstance(name, str) or name.startswith("__"):
+        raise Refused("builtins.getattr")
+    return Inert()
+
+
 _MEANINGS = {
+    "builtins.getattr": _attribute,
+    "__builtin__.getattr": _attribute,
     "torch._utils._rebuild_tensor": _tensor,
     "torch._utils._rebuild_tensor_v2": _tensor,
     "torch._utils._rebuild_tensor_v3": _tensor_v3,
@@ -146,6 +159,8 @@ _MEANINGS = {
 class _Unpickler(pickle.Unpickler):
     """Gives every name a harmless meaning, or refuses it."""
 
+    storages: dict[str, StorageRef]  # those that the pickle named so far
+
     def find_class(self, module: str, name: str) -> Any:
         full = f"{module}.{name}"
         if full == "collections.OrderedDict":
@@ -153,7 +168,7 @@ class _Unpickler(pickle.Unpickler):
         if full in _MEANINGS:
             meaning = _MEANINGS[full]
             return lambda *arguments: meaning(*arguments)  # a fresh one: the pickle may set attributes on what it is given
-        if module in ("torch", "torch.storage"):
+        if module in ("torch", "torch.storage", "torch.cuda"):
             if name in STORAGES or name == "TypedStorage":
                 return Token(np.dtype(DTYPES[STORAGES.get(name, "float32")]))
             if name in DTYPES:
@@ -164,27 +179,41 @@ class _Unpickler(pickle.Unpickler):
         return type("Inert", (Inert,), {})
 
     def persistent_load(self, pid: Any) -> Any:
+        if isinstance(pid, tuple) and len(pid) == 4 and pid[0] == "module":  # before 1.6: a class beside its source text
+            return pid[1]
         if not (isinstance(pid, tuple) and len(pid) >= 5 and pid[0] == "storage" and isinstance(pid[1], Token)
                 and isinstance(pid[2], str) and type(pid[4]) is int and pid[4] >= 0):
             raise pickle.UnpicklingError("a storage is described in an unknown way")
-        return StorageRef(pid[1].dtype, pid[2], pid[4])
+        self.storages.setdefault(pid[2], StorageRef(pid[1].dtype, pid[2], pid[4]))
+        part = pid[5] if len(pid) > 5 else None  # before 1.6: (key, offset, elements) of a part of the storage
+        if part is None:
+            return StorageRef(pid[1].dtype, pid[2], pid[4])
+        if not (isinstance(part, tuple) and len(part) == 3 and all(type(n) is int and n >= 0 for n in part[1:])
+                and part[1] + part[2] <= pid[4]):
+            raise pickle.UnpicklingError("a part of a storage is described in an unknown way")
+        return StorageRef(pid[1].dtype, pid[2], part[2], part[1])
 
 
 def check_name(module: str, name: str) -> None:
     """Raises Refused for names that would run something in an ordinary unpickler."""
     top, full = module.split(".")[0], f"{module}.{name}"
     builtin = module in ("builtins", "__builtin__") and name not in _BUILTINS
-    if top in _HOSTILE or builtin or full.startswith(_LIBRARIES_HOSTILE) or "__" in name:
+    if top in _HOSTILE or builtin or full.startswith(_LIBRARIES_HOSTILE) or "__" in name and full not in _RANDOM_STATES:
         raise Refused(full)
 
 
 def unpickle(data: bytes, where: str) -> Any:
     """The object of the pickle, built of dictionaries, TensorRefs and Inert stand-ins; `where` names it in messages."""
-    if len(data) > LARGEST:
-        raise UserError(f"{where} has a pickle of {len(data) >> 20} MiB, more than any checkpoint needs; it is refused.")
+    return unpickle_at(data, 0, where, {})[0]
+
+
+def unpickle_at(data: bytes, start: int, where: str, storages: dict[str, StorageRef]) -> tuple[Any, int]:
+    """(the object of the pickle that begins at `start`, where it ends). storages: takes the storages that the pickle names."""
     try:
-        _scan(data)
-        return _Unpickler(io.BytesIO(data), encoding="utf-8", errors="replace").load()
+        end = _scan(data, start)
+        reader = _Unpickler(io.BytesIO(data[start:end]), encoding="utf-8", errors="replace")
+        reader.storages = storages
+        return reader.load(), end
     except Refused as refused:
         raise UserError(f"{where} is refused: its pickle would call {refused}, which no checkpoint needs. Nothing ran.") from None
     except (MemoryError, RecursionError):
@@ -193,14 +222,19 @@ def unpickle(data: bytes, where: str) -> Any:
         raise UserError(f"{where} has a damaged pickle ({type(error).__name__}: {error}).") from None
 
 
-def _scan(data: bytes) -> None:
-    """Looks at the opcodes before they run: named callables, and memo positions that would allocate gigabytes."""
-    for code, argument, _ in pickletools.genops(data):
+def _scan(data: bytes, start: int) -> int:
+    """Looks at the opcodes before they run: named callables, and memo positions that would allocate gigabytes. Returns where they end."""
+    stream, largest = io.BytesIO(data), 0
+    stream.seek(start)
+    for code, argument, _ in pickletools.genops(stream):
         if code.name in ("GLOBAL", "INST"):
             module, _, name = argument.partition(" ")
             if f"{module}.{name}" not in _MEANINGS:  # "_rebuild_tensor" and its like stay allowed
                 check_name(module, name)
-        elif code.name in ("PUT", "BINPUT", "LONG_BINPUT") and argument > len(data):
-            raise MemoryError
+        elif code.name in ("PUT", "BINPUT", "LONG_BINPUT"):
+            largest = max(largest, argument)
         elif code.name in ("EXT1", "EXT2", "EXT4"):
             raise Refused("a copyreg extension")
+    if largest > stream.tell() - start:
+        raise MemoryError
+    return stream.tell()

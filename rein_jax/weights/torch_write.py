@@ -14,13 +14,11 @@ from pathlib import Path
 import numpy as np
 
 from rein_jax.errors import UserError
-from rein_jax.weights.checkpoint import Checkpoint
 from rein_jax.weights.safetensors_file import array_specs, atomic, little_endian_bytes
 from rein_jax.weights.torch_pickle import DTYPES, STORAGES
 
 _TYPES = {np.dtype(DTYPES[name]): storage for storage, name in reversed(STORAGES.items()) if storage != "UntypedStorage"}
 _ROOT = "archive"
-_RELEASE = 64 << 20  # bytes read between two releases of mapped memory
 
 
 def write_torch(path: str | Path, arrays: Mapping[str, np.ndarray], wrapper: str = "") -> None:
@@ -37,14 +35,8 @@ def write_torch(path: str | Path, arrays: Mapping[str, np.ndarray], wrapper: str
         archive = zipfile.ZipFile(file, "w", zipfile.ZIP_STORED, allowZip64=True)
         _record(archive, file, "data.pkl", _pickle(specs, wrapper))
         _record(archive, file, "byteorder", b"little")
-        written = 0
         for key, name in enumerate(specs):
-            data = little_endian_bytes(arrays[name])
-            _record(archive, file, f"data/{key}", data)
-            written += len(data)
-            if written > _RELEASE and isinstance(arrays, Checkpoint):
-                arrays.release()
-                written = 0
+            _record(archive, file, f"data/{key}", little_endian_bytes(arrays[name]))
         _record(archive, file, "version", b"3\n")
         archive.close()
 

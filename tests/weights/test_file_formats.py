@@ -83,7 +83,7 @@ def test_npz(tmp_path):
     (b"<!DOCTYPE html><html><body>404</body></html>", "web page"),
     (b"\n\n<html>", "web page"),
     (b"version https://git-lfs.github.com/spec/v1\noid sha256:abc\nsize 12\n", "git-lfs pointer"),
-    (b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19.", "before 1.6"),
+    (b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19.", "damaged pickle"),
     (b"PK\x03\x04 and then nothing", "damaged or truncated zip"),
     (b"\x89HDF\r\n\x1a\n", "HDF5"),
     (b'{"weight_map": {}}', "JSON"),

@@ -167,6 +167,3 @@ def test_torchscript_and_whole_modules(tmp_path):
         np.testing.assert_array_equal(file[name], value.numpy())
     torch.save(torch.nn.Sequential(torch.nn.Linear(2, 3), torch.nn.BatchNorm1d(3)), tmp_path / "whole.pth")
     assert {"0.weight", "1.running_mean"} <= set(read_checkpoint(tmp_path / "whole.pth"))
-    torch.save({"w": torch.ones(2)}, tmp_path / "old.pth", _use_new_zipfile_serialization=False)
-    with pytest.raises(UserError, match="before 1.6"):
-        read_checkpoint(tmp_path / "old.pth")
