@@ -87,7 +87,7 @@ def _pattern(template: str) -> re.Pattern:
     for hole in _HOLE.finditer(template):
         name = hole.group(1)
         parts.append(re.escape(template[at:hole.start()]))
-        parts.append(f"(?P={name})" if name in seen else f"(?P<{name}>{r'[0-9]+' if name == 'layer' else r'[A-Za-z0-9_]+'})")
+        parts.append(f"(?P={name})" if name in seen else f"(?P<{name}>{r'[0-9]{1,9}' if name == 'layer' else r'[A-Za-z0-9_]+'})")
         seen.add(name)
         at = hole.end()
     return re.compile("".join(parts) + re.escape(template[at:]))

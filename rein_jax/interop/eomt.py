@@ -17,7 +17,8 @@ from rein_jax.backbones.names import Rules, fused_qkv, linear, norm, patch_embed
 from rein_jax.errors import UserError
 from rein_jax.weight_rules import Rule, prefixed
 from rein_jax.weights.checkpoint import as_checkpoint
-from rein_jax.weights.load import Fit, Format, Summary, choose, load_into
+from rein_jax.weights.load import Fit, Format, Summary, load_scheme
+from rein_jax.weights.prefix import plain
 
 _OURS, _HF = "backbone/blocks/", "layers.{layer}."
 
@@ -70,9 +71,4 @@ def import_eomt(source: str | Path | Mapping[str, Any], shapes: Mapping[str, Any
     """
     if isinstance(backbone, str) and not backbone.startswith("dinov2_"):
         raise UserError(f"Published EoMT models are read with DINOv2 backbones, not with {backbone}; give another config.")
-    checkpoint, tables = as_checkpoint(source), formats(backbone)
-    scheme, prefix = choose(checkpoint, tables)
-    rules, skip = tables[scheme]
-    values, summary = load_into(shapes, checkpoint, rules, skip, prefix=prefix, fit=Fit(grid=grid))
-    summary.scheme = scheme
-    return values, summary
+    return load_scheme(shapes, plain(as_checkpoint(source)), formats(backbone), fit=Fit(grid=grid))

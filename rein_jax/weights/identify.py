@@ -6,6 +6,8 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from rein_jax.weights.prefix import plain_names
+
 Shapes = Mapping[str, tuple[int, ...]]
 
 # (width, depth) -> letter of the plain transformers.
@@ -45,6 +47,8 @@ class Identity:
 
 def identify(shapes: Shapes) -> Identity | None:
     """The model that these names and shapes belong to, or None."""
+    names = plain_names(shapes)
+    shapes = {names[name]: shape for name, shape in shapes.items()}
     for family, marks in _FAMILIES:
         if all(any(re.search(mark, name) for name in shapes) for mark in marks):
             return Identity(family, _text(family, shapes))
@@ -82,7 +86,7 @@ def _shape(shapes: Shapes, pattern: str) -> tuple[int, ...]:
 
 def _count(shapes: Shapes, pattern: str) -> int:
     """One more than the largest number that the pattern finds."""
-    found = [int(match.group(1)) for name in shapes if (match := re.search(pattern, name))]
+    found = [int(match.group(1)[:9]) for name in shapes if (match := re.search(pattern, name))]
     return max(found, default=-1) + 1
 
 

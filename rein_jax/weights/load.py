@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import re
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,8 +22,8 @@ from rein_jax.weights.checkpoint import as_checkpoint
 from rein_jax.weights.entries import Checkpoint
 from rein_jax.weights.hooks import HOOKS, Fit
 from rein_jax.weights.identify import identify, pretty
-
-Format = tuple[Sequence[Rule], Sequence[str]]
+from rein_jax.weights.prefix import Format, choose, plain
+from rein_jax.weights.sharded import shard_of
 
 
 @dataclass
@@ -38,13 +39,22 @@ class Summary:
     resized: list[str] = field(default_factory=list)
     skipped: list[str] = field(default_factory=list)
     other_parts: list[str] = field(default_factory=list)
+    beside: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         opened = f", opened at {'.'.join(filter(None, [self.wrapper, self.prefix.rstrip('.')]))!r}" if self.wrapper or self.prefix else ""
         parts = f", {len(self.other_parts)} of other parts of the file" if self.other_parts else ""
         names = f" in {self.scheme} names" if self.scheme else ""
         return (f"{self.path} ({self.kind}{names}{opened}): {len(self.loaded)} arrays loaded, {len(self.resized)} of them resized, "
-                f"{len(self.skipped)} skipped by design{parts}.")
+                f"{len(self.skipped)} skipped by design{parts}.{self.chosen()}")
+
+    def chosen(self) -> str:
+        """Which of several sets of weights in the file was taken, if there are several."""
+        if not self.beside:
+            return ""
+        here = ".".join(filter(None, [self.wrapper, self.prefix.rstrip(".")]))
+        others = " and ".join(repr(name.rstrip(".")) if name else "those at the top" for name in self.beside)
+        return f" The file holds several sets of weights: those under {here!r} are used, not {others}."
 
     def details(self) -> str:
         """The line and every name, grouped."""
@@ -70,36 +80,34 @@ def load_backbone(
         raise unknown(name, BACKBONES, "backbone")
     module = importlib.import_module(BACKBONES[name].partition(":")[0])
     formats = module.formats(sizes or name) if hasattr(module, "formats") else module.FORMATS
-    checkpoint = as_checkpoint(path)
-    scheme, prefix = choose(checkpoint, formats)
-    rules, skip = formats[scheme]
     if "backbone/norm/scale" in shapes:
-        final = module.FINAL_NORM[scheme]
-        rules = (*rules, Rule(f"{final}.weight", "backbone/norm/scale"), Rule(f"{final}.bias", "backbone/norm/bias"))
-    fresh = getattr(module, "FRESH", ())
-    values, summary = load_into(shapes, checkpoint, rules, skip, fresh=fresh, prefix=prefix, fit=fit or Fit(), asked=name)
-    summary.scheme = scheme
+        formats = {scheme: ((*rules, *_final_norm(module.FINAL_NORM[scheme])), skip) for scheme, (rules, skip) in formats.items()}
+    return load_scheme(shapes, plain(as_checkpoint(path)), formats, fresh=getattr(module, "FRESH", ()), fit=fit or Fit(), asked=name)
+
+
+def _final_norm(name: str) -> tuple[Rule, ...]:
+    return Rule(f"{name}.weight", "backbone/norm/scale"), Rule(f"{name}.bias", "backbone/norm/bias")
+
+
+def load_scheme(
+    shapes: Mapping[str, Any], checkpoint: Checkpoint, formats: Mapping[str, Format], *, fresh: Sequence[str] = (), **options
+) -> tuple[dict[str, np.ndarray], Summary]:
+    """`load_into` by the table and under the prefix that the file's own names fit; of several sets of weights the averaged one, which is
+    said on stderr."""
+
+    def fits(scheme: str, prefix: str) -> bool:
+        try:
+            _plan(shapes, checkpoint, *formats[scheme], fresh, prefix, Summary("", ""))
+        except _Misfit:
+            return False
+        return True
+
+    scheme, prefix, beside = choose(checkpoint, formats, fits)
+    values, summary = load_into(shapes, checkpoint, *formats[scheme], fresh=fresh, prefix=prefix, **options)
+    summary.scheme, summary.beside = scheme, (*checkpoint.beside, *beside)
+    if summary.beside:
+        print(f"{summary.path}:{summary.chosen()}", file=sys.stderr)
     return values, summary
-
-
-def choose(checkpoint: Checkpoint, formats: Mapping[str, Format]) -> tuple[str, str]:
-    """(naming scheme, prefix) under which the most names of the file have a place; ("first scheme", "") if none has."""
-    best, most = (next(iter(formats)), ""), 0
-    for scheme, (rules, _) in formats.items():
-        for prefix in prefixes(checkpoint, rules):
-            names = [name.removeprefix(prefix) for name in checkpoint if name.startswith(prefix)]
-            found = len(place(rules, names)[0])
-            if found > most:
-                best, most = (scheme, prefix), found
-    return best
-
-
-def prefixes(names, rules: Sequence[Rule]) -> list[str]:
-    """What may stand before the table's names in the file ("module.", "backbone."), "" first."""
-    anchors = [rule.source for rule in rules if rule.source and "{" not in rule.source]
-    anchors = anchors or [rule.source.split("{")[0].rstrip(".") for rule in rules if rule.source]
-    found = {name[:-len(anchor)] for anchor in anchors for name in names if name.endswith("." + anchor)}
-    return ["", *sorted(found, key=lambda prefix: (len(prefix), prefix))]
 
 
 def load_into(
@@ -114,7 +122,7 @@ def load_into(
     point to parameters the model lacks, places filled twice, places left empty, shapes that do not fit, values that are not finite.
     """
     checkpoint, fit = as_checkpoint(checkpoint), fit or Fit()
-    summary = Summary(str(checkpoint.path), checkpoint.kind, wrapper=checkpoint.wrapper, prefix=prefix)
+    summary = Summary(str(checkpoint.path), checkpoint.kind, wrapper=checkpoint.wrapper, prefix=prefix, beside=checkpoint.beside)
     try:
         plan, absent = _plan(shapes, checkpoint, rules, skip, fresh, prefix, summary)
     except _Misfit as misfit:
@@ -238,6 +246,9 @@ def _explain(checkpoint: Checkpoint, misfit: _Misfit, asked: str) -> str:
     shown = ", ".join(repr(name) for name in misfit.names[:3]) + (f" and {len(misfit.names) - 3} more" if len(misfit.names) > 3 else "")
     detail = f"it {misfit.what}: {shown}" if shown else f"it {misfit.what}"
     asks = f"; the config asks for {pretty(asked)}" if asked else ""
+    shard = shard_of(checkpoint.path)
+    if shard:
+        return f"{checkpoint.path} is only {shard}; give its folder or its *.index.json, which names all of them ({detail})."
     looks = f"this looks like {found.text}" if found else "it looks like none of the models known here"
     if found and asked and _alike(found.text) == _alike(pretty(asked)):
         return f"{checkpoint.path} does not fit: {looks}, as the config asks, but {detail}."

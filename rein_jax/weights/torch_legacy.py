@@ -1,4 +1,4 @@
-"""PyTorch's format from before 1.6, which `_use_new_zipfile_serialization=False` still writes: pickles one after the other, then the storages.
+"""PyTorch's format from before 1.6 (`_use_new_zipfile_serialization=False` still writes it): pickles in a row, then the storages.
 
 Magic number, protocol, facts about the machine, the object, the keys of the storages; then for each key its number of elements (64 bits)
 and their bytes. The pickles are read as those of the zip format are: nothing that they name is ever called.

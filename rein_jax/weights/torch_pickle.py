@@ -41,7 +41,8 @@ _HOSTILE = frozenset(
     "tempfile glob fileinput linecache marshal commands popen2 gc atexit site sysconfig venv ensurepip unittest doctest "
     "pydoc idlelib lib2to3 antigravity".split()
 )
-_BUILTINS = frozenset("set frozenset list dict tuple int float complex bool str bytes bytearray slice range object unicode long xrange".split())
+_BUILTINS = frozenset(
+    "set frozenset list dict tuple int float complex bool str bytes bytearray slice range object unicode long xrange".split())
 _RANDOM_STATES = frozenset(f"numpy.random._pickle.__{kind}_ctor" for kind in ("randomstate", "generator", "bit_generator"))
 _LIBRARIES_HOSTILE = (
     "torch.hub", "torch.serialization", "torch.load", "torch.jit.load", "torch.utils.cpp_extension", "torch.utils.model_zoo",
@@ -131,7 +132,7 @@ def _from_type(_function=None, _type=None, arguments=(), state=None, *_rest):
 
 
 def _attribute(owner=None, name=None, *_rest):
-    """How bound methods are pickled (mmengine's message hub keeps some): nothing is looked up. Of anything but a stand-in it is an attack."""
+    """How bound methods are pickled (mmengine's message hub keeps some): nothing is looked up, and only of a stand-in is it asked for."""
     stand_in = isinstance(owner, Inert) or isinstance(owner, type) and issubclass(owner, Inert)
     if not stand_in or not isinstance(name, str) or name.startswith("__"):
         raise Refused("builtins.getattr")

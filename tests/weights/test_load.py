@@ -8,7 +8,8 @@ from rein_jax.errors import UserError
 from rein_jax.weight_rules import Rule
 from rein_jax.weights.hooks import Fit, patch, pos_embed, rel_pos
 from rein_jax.weights.identify import identify, pretty
-from rein_jax.weights.load import load_backbone, load_into, prefixes
+from rein_jax.weights.load import load_backbone, load_into
+from rein_jax.weights.prefix import prefixes
 
 RNG = np.random.default_rng(0)
 RULES = (
