@@ -106,7 +106,7 @@ def load_backbone(config, shapes: trees.Flat) -> tuple[trees.Flat, dict[str, Any
     path = fetch.ensure(name) if weights == "auto" else local_path(weights)
     grid = grid_of(plain(config.backbone.image_size), config.backbone.options.get("patch", 16))
     values, summary = load.load_backbone(path, name, shapes, fit=load.Fit(grid=grid))
-    return values, {"name": name, "source": str(path), "sha256": fetch.file_hash(path), "summary": str(summary)}
+    return values, {"name": name, "source": str(path), "sha256": fetch.file_hash(*summary.files), "summary": str(summary)}
 
 
 def build_params(config, classes, *, pretrained: bool = True) -> tuple[trees.Skeleton, trees.Flat, trees.Flat, dict[str, Any]]:

@@ -13,6 +13,7 @@ of this package with --config, and so does a published EoMT model. Neither needs
 EPILOG = """examples:
   rein convert dinov2_vitl14_pretrain.pth dinov2_vitl14.safetensors
   rein convert dinov2_vitl14.safetensors back.pth
+  rein convert training.pth student.safetensors --part model.student          # one of several sets of weights
   rein convert runs/gta/model.safetensors iter_40000.pth                     # for the official code
   rein convert iter_40000_published.pth model.safetensors --config configs/gta_to_cbm.py:backbone=dinov2_l
   rein convert eomt.safetensors model.safetensors --config configs/citys_to_acdc.py:backbone=dinov2_vitl14_reg,method=full,head=eomt"""
@@ -27,6 +28,8 @@ def parser() -> argparse.ArgumentParser:
     parse.add_argument("--to", choices=("safetensors", "torch"), help="format of DST (default: by its ending)")
     parse.add_argument("--config", metavar="FILE[:ARG]",
                        help="SRC is an official Rein checkpoint, or an EoMT model, of this config; DST becomes a model file")
+    parse.add_argument("--part", default="", metavar="NAME",
+                       help="only what stands under this dotted name, such as student or model.teacher; it is taken off the names")
     parse.add_argument("--force", action="store_true", help="overwrite DST")
     parse.add_argument("--names", action="store_true", help="list every array")
     return parse
@@ -46,15 +49,16 @@ def main(argv: list[str]) -> int:
         print(summary.details() if options.names else summary)
         print(f"wrote {options.target}, a model for rein evaluate, predict and export")
         return 0
-    source = read_checkpoint(options.source)
+    source = read_checkpoint(options.source, options.part)
     if is_model(source) and format_of(options.target, options.to) == "torch":
         writable(options.source, options.target, options.force)
         print(f"wrote {options.target}: {export_model(options.source, options.target)} arrays under the official Rein names")
         return 0
-    source = convert(options.source, options.target, options.to, force=options.force)
+    source = convert(options.source, options.target, options.to, force=options.force, part=options.part)
     found = identify(source.shapes())
     print(f"wrote {options.target}: {len(source)} arrays, {source.nbytes() / 1e6:.1f} MB, of a {source.kind}"
-          + (f" that looks like {found.text}" if found else ""))
+          + (f" that looks like {found.text}" if found else "")
+          + (f"; of several sets of weights those under {source.wrapper!r}, not {', '.join(source.beside)}" if source.beside else ""))
     if options.names:
         print("\n".join(f"{name}  {entry.shape}  {entry.dtype}" for name, entry in source.entries.items()))
     return 0
@@ -91,7 +95,7 @@ def import_model(source: Path, target: Path, config_name: str, overrides: list[s
     write_model(target, values, {
         "config": config.to_dict(), "classes": list(CITYSCAPES.names), "palette": [list(map(int, c)) for c in CITYSCAPES.palette],
         "preprocessing": {"mean": list(pixels.mean), "std": list(pixels.std)}, "weights": weights,
-        "version": __version__, "imported_from": {"file": source.name, "sha256": file_hash(source)},
+        "version": __version__, "imported_from": {"file": source.name, "sha256": file_hash(*summary.files)},
     })  # fmt: skip
     return summary
 

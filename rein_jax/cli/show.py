@@ -49,12 +49,16 @@ def main(argv: list[str]) -> int:
 
 
 def model_path(path: Path) -> Path:
-    """The file itself, or the model in a run folder."""
+    """The file itself, or the model in a run folder, or the index of a folder of shards."""
+    from rein_jax.weights.sharded import open_folder
+
     if not path.is_dir():
         return path
     for name in ("model.safetensors", "best.safetensors"):
         if (path / name).is_file():
             return path / name
+    if any(path.glob("*.index.json")):
+        return open_folder(path)
     raise UserError(f"{path} holds no model.safetensors; give a model file, a checkpoint or the folder of a finished run.")
 
 
@@ -111,9 +115,10 @@ def describe_other(path: Path, checkpoint) -> str:
 
     found = identify(checkpoint.shapes())
     dtypes = sorted({entry.dtype.name for entry in checkpoint.entries.values()})
-    rows = [("file", f"{path} ({path.stat().st_size / 1e6:.1f} MB)"), ("kind", checkpoint.kind),
+    size = sum(file.stat().st_size for file in checkpoint.files or (path,))
+    rows = [("file", f"{path} ({size / 1e6:.1f} MB)"), ("kind", checkpoint.kind),
             ("looks like", found.text if found else "none of the models known here"),
-            ("opened at", checkpoint.wrapper), ("holds", f"{len(checkpoint)} arrays of {', '.join(dtypes)}"),
+            ("opened at", checkpoint.wrapper), ("also holds", ", ".join(checkpoint.beside)), ("holds", f"{len(checkpoint)} arrays of {', '.join(dtypes)}"),
             *checkpoint.metadata.items()]
     return "\n".join(f"{title:<14} {text}" for title, text in rows if text and title != "sha256")
 

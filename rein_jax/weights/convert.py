@@ -35,16 +35,18 @@ def writable(source: Path, target: Path, force: bool) -> None:
         raise UserError(f"{target} exists; remove it or say --force.")
 
 
-def convert(source: Path, target: Path, to: str | None = None, *, force: bool = False) -> Checkpoint:
-    """Writes the arrays of `source` to `target` and returns the opened source. The source is read once, array by array.
+def convert(source: Path, target: Path, to: str | None = None, *, force: bool = False, part: str = "") -> Checkpoint:
+    """Writes the arrays of `source` to `target` and returns the opened source. The source is read once, array by array. part: only what
+    stands under this dotted name, which is taken off the names.
 
     .safetensors files get every array's SHA-256; one that was changed since is refused as a source.
     """
     source, target = local_path(source), local_path(target)
     to = format_of(target, to)
     writable(source, target, force)
-    checkpoint = read_checkpoint(source)
-    check_hashes(checkpoint)
+    checkpoint = read_checkpoint(source, part)
+    if not part:
+        check_hashes(checkpoint)
     if to == "safetensors":
         kept = {_KEPT: checkpoint.wrapper} if checkpoint.wrapper else {}
         write_safetensors(target, checkpoint, {"source": source.name, "format": checkpoint.kind, **kept}, hashes=True)

@@ -8,7 +8,7 @@ import os
 import sys
 import urllib.error
 import urllib.request
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from tqdm import tqdm
@@ -18,6 +18,7 @@ from data_pipelines.paths import local_path
 from rein_jax.errors import UserError
 from rein_jax.registry import unknown
 from rein_jax.weights.checkpoint import read_checkpoint
+from rein_jax.weights.entries import check_regular, unreadable
 from rein_jax.weights.manifest import PUBLISHED, Published
 from rein_jax.weights.mirror import from_mirror
 
@@ -53,10 +54,12 @@ def ensure(name: str) -> Path:
 
     Raises UserError, one sentence, when none can be reached. REIN_OFFLINE=1 skips the official address.
     """
-    item = published(name)
+    item, path = published(name), cached(name)
+    if path is not None:  # before anything is written: the cache may be read-only
+        return path
     folder = cache_dir() / "weights" / name
     with _lock(folder):
-        path = cached(name)
+        path = cached(name)  # another process may have fetched it meanwhile
         if path is not None:
             return path
         reasons = []
@@ -126,40 +129,63 @@ def download(url: str, part: Path) -> None:
         raise OSError(f"the connection broke after {part.stat().st_size} of {total} bytes; run the command again to continue")
 
 
-def file_hash(path: str | Path) -> str:
-    """SHA-256 of a file. In the cache folder it is remembered beside the file as long as size and time stay the same."""
+def file_hash(path: str | Path, *others: Path) -> str:
+    """SHA-256 of a file, read anew each time; of a checkpoint in several files, of their names and hashes.
+
+    A file in the cache folder must have the hash that was recorded beside it at the first time, otherwise it is a UserError.
+    """
+    if others:
+        lines = sorted(f"{_sha256(Path(file))}  {Path(file).name}\n" for file in (path, *others))
+        return hashlib.sha256("".join(lines).encode()).hexdigest()
     path = local_path(path)
-    if not path.is_file():
-        raise UserError(f"{path} does not exist.")
-    note = path.with_name(path.name + ".sha256")
-    stamp = f"{path.stat().st_size} {path.stat().st_mtime_ns}"
-    if note.is_file():
-        remembered, _, rest = note.read_text().strip().partition(" ")
-        if rest == stamp and len(remembered) == 64:
-            return remembered
     found = _sha256(path)
-    if path.resolve().is_relative_to((cache_dir() / "weights").resolve()):
-        note.write_text(f"{found} {stamp}\n")
+    if _in_cache(path):
+        note = path.with_name(path.name + ".sha256")
+        recorded = _recorded(note)
+        if recorded and recorded != found:
+            raise UserError(f"{path} has changed since it was first used: its SHA-256 is {found}, then it was {recorded}; remove it and "
+                            f"get it again, or remove {note.name} beside it if you changed it yourself.")
+        if not recorded:
+            with suppress(OSError):  # a read-only cache
+                note.write_text(f"{found}\n", encoding="utf-8")
     return found
 
 
 def verify(name: str) -> tuple[Path, str]:
-    """(file, SHA-256) of cached weights, read anew and compared with the known or recorded hash."""
+    """(file, SHA-256) of cached weights, read anew and compared with the known and the recorded hash."""
     path = cached(name)
     if path is None:
         raise UserError(f"{name} is not in the cache ({cache_dir()}); get it with: rein weights get {name}.")
-    found, note = _sha256(path), path.with_name(path.name + ".sha256")
-    recorded = note.read_text().split(" ")[0] if note.is_file() else ""
+    found = file_hash(path)
     expected = published(name).sha256 if path.suffix != ".safetensors" else ""
-    for wanted in (expected, recorded):
-        if wanted and wanted != found:
-            raise UserError(f"{path} has changed: its SHA-256 is {found}, expected {wanted}; remove it and get it again.")
+    if expected and expected != found:
+        raise UserError(f"{path} has changed: its SHA-256 is {found}, expected {expected}; remove it and get it again.")
     return path, found
 
 
+def _in_cache(path: Path) -> bool:
+    try:
+        return path.resolve().is_relative_to((cache_dir() / "weights").resolve())
+    except (UserError, DataError):  # no cache on this machine
+        return False
+
+
+def _recorded(note: Path) -> str:
+    """The hash that was noted, "" if there is none."""
+    try:
+        words = note.read_text(encoding="utf-8", errors="replace").split()
+    except OSError:
+        return ""
+    return words[0] if words and len(words[0]) == 64 else ""
+
+
 def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    check_regular(path)
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise unreadable(path, error) from None
 
 
 @contextmanager

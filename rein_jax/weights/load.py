@@ -40,6 +40,7 @@ class Summary:
     skipped: list[str] = field(default_factory=list)
     other_parts: list[str] = field(default_factory=list)
     beside: tuple[str, ...] = ()
+    files: tuple[Path, ...] = ()
 
     def __str__(self) -> str:
         opened = f", opened at {'.'.join(filter(None, [self.wrapper, self.prefix.rstrip('.')]))!r}" if self.wrapper or self.prefix else ""
@@ -122,7 +123,8 @@ def load_into(
     point to parameters the model lacks, places filled twice, places left empty, shapes that do not fit, values that are not finite.
     """
     checkpoint, fit = as_checkpoint(checkpoint), fit or Fit()
-    summary = Summary(str(checkpoint.path), checkpoint.kind, wrapper=checkpoint.wrapper, prefix=prefix, beside=checkpoint.beside)
+    summary = Summary(str(checkpoint.path), checkpoint.kind, wrapper=checkpoint.wrapper, prefix=prefix, beside=checkpoint.beside,
+                      files=checkpoint.files or (checkpoint.path,))
     try:
         plan, absent = _plan(shapes, checkpoint, rules, skip, fresh, prefix, summary)
     except _Misfit as misfit:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import io
 import pickle
 import pickletools
+import re
 from collections import OrderedDict
 from typing import Any, NamedTuple
 
@@ -43,7 +44,7 @@ _HOSTILE = frozenset(
 )
 _BUILTINS = frozenset(
     "set frozenset list dict tuple int float complex bool str bytes bytearray slice range object unicode long xrange".split())
-_RANDOM_STATES = frozenset(f"numpy.random._pickle.__{kind}_ctor" for kind in ("randomstate", "generator", "bit_generator"))
+_RANDOM_STATES = re.compile(r"numpy\.random\.\w+\.__(\w+_ctor|pyx_unpickle_\w+)")  # how NumPy's generators are pickled
 _LIBRARIES_HOSTILE = (
     "torch.hub", "torch.serialization", "torch.load", "torch.jit.load", "torch.utils.cpp_extension", "torch.utils.model_zoo",
     "torch.utils.collect_env", "torch.utils.bottleneck", "torch.package", "torch.fx", "torch._dynamo", "torch._inductor",
@@ -199,7 +200,7 @@ def check_name(module: str, name: str) -> None:
     """Raises Refused for names that would run something in an ordinary unpickler."""
     top, full = module.split(".")[0], f"{module}.{name}"
     builtin = module in ("builtins", "__builtin__") and name not in _BUILTINS
-    if top in _HOSTILE or builtin or full.startswith(_LIBRARIES_HOSTILE) or "__" in name and full not in _RANDOM_STATES:
+    if top in _HOSTILE or builtin or full.startswith(_LIBRARIES_HOSTILE) or "__" in name and not _RANDOM_STATES.fullmatch(full):
         raise Refused(full)
 
 

@@ -15,7 +15,7 @@ def text(value: str) -> bytes:
 
 
 def number(value: int) -> bytes:
-    data = value.to_bytes(9, "little", signed=True)
+    data = value.to_bytes(10, "little", signed=True)
     return b"\x8a" + bytes([len(data)]) + data
 
 
@@ -50,3 +50,11 @@ def archive(path: Path, pickle: bytes, storages: dict[str, bytes] | None = None,
         for key, data in ({"0": DATA} if storages is None else storages).items():
             file.writestr(f"{root}/data/{key}", data)
     return path
+
+
+def legacy(value: bytes, storages: dict[str, bytes], *, protocol: int = 1001, little: bool = True, itemsize: int = 4) -> bytes:
+    """A file as torch.save wrote it before 1.6: five pickles, then each storage's number of elements and bytes."""
+    machine = dictionary({"little_endian": b"\x88" if little else b"\x89"})
+    keys = b"](" + b"".join(text(key) for key in storages) + b"e"
+    head = b"".join(pickled(part) for part in (number(0x1950A86A20F9469CFC6C), number(protocol), machine, value, keys))
+    return head + b"".join(struct.pack("<q", len(data) // itemsize) + data for data in storages.values())
