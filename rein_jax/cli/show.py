@@ -118,7 +118,8 @@ def describe_other(path: Path, checkpoint) -> str:
     size = sum(file.stat().st_size for file in checkpoint.files or (path,))
     rows = [("file", f"{path} ({size / 1e6:.1f} MB)"), ("kind", checkpoint.kind),
             ("looks like", found.text if found else "none of the models known here"),
-            ("opened at", checkpoint.wrapper), ("also holds", ", ".join(checkpoint.beside)), ("holds", f"{len(checkpoint)} arrays of {', '.join(dtypes)}"),
+            ("opened at", checkpoint.wrapper), ("not opened", ", ".join(checkpoint.beside)),
+            ("holds", f"{len(checkpoint)} arrays of {', '.join(dtypes)}"),
             *checkpoint.metadata.items()]
     return "\n".join(f"{title:<14} {text}" for title, text in rows if text and title != "sha256")
 

@@ -15,7 +15,7 @@ def text(value: str) -> bytes:
 
 
 def number(value: int) -> bytes:
-    data = value.to_bytes(10, "little", signed=True)
+    data = value.to_bytes(9, "little", signed=True)
     return b"\x8a" + bytes([len(data)]) + data
 
 
@@ -56,5 +56,6 @@ def legacy(value: bytes, storages: dict[str, bytes], *, protocol: int = 1001, li
     """A file as torch.save wrote it before 1.6: five pickles, then each storage's number of elements and bytes."""
     machine = dictionary({"little_endian": b"\x88" if little else b"\x89"})
     keys = b"](" + b"".join(text(key) for key in storages) + b"e"
-    head = b"".join(pickled(part) for part in (number(0x1950A86A20F9469CFC6C), number(protocol), machine, value, keys))
+    magic = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
+    head = magic + b"".join(pickled(part) for part in (number(protocol), machine, value, keys))
     return head + b"".join(struct.pack("<q", len(data) // itemsize) + data for data in storages.values())
