@@ -1,32 +1,44 @@
-"""A user's own class list: names, optional colours, and the colours given to classes that have none."""
+"""A user's own class list: names, optional colours and mask values, and the colours given to classes that have none."""
 
 from __future__ import annotations
 
 import colorsys
-import re
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from data_pipelines.errors import DataError
 from data_pipelines.labels import MAX_CLASSES, Classes
 
 Colour = tuple[int, int, int]
 VOID_NAMES = ("void", "ignore")  # a line of this name is no class: its value or colour becomes 255
-_NUMBERS = re.compile(r"(?P<name>.*?\S)\s*[\s,;:]\s*\(?\s*(\d{1,3})[\s,;]+(\d{1,3})[\s,;]+(\d{1,3})\s*\)?")
-_HEX = re.compile(r"(?P<name>.*?\S)\s*[\s,;:]\s*#([0-9a-fA-F]{6})")
+UNCOUNTED = "__ignore__"  # labelme's first line, which has the value -1: the next line is value 0
+LONGEST = 1000  # characters of a line
+_BIGGEST = 1 << 20  # bytes of a file
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of a class list: its place for messages, the name, and what else stands there."""
+
+    place: str
+    name: str
+    colour: Colour | None = None
+    value: int | None = None
 
 
 @dataclass(frozen=True)
 class ClassList:
-    """Lines of a class list in order: the line number (from 0) is the value in index masks; `colours` is None or one a line."""
+    """Lines of a class list in order. `colours` is None or one a line; `values`, the values in index masks, are None or one a line:
+    without them the line number (from 0) is the value."""
 
     names: tuple[str, ...]
     colours: tuple[Colour, ...] | None
     where: str
+    values: tuple[int, ...] | None = None
 
     def classes(self) -> Classes:
         """The classes without void lines."""
-        kept = [k for k, name in enumerate(self.names) if name.lower() not in VOID_NAMES]
+        kept = [k for k, name in enumerate(self.names) if not is_void(name)]
         palette = tuple(self.colours[k] for k in kept) if self.colours else distinct_colours(len(kept))
         return Classes(tuple(self.names[k] for k in kept), palette)
 
@@ -34,60 +46,106 @@ class ClassList:
         """Train id of every line; 255 for void lines."""
         ids, used = [], 0
         for name in self.names:
-            void = name.lower() in VOID_NAMES
-            ids.append(255 if void else used)
-            used += not void
+            ids.append(255 if is_void(name) else used)
+            used += not is_void(name)
         return ids
+
+    def numbers(self) -> list[int]:
+        """The value of every line in index masks."""
+        return list(range(len(self.names)) if self.values is None else self.values)
+
+
+def is_void(name: str) -> bool:
+    """Whether a name marks what to ignore."""
+    return name.lower() in (*VOID_NAMES, UNCOUNTED)
+
+
+def read(data: bytes, where: str, short: str | None = None) -> ClassList:
+    """The class list in the bytes of a file; see `parse`. UTF-8 and, where it says so, UTF-16 and UTF-32."""
+    if len(data) > _BIGGEST:
+        raise DataError(f"Class list {where} has more than {_BIGGEST >> 20} MiB; give a text file with one name on each line.")
+    return parse(_text(data, where), where, short)
 
 
 def parse(text: str, where: str, short: str | None = None) -> ClassList:
-    """A class list from lines such as `road`, `road 128 64 128`, `road, 128, 64, 128` or `road #804080`.
+    """A class list in any of the forms that `classformats` reads; raises DataError that names the line of `where`.
 
-    Blank lines and lines that start with "#" are skipped. Raises DataError that names the line of `where`; `short` is the
-    name that the list keeps, so that fingerprints do not depend on where a data set lies.
+    `short` is the name that the list keeps, so that fingerprints do not depend on where a data set lies.
     """
-    names: list[str] = []
-    colours: list[Colour | None] = []
-    for number, line in enumerate(text.lstrip("\ufeff").splitlines(), 1):
-        line = line.strip()
-        if not line or line.startswith("#"):
-            continue
-        name, colour = _line(line)
-        if colour is not None and max(colour) > 255:
-            raise DataError(f"{where}, line {number}: colour {colour} is outside 0-255; write red green blue.")
-        if name in names:
-            raise DataError(f"{where}, line {number}: class {name!r} is there twice; give every class its own name.")
-        if colour is not None and colour in colours:
-            raise DataError(f"{where}, line {number}: colour {colour} is there twice; give every class its own colour.")
-        names.append(name)
-        colours.append(colour)
-    return replace(_whole(names, colours, where), where=short or where)
+    from data_pipelines import classformats  # it makes rows for this module
+
+    return collect(classformats.rows(text, where), where, short)
 
 
 def from_names(names: Sequence[str], where: str = "classes") -> ClassList:
-    """A class list from names given as an option; each may carry a colour as in a file."""
-    return parse("\n".join(names), where)
+    """A class list from names given as an option; each may carry a colour or a value as in a file."""
+    from data_pipelines import classformats
+
+    odd = next((name for name in names if not isinstance(name, str)), None)
+    if odd is not None:
+        raise DataError(f"{where}: {odd!r} is not text; give the names of the classes.")
+    return collect(classformats.lines(list(enumerate(names, 1)), where), where)
 
 
-def _line(line: str) -> tuple[str, Colour | None]:
-    numbers, code = _NUMBERS.fullmatch(line), _HEX.fullmatch(line)
-    if numbers:
-        return numbers["name"].rstrip(" ,;:"), (int(numbers[2]), int(numbers[3]), int(numbers[4]))
-    if code:
-        value = int(code[2], 16)
-        return code["name"].rstrip(" ,;:"), (value >> 16, value >> 8 & 255, value & 255)
-    return line, None
-
-
-def _whole(names: list[str], colours: list[Colour | None], where: str) -> ClassList:
-    if not names:
+def collect(rows: Sequence[Row], where: str, short: str | None = None) -> ClassList:
+    """The list that rows make; refuses what is there twice, out of range or given for a part of the rows only."""
+    if rows and rows[0].name == UNCOUNTED and rows[0].value is None:
+        rows = rows[1:]
+    if not rows:
         raise DataError(f"{where} lists no class; write one name on each line.")
-    if len(names) > MAX_CLASSES:
-        raise DataError(f"{where} lists {len(names)} classes; at most {MAX_CLASSES} fit into 8-bit labels.")
-    without = [name for name, colour in zip(names, colours, strict=True) if colour is None]
-    if without and len(without) < len(names):
+    if len(rows) > MAX_CLASSES:
+        raise DataError(f"{where} lists {len(rows):,} classes; at most {MAX_CLASSES} fit into 8-bit labels.")
+    _refuse_twice(rows, where)
+    without = [row.name for row in rows if row.colour is None]
+    if without and len(without) < len(rows):
         raise DataError(f"{where}: class {without[0]!r} has no colour but others have; give all of them a colour, or none.")
-    return ClassList(tuple(names), None if without else tuple(colours), where)
+    unnumbered = [row.name for row in rows if row.value is None]
+    if unnumbered and len(unnumbered) < len(rows):
+        raise DataError(f"{where}: class {unnumbered[0]!r} has no mask value but others have; give all of them one, or none.")
+    if all(is_void(row.name) for row in rows):
+        raise DataError(f"{where} lists nothing but {rows[0].name!r}, which is ignored; write one class on each line.")
+    return ClassList(
+        tuple(row.name for row in rows),
+        None if without else tuple(row.colour for row in rows),
+        short or where,
+        None if unnumbered else tuple(row.value for row in rows),
+    )
+
+
+def _refuse_twice(rows: Sequence[Row], where: str) -> None:
+    names, colours, values = set(), set(), set()
+    for row in rows:
+        at = f"{where}, {row.place}"
+        if len(row.name) > LONGEST or not row.name.isprintable():
+            raise DataError(f"{at}: {row.name[:40]!r} is not a name that can be printed; write plain text.")
+        if row.name == UNCOUNTED and row.value is None:
+            raise DataError(f"{at}: {UNCOUNTED} stands first in labelme's lists, where it has no mask value; here write 'void'.")
+        if row.colour is not None and max(row.colour) > 255:
+            raise DataError(f"{at}: colour {row.colour} is outside 0-255; write red green blue.")
+        if row.name in names:
+            raise DataError(f"{at}: class {row.name!r} is there twice; give every class its own name.")
+        if row.colour is not None and row.colour in colours:
+            raise DataError(f"{at}: colour {row.colour} is there twice; give every class its own colour.")
+        if row.value is not None and row.value in values:
+            raise DataError(f"{at}: mask value {row.value} is there twice; give every class its own value.")
+        names.add(row.name)
+        colours.add(row.colour)
+        values.add(row.value)
+
+
+def _text(data: bytes, where: str) -> str:
+    marks = ((b"\xef\xbb\xbf", "utf-8-sig"), (b"\xff\xfe\0\0", "utf-32"), (b"\0\0\xfe\xff", "utf-32"), (b"\xff\xfe", "utf-16"),
+             (b"\xfe\xff", "utf-16"))  # fmt: skip
+    encoding = next((name for mark, name in marks if data.startswith(mark)), "utf-8")
+    if encoding == "utf-8" and b"\0" in data:  # UTF-16 without its mark: every second byte of Latin text is 0
+        encoding = "utf-16-le" if data[1:2] == b"\0" else "utf-16-be"
+    try:
+        text = data.decode(encoding)
+    except UnicodeDecodeError:
+        raise DataError(f"Class list {where} is not UTF-8 text; save it as UTF-8.") from None
+    if "\0" in text:
+        raise DataError(f"Class list {where} is not a text file; write one name on each line.")
+    return text
 
 
 def distinct_colours(count: int) -> tuple[Colour, ...]:

@@ -82,7 +82,8 @@ def to_json(decoder: Any) -> dict[str, Any] | None:
     if isinstance(decoder, ColourLabels):
         return {"kind": "colour", "colours": [list(row) for row in decoder.colours]}
     kind = next(name for name, cls in _KINDS.items() if type(decoder) is cls)
-    return {"kind": kind, "name": decoder.ids.name, "ids": {str(value): train for value, train in decoder.ids.ids.items()}}
+    made = {"kind": kind, "name": decoder.ids.name, "ids": {str(value): train for value, train in decoder.ids.ids.items()}}
+    return made if decoder.ids.rest is None else {**made, "rest": decoder.ids.rest}
 
 
 def from_json(spec: Mapping[str, Any] | None) -> Any:
@@ -91,4 +92,5 @@ def from_json(spec: Mapping[str, Any] | None) -> Any:
         return None
     if spec["kind"] == "colour":
         return ColourLabels(tuple(tuple(row) for row in spec["colours"]))
-    return _KINDS[spec["kind"]](IdMap(spec["name"], {int(value): train for value, train in spec["ids"].items()}))
+    ids = {int(value): train for value, train in spec["ids"].items()}
+    return _KINDS[spec["kind"]](IdMap(spec["name"], ids, spec.get("rest")))

@@ -33,13 +33,16 @@ class Classes:
 
 @dataclass(frozen=True)
 class IdMap:
-    """Label values of one encoding -> train ids. Values that are not listed do not belong to the encoding at all.
+    """Label values of one encoding -> train ids, values of any integer type. Values that are not listed do not belong to it at all,
+    unless `rest` gives the train id of all others.
 
-    `table` is uint8 [256] (255 where nothing is mapped), `known` bool [256]; `strict` is `table` with 254 at unknown values.
+    `table` is uint8 [256] (255 where nothing is mapped), `known` bool [256]; `strict` is `table` with `rest`, or 254, at unknown
+    values.
     """
 
     name: str
     ids: Mapping[int, int]
+    rest: int | None = field(default=None, repr=False)  # `name` says it: fingerprints hold the repr
     table: np.ndarray = field(init=False, repr=False, compare=False)
     known: np.ndarray = field(init=False, repr=False, compare=False)
     strict: np.ndarray = field(init=False, repr=False, compare=False)
@@ -47,24 +50,33 @@ class IdMap:
     def __post_init__(self):
         table, known = np.full(256, VOID, np.uint8), np.zeros(256, bool)
         for value, train_id in self.ids.items():
-            table[value], known[value] = train_id, True
+            if 0 <= value < 256:
+                table[value], known[value] = train_id, True
         object.__setattr__(self, "table", table)
         object.__setattr__(self, "known", known)
-        object.__setattr__(self, "strict", np.where(known, table, _STRANGER).astype(np.uint8))
+        object.__setattr__(self, "strict", np.where(known, table, self._other).astype(np.uint8))
+
+    @property
+    def _other(self) -> int:
+        return _STRANGER if self.rest is None else self.rest
 
     def __call__(self, raw: np.ndarray, file: str) -> np.ndarray:
         """Integer values -> uint8 train ids of the same shape; a value that does not belong raises DataError naming `file`."""
-        if raw.dtype != np.uint8:
-            if raw.size and (raw.min() < 0 or raw.max() > 255):
-                raise self._stranger(raw, file)
+        if raw.dtype != np.uint8 and (not raw.size or (raw.min() >= 0 and raw.max() <= 255)):
             raw = raw.astype(np.uint8)
-        mapped = cv2.LUT(np.ascontiguousarray(raw), self.strict)
+        mapped = cv2.LUT(np.ascontiguousarray(raw), self.strict) if raw.dtype == np.uint8 else self._wide(raw)
         if (mapped == _STRANGER).any():
             raise self._stranger(raw, file)
         return mapped
 
+    def _wide(self, raw: np.ndarray) -> np.ndarray:
+        values = np.array(sorted(self.ids), np.int64)
+        train_ids = np.array([self.ids[value] for value in values.tolist()], np.uint8)
+        at = np.searchsorted(values, raw).clip(max=len(values) - 1)
+        return np.where(values[at] == raw, train_ids[at], np.uint8(self._other))
+
     def _stranger(self, raw: np.ndarray, file: str) -> DataError:
-        odd = [int(v) for v in np.unique(raw) if not (0 <= v < 256 and self.known[v])]
+        odd = [int(v) for v in np.unique(raw) if int(v) not in self.ids]
         values = ", ".join(map(str, odd[:5])) + (", ..." if len(odd) > 5 else "")
         return DataError(
             f"{file} holds label value{'s' * (len(odd) > 1)} {values} outside {self.name} ({ranges(sorted(self.ids))}); "

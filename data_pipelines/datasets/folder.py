@@ -19,7 +19,8 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +49,9 @@ MASK_FOLDERS = (
     "SegmentationClass",
 )
 CLASS_FILES = ("names.txt", "classes.txt")
+# Lists that other tools write; looked for where there is none of ours.
+FOREIGN_CLASS_FILES = ("_classes.csv", "classes.csv", "class_dict.csv", "labelmap.txt", "label_colors.txt", "class_names.txt",
+                       "classes.json", "names.json", "classes.yaml", "names.yaml")  # fmt: skip
 SPLITS = ("train", "val", "test", "all")
 _FOLDERS = {"train": "train|training", "val": "val|valid|validation", "test": "test|testing"}
 _ANY = "|".join(_FOLDERS.values())
@@ -93,8 +97,8 @@ def open_folder(
     images: str | None = None,
     masks: str | None = None,
     classes: str | os.PathLike | Sequence[str] | None = None,
-    ignore: int | None = None,
-    values: Sequence[int] | None = None,
+    ignore: int | Sequence[int] | str | None = None,
+    values: Mapping[str, Any] | Sequence[Any] | str | None = None,
     encoding: str = "auto",
     val_share: float = 0.1,
     policy: str = "raise",
@@ -119,7 +123,7 @@ def open_folder(
     spec.reading = read_masks(found, _class_list(classes, files, names), ignore, values, encoding, tolerant)
     options = {
         "ignore": ignore,
-        "values": list(values) if values else None,
+        "values": list(values) if isinstance(values, tuple) else values,
         "val_share": val_share if spec.place == "none" else None,
     }
     return spec.found_source(files, names, split, subset, None, {"policy": policy, "exif": exif}, options)
@@ -166,25 +170,27 @@ def _share(keys: Sequence[str], split: str, val_share: float, where: str) -> set
 
 def _class_list(classes: Any, files: Files, names: Sequence[str]) -> ClassList | None:
     if isinstance(classes, (str, os.PathLike)):
-        return _parse(_bytes_of(local_path(classes)), str(classes), local_path(classes).name)
+        path = local_path(classes)
+        return classlist.read(_bytes_of(path), str(classes), path.name)
     if classes is not None:
         return classlist.from_names(list(classes))
-    lists = sorted((n for n in names if n.rpartition("/")[2] in CLASS_FILES), key=lambda n: (n.count("/"), n))
-    if not lists:
-        return None
-    if len(lists) > 1 and lists[0].count("/") == lists[1].count("/"):
-        raise DataError(f"{files.where} holds {lists[0]} and {lists[1]}; keep one or choose with classes=.")
-    return _parse(files.read(lists[0]), files.path(lists[0]), lists[0].rpartition("/")[2])
+    for known in (CLASS_FILES, FOREIGN_CLASS_FILES):
+        lists = sorted((n for n in names if n.rpartition("/")[2] in known), key=lambda n: (n.count("/"), n))
+        if lists:
+            return _the_list([name for name in lists if name.count("/") == lists[0].count("/")], files)
+    return None
+
+
+def _the_list(lists: Sequence[str], files: Files) -> ClassList:
+    """The class list in files that lie equally deep; they may be several if all say the same, as one in each split does."""
+    read = [classlist.read(files.read(name), shown(files.path(name)), shown(name.rpartition("/")[2])) for name in lists]
+    for name, other in zip(lists[1:], read[1:], strict=True):
+        if replace(other, where=read[0].where) != read[0]:
+            raise DataError(f"{files.where} holds {lists[0]} and {name}, which differ; keep one or choose with classes=.")
+    return read[0]
 
 
 def _bytes_of(path: Path) -> bytes:
     if not path.exists():
         raise DataError(f"Class list {path} does not exist; give a text file with one name a line.")
     return read_file(path)
-
-
-def _parse(data: bytes, where: str, name: str) -> ClassList:
-    try:
-        return classlist.parse(data.decode("utf-8-sig"), where, name)
-    except UnicodeDecodeError:
-        raise DataError(f"Class list {where} is not UTF-8 text; save it as UTF-8.") from None
