@@ -1,6 +1,7 @@
 """The forms in which class lists are written -> rows of (name, colour, mask value); a form that could be read two ways is refused.
 
-* lines: `road`, `road 128 64 128`, `road #804080`, `128 64 128 road` (label_colors.txt), `7: road` or `road, 7` (value), `7 road 128 64 128`;
+* lines: `road`, `road 128 64 128`, `road #804080`, `128 64 128 road` (label_colors.txt), `7: road` or `road, 7` (its value),
+  `7 road 128 64 128`;
 * tables with a header line: `id,name`, `name,r,g,b`, Roboflow's `Pixel Value, Class`, tabs and semicolons too (`classtables.py`);
 * CVAT's labelmap.txt: `road:128,64,128::`;
 * YAML and JSON: a list of names, `names: ...`, names by value, values or colours by name, or one mapping for each class
@@ -15,7 +16,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from data_pipelines import classtables, classtrees
-from data_pipelines.classlist import LONGEST, Colour, Row
+from data_pipelines.classrows import LONGEST, Colour, Row
 from data_pipelines.errors import DataError
 
 MOST_LINES = 10_000  # more than any list has; the rest need not be looked at
@@ -108,8 +109,9 @@ def _free(tidy: Sequence[tuple[str, str, str]], where: str) -> list[Row]:
         if not parts[0][1] and all(part[1] for part in parts[1:]) and re.search(r"[,;|\s]", parts[0][5]):
             raise DataError(f"{where}, {parts[0][0]} ({parts[0][5]!r}) is a header that is not known; write `value,name` there.")
         place, first, _, _, _, whole = max(parts, key=lambda part: len(part[1]))
+        some = "a number" if len(first) == 1 else f"{len(first)} numbers"
         raise DataError(
-            f'{where}, {place} has {len(first)} numbers before the name ({whole!r}), other lines have not; write "value name" or '
+            f'{where}, {place} has {some} before the name ({whole!r}), other lines have not; write "value name" or '
             '"red green blue name" on all lines, or put names that begin with a number in quotes.'
         )
     after = _numbers_after(parts, before == {0}, where)

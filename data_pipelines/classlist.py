@@ -6,24 +6,14 @@ import colorsys
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from data_pipelines import classformats
+from data_pipelines.classrows import LONGEST, Colour, Row
 from data_pipelines.errors import DataError
 from data_pipelines.labels import MAX_CLASSES, Classes
 
-Colour = tuple[int, int, int]
 VOID_NAMES = ("void", "ignore")  # a line of this name is no class: its value or colour becomes 255
 UNCOUNTED = "__ignore__"  # labelme's first line, which has the value -1: the next line is value 0
-LONGEST = 1000  # characters of a line
 _BIGGEST = 1 << 20  # bytes of a file
-
-
-@dataclass(frozen=True)
-class Row:
-    """One line of a class list: its place for messages, the name, and what else stands there."""
-
-    place: str
-    name: str
-    colour: Colour | None = None
-    value: int | None = None
 
 
 @dataclass(frozen=True)
@@ -72,15 +62,11 @@ def parse(text: str, where: str, short: str | None = None) -> ClassList:
 
     `short` is the name that the list keeps, so that fingerprints do not depend on where a data set lies.
     """
-    from data_pipelines import classformats  # it makes rows for this module
-
     return collect(classformats.rows(text, where), where, short)
 
 
 def from_names(names: Sequence[str], where: str = "classes") -> ClassList:
     """A class list from names given as an option; each may carry a colour or a value as in a file."""
-    from data_pipelines import classformats
-
     odd = next((name for name in names if not isinstance(name, str)), None)
     if odd is not None:
         raise DataError(f"{where}: {odd!r} is not text; give the names of the classes.")

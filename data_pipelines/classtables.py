@@ -6,7 +6,7 @@ import csv
 import re
 from collections.abc import Sequence
 
-from data_pipelines.classlist import Colour, Row
+from data_pipelines.classrows import Colour, Row
 from data_pipelines.errors import DataError
 
 NAME = {"name", "names", "class", "classes", "class name", "classname", "label", "labels", "label name", "category", "categories",

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from data_pipelines.classlist import Colour, Row
+from data_pipelines.classrows import Colour, Row
 from data_pipelines.errors import DataError
 
 LISTS = ("names", "classes", "labels", "categories")

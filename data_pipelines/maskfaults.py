@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 
-from data_pipelines.classlist import Colour
+from data_pipelines.classrows import Colour
 from data_pipelines.errors import DataError
 from data_pipelines.labels import ranges
 from data_pipelines.masklooks import Look, total

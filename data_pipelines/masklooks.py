@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from data_pipelines.classlist import Colour
+from data_pipelines.classrows import Colour
 from data_pipelines.errors import DataError
 from data_pipelines.images import decode_colours, decode_label, label_mode
 

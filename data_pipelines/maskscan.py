@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from data_pipelines import maskfaults
-from data_pipelines.classlist import ClassList, distinct_colours, is_void
+from data_pipelines.classlist import ClassList, distinct_colours
 from data_pipelines.decoders import ColourLabels, IndexLabels
 from data_pipelines.errors import DataError
 from data_pipelines.labels import MAX_CLASSES, VOID, Classes, IdMap
@@ -97,7 +97,7 @@ def _listed_colours(masks: Masks, looks: Sequence[Look], listed: ClassList, igno
         return _listed_colours(replace(masks, names=()), masks.looks(), listed, ignore)
     if not differ:
         return looks[0].kind == "rgb"
-    if all(_misses_colour(look, ids, trains) for look in differ):
+    if any(_misses_colour(look, ids, trains) for look in differ):
         return True
     raise _ambiguous(differ[0])
 

@@ -16,7 +16,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from data_pipelines.classlist import ClassList, Row, collect, is_void
+from data_pipelines.classlist import ClassList, collect, is_void
+from data_pipelines.classrows import Row
 from data_pipelines.errors import DataError
 from data_pipelines.labels import VOID, Classes, IdMap, ranges
 

@@ -120,3 +120,28 @@ def test_json_round_trip(file, tmp_path):
 def test_options_that_the_file_does_not_spell_take_true_and_false(text, value):
     found = configuration.load("configs/rein_dinov2_gta.py", [f"adapter.query_init={text}"]).adapter.query_init
     assert found == value and type(found) is type(value)
+
+
+def test_a_comma_inside_a_value_is_escaped_and_the_error_says_how():
+    config = configuration.load(r"configs/folder.py:source=/data/a\,b/c,crop=512,classes=x\,y.txt")
+    for entry in (config.data.train[0], config.eval.domains[0]):
+        assert entry["source"] == "/data/a,b/c" and entry["classes"] == "x,y.txt"
+    assert config.data.crop == (512, 512)
+    for given, piece in (("source=/data/a,b/c", "b/c"), ("source=/data/a,b=1/c", "b=1/c")):
+        with pytest.raises(UserError) as error:
+            configuration.load(f"configs/folder.py:{given}")
+        fixed = str(error.value).split("'")[-2]
+        assert piece in str(error.value) and "Was the comma part of a value?" in str(error.value)
+        assert configuration.load(f"configs/folder.py:{fixed}").data.train[0]["source"] == given.partition("=")[2]
+    with pytest.raises(UserError, match="'crop' needs a value: crop="):
+        configuration.load("configs/folder.py:source=x,crop")
+
+
+def test_what_masks_mean_reaches_training_and_validation():
+    given = "folder:source=x,values=7+8:road/26:car/0+255:ignore,ignore=0,masks=gt,encoding=index,policy=skip,exif=ignore,images=i"
+    config = configuration.load(given)
+    for entry in (config.data.train[0], config.eval.domains[0]):
+        assert {**entry, "name": "", "split": ""} == {
+            "name": "", "split": "", "source": "x", "values": "7+8:road/26:car/0+255:ignore", "ignore": "0", "masks": "gt",
+            "encoding": "index", "policy": "skip", "exif": "ignore", "images": "i",
+        }  # fmt: skip

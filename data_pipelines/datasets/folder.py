@@ -6,11 +6,14 @@ _gt added):
   * images/train/a.jpg and masks/train/a.png (train, val, test); or train/images/a.jpg and train/masks/a.png.
 Other folder names for masks: labels, annotations, gt, ...; `images=` and `masks=` name them when they are different or
 ambiguous.
-Classes: names.txt (or `classes=` a file or a list) with one name a line, optionally with a colour (`road 128 64 128` or `road
-#804080`); line k is the class of value k, and a line `void` marks what to ignore. Masks may hold class values (grey or
-palette), the colours of the list, or 0 and 255 (binary). Without a list all masks are looked at and the classes are what they
-hold. `ignore` (default 255) is the void value; `values=[...]` gives the mask value of every class; `encoding="index" |
-"colour"` settles a case that is refused as ambiguous.
+Classes: names.txt (or `classes=` a file or a list) with one name a line, optionally with a colour (`road 128 64 128`, `road
+#804080`) and with the value in masks (`7: road`); without it, line k is the class of value k. A line `void` marks what to ignore.
+Lists of other tools are read too (YAML, JSON, tables with a header line, CVAT, Roboflow, labelme; see `classformats.py`).
+Masks may hold class values (grey or palette), the colours of the list (also greys in grey masks), or 0 and 255 (binary). Without a
+list all masks are looked at and the classes are what they hold: 0, 1, 2, ... or up to 64 colours.
+`values=` says what other values mean: `values="7+8:road/26:car/0+255:ignore"`, the mapping {"road": [7, 8], "car": 26, "ignore":
+[0, 255]}, or one value for each class; `rest:ignore` stands for all others. `ignore` (default 255) is the void value, or several.
+`encoding="index" | "colour"` settles a case that is refused as ambiguous.
 Splits: train, val, test, all.
 """
 

@@ -79,7 +79,7 @@ def members(config: str, grid: Axes, overrides: Sequence[str], workdir: Path) ->
     file, _, given = config.partition(":")
     for values in itertools.product(*grid.values()):
         chosen = dict(zip(grid, values, strict=True))
-        arguments = ",".join(filter(None, [given, *(f"{k}={v}" for k, v in chosen.items() if k in known)]))
+        arguments = ",".join(filter(None, [given, *(f"{k}={configuration.escaped(v)}" for k, v in chosen.items() if k in known)]))
         extra = tuple(f"{k}={v}" for k, v in chosen.items() if k not in known)
         name = "_".join(safe(f"{k}={v}") for k, v in chosen.items()) or "run"
         out.append(Member(name, f"{file}:{arguments}" if arguments else file, (*overrides, *extra), workdir / name))
