@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 
@@ -30,6 +31,12 @@ HELP = {
     "doctor": "check this machine's installation",
     "completion": "shell completion for bash, zsh and fish",
 }
+_FULL = "free some space or choose another place, then run the same command again"
+_FAILED = "check the disk or the file server, then run the same command again"
+MENDS = {errno.ENOSPC: _FULL, errno.EDQUOT: _FULL, errno.EFBIG: "the file is larger than this system or `ulimit -f` allows",
+         errno.EIO: _FAILED, errno.ESTALE: _FAILED, errno.EMFILE: "allow more open files with `ulimit -n 4096`",
+         errno.ENFILE: "close other programs", errno.ENAMETOOLONG: "choose a shorter name",
+         errno.ENOMEM: "close other programs, or take a smaller batch"}
 
 
 def usage() -> str:
@@ -57,8 +64,7 @@ def main(argv: list[str] | None = None) -> int:
         use_compilation_cache()
         return command(argv[1:]) or 0
     except (UserError, DataError) as error:
-        print(f"rein {argv[0]}: {error}", file=sys.stderr)
-        return 2
+        return say(argv[0], str(error))
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130
@@ -66,10 +72,30 @@ def main(argv: list[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 75 if argv[0] in ("train", "matrix") else 0  # these had not ended: run again to go on
     except OSError as error:
-        if error.filename is None:
+        if error.errno is None:
             raise
-        print(f"rein {argv[0]}: {error.filename}: {error.strerror}; choose another place, or mend what stands there.", file=sys.stderr)
-        return 2
+        return say(argv[0], system_error(error))
+    except Exception as error:
+        from rein_jax.evaluation.answers import out_of_memory
+
+        if not out_of_memory(error):
+            raise
+        what = " ".join(str(error).split())[:200] or type(error).__name__
+        return say(argv[0], f"there is too little memory ({what}); take a smaller batch, crop or image, or a machine with more.")
+
+
+def say(command: str, sentence: str) -> int:
+    """Print a mistake, with nothing in it that steers the terminal; its exit code."""
+    from data_pipelines.files import shown
+
+    print("\n".join(shown(line) for line in f"rein {command}: {sentence}".split("\n")), file=sys.stderr)
+    return 2
+
+
+def system_error(error: OSError) -> str:
+    """An error of the operating system as a sentence: where, what, and what to do."""
+    where = f"{os.fsdecode(error.filename)}: " if error.filename is not None else ""
+    return f"{where}{error.strerror}; {MENDS.get(error.errno, 'choose another place, or mend what stands there')}."
 
 
 def use_compilation_cache() -> None:

@@ -60,23 +60,22 @@ def main(argv: list[str]) -> int:
     options = {"saves": given.save, "ids": given.ids, "palette": given.palette, "opacity": given.opacity, "protocol": given.protocol,
                "mode": given.mode, "crop": given.crop, "stride": given.stride, "batch": given.batch, "scales": given.scales,
                "flip": given.flip, "precision": given.precision, "megapixels": given.max_megapixels, "frames": given.frames}
-    if given.watch is None:
-        summary = predict.predict_files(given.model, given.paths, given.out, progress=not given.quiet, **options)
-    else:
-        summary = _watch(predict, given, options)
-    print("\n".join(summary.lines()))
+    items = predict.inputs.find([str(path) for path in given.paths], given.out)
+    job = predict.prepare(given.model, given.out, **options)
+    summary = predict.Summary(given.out)
+    try:
+        predict.run(job, items, summary, bar=not given.quiet and given.watch is None)
+        if given.watch is not None:
+            _watch(predict, job, given, summary)
+    finally:  # whatever ends it, what was done and what failed is said
+        print("\n".join(summary.lines()), flush=True)
     return 1 if summary.failed else 0
 
 
-def _watch(predict, given: argparse.Namespace, options: dict):
-    """What is there and what comes, until Ctrl-C."""
-    items = predict.inputs.find(given.paths, given.out)
-    job = predict.prepare(given.model, given.out, **options)
-    summary = predict.Summary(given.out)
-    predict.run(job, items, summary, lambda n: None)
+def _watch(predict, job, given: argparse.Namespace, summary) -> None:
+    """What comes, until Ctrl-C."""
     print(f"watching {given.watch}; Ctrl-C ends it", file=sys.stderr)
     try:
         predict.watch(job, given.watch, summary, idle=given.idle_exit, note=lambda line: print(line, flush=True))
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)
-    return summary

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
 import time
@@ -20,6 +21,7 @@ from data_pipelines.errors import DataError
 from data_pipelines.source import version
 from rein_jax import distributed
 from rein_jax.errors import UserError
+from rein_jax.evaluation.answers import TooLittleMemory, answers
 from rein_jax.evaluation.loading import Loaded, Loader
 from rein_jax.evaluation.options import Options
 from rein_jax.evaluation.predictions import write_prediction
@@ -59,7 +61,13 @@ class Domain:
                   "files; their counts are reused (--no-resume measures anew).", file=sys.stderr)
         begin = time.perf_counter()
         loader = Loader(self.source, todo, self.options.protocol, self.options.threads, ahead=2 * self.options.threads)
-        self._measure_all(loader, len(todo))
+        try:
+            self._measure_all(loader, len(todo))
+        except BaseException:  # whatever ends it, what was counted need not be counted again
+            if self.out is not None and self.tally.done.any():
+                with contextlib.suppress(OSError):
+                    self._checkpoint()
+            raise
         seconds = time.perf_counter() - begin
         for data in gather_bytes(self.tally.to_bytes()) if jax.process_count() > 1 else ():
             self.tally.merge(Tally.from_bytes(data))
@@ -119,7 +127,7 @@ class Domain:
                     loaded[item.index] = item
                     yield Query(item.index, item.image, item.label.shape, item.name)
                 else:
-                    self.tally.skip(item.index, item.problem if item.name in item.problem else f"{item.name}: {item.problem}")
+                    self._skip(item, item.problem)
                     bar.update()
 
         pending: deque[tuple[Loaded, Future]] = deque()
@@ -127,8 +135,12 @@ class Domain:
         pause = 0.1 if sys.stderr.isatty() else 30.0  # seconds between two states of the bar; a log file keeps them all
         bar = tqdm(total=total, desc=self.name, unit="img", mininterval=pause, disable=not self.options.progress or not total)
         with bar, ThreadPoolExecutor(2, thread_name_prefix="rein-metric") as pool:
-            for answer in self.predictor.stream(queries()):
-                item = loaded.pop(answer.tag)
+            for query, answer in answers(self.predictor, queries()):
+                item = loaded.pop(query.tag)
+                if isinstance(answer, TooLittleMemory):
+                    self._skip(item, str(answer))
+                    bar.update()
+                    continue
                 pending.append((item, pool.submit(self._measure, item, answer.labels, answer.confidence)))
                 while pending and (len(pending) > 8 or pending[0][1].done()):
                     running, since = self._record(*pending.popleft(), running, bar), since + 1
@@ -138,7 +150,12 @@ class Domain:
             while pending:
                 running = self._record(*pending.popleft(), running, bar)
 
+    def _skip(self, item: Loaded, why: str) -> None:
+        """Leave an image out of the numbers, by name."""
+        self.tally.skip(item.index, why if item.name in why else f"{item.name}: {why}")
+
     def _checkpoint(self) -> None:
+        """Keep what is counted so far for the next run."""
         path = results.image_file(self.out, self.name)
         write_atomically(path.with_name(f"{path.stem}.part{jax.process_index()}.npz"), self.tally.to_bytes())
 

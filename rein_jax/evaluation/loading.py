@@ -14,7 +14,6 @@ import numpy as np
 
 from data_pipelines.errors import DataError
 from data_pipelines.protocols import Protocol
-from rein_jax.errors import UserError
 
 CONDITIONS = {"acdc": re.compile(r"(?:^|/)(fog|night|rain|snow)/")}  # data set -> where an element's name says its condition
 
@@ -62,9 +61,12 @@ class Loader:
             element = self.source.read(index) if skips else self.source[index]
         except (DataError, OSError) as error:
             return Loaded(index, entry_name(self.source, index), problem=str(error))
+        except MemoryError:
+            return Loaded(index, entry_name(self.source, index), problem="there is too little memory to decode it.")
         image, label, name = element["image"], element["label"], str(element["name"])
         if image.shape[:2] != label.shape:
-            raise UserError(f"{name}: the label is {_size(label)} but the image is {_size(image)}; make the pair equal in size.")
+            why = f"the label is {_size(label)} but the image is {_size(image)}; make the pair equal in size."
+            return Loaded(index, name, problem=why)
         image, label = self.protocol.apply(image, label, self.source)
         return Loaded(index, name, image, label, element.get("condition") or condition(self.source, name))
 

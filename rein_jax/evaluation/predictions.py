@@ -12,6 +12,7 @@ from data_pipelines.files import read_file
 from data_pipelines.pictures import open_picture, pixels
 from rein_jax.errors import UserError
 from rein_jax.evaluation.windows import Answer, Query
+from rein_jax.metrics.accumulator import write_atomically
 
 
 def prediction_file(folder: Path, name: str) -> Path:
@@ -23,9 +24,7 @@ def prediction_file(folder: Path, name: str) -> Path:
 def write_prediction(folder: Path, name: str, labels: np.ndarray) -> Path:
     """One 8-bit single-channel PNG of train ids."""
     path = prediction_file(folder, name)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if not cv2.imwrite(str(path), labels):
-        raise UserError(f"{path} cannot be written; check the disk and the rights of its folder.")
+    write_atomically(path, cv2.imencode(".png", labels)[1].tobytes())
     return path
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import hashlib
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from data_pipelines.files import Folder, shown
 from rein_jax.errors import UserError
 from rein_jax.predict.pixels import SUFFIXES
 
+LONGEST = 255 - len(".png")  # bytes of one part of a result's name; `.npz`, `.mp4` and `.avi` are as long
 VIDEOS = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg")
 
 
@@ -77,12 +79,24 @@ def _unique(found: dict[Path, str]) -> list[Item]:
     used: set[str] = set()
     for path, name in found.items():
         wanted = _stem(name) if stems[_stem(name)] == 1 else _safe(name)
-        chosen, number = wanted, 2
+        chosen, number = _short(wanted), 2
         while chosen in used:
-            chosen, number = f"{wanted}-{number}", number + 1
+            chosen, number = _short(wanted, f"-{number}"), number + 1
         used.add(chosen)
         items.append(Item(path, chosen))
     return items
+
+
+def _short(name: str, end: str = "") -> str:
+    """The name and its end, cut where a part with a suffix would be longer than file systems allow; a hash keeps it apart."""
+    parts = [part if len(part.encode()) <= LONGEST else _cut(part, LONGEST) for part in name.split("/")]
+    last = parts[-1] + end
+    return "/".join([*parts[:-1], last if len(last.encode()) <= LONGEST else _cut(parts[-1], LONGEST - len(end)) + end])
+
+
+def _cut(part: str, most: int) -> str:
+    mark = f"-{hashlib.sha256(part.encode()).hexdigest()[:8]}"
+    return part.encode()[: most - len(mark)].decode(errors="ignore") + mark
 
 
 def _stem(name: str) -> str:

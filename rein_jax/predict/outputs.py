@@ -12,6 +12,8 @@ import numpy as np
 
 from data_pipelines import classlist
 from data_pipelines.errors import DataError
+from data_pipelines.files import read_file
+from data_pipelines.files import shown as printable
 from data_pipelines.labels import CITYSCAPES, VOID, Classes
 from data_pipelines.paths import local_path
 from rein_jax.errors import UserError
@@ -65,9 +67,9 @@ def _ids(classes: Classes, ids: str) -> np.ndarray:
 
 def _recoloured(classes: Classes, palette: str | Path) -> Classes:
     try:
-        text = local_path(palette).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{palette} cannot be read as a class list ({getattr(error, 'strerror', None) or 'it is no text'}).") from None
+        text = read_file(local_path(palette)).decode()
+    except UnicodeDecodeError:
+        raise UserError(f"{palette} cannot be read as a class list (it is not UTF-8 text).") from None
     found = classlist.parse(text, str(palette))
     if found.colours is None or len(found.names) != len(classes):
         raise DataError(f"{palette} lists {len(found.names)} classes{'' if found.colours else ' without colours'}; the model has "
@@ -104,7 +106,8 @@ def write(out: Path, name: str, image: np.ndarray, maps: Maps, saves: Sequence[s
         try:
             write_atomically(path, made[kind]())
         except OSError as error:
-            raise UserError(f"{path} cannot be written ({error.strerror}); check the disk and the rights of its folder.") from None
+            raise UserError(f"{printable(str(path))} cannot be written ({error.strerror}); check the space on the disk and the rights of "
+                            "its folder.") from None
         files.append(path)
     return files
 

@@ -10,19 +10,24 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 from tqdm import tqdm
 
 from data_pipelines.errors import DataError
+from data_pipelines.files import shown
 from data_pipelines.paths import local_path
 from data_pipelines.protocols import protocol as find_protocol
 from rein_jax.errors import UserError
+from rein_jax.evaluation.answers import answers, out_of_memory
 from rein_jax.evaluation.subject import subject
 from rein_jax.evaluation.windows import Query
 from rein_jax.predict import inputs, outputs, pixels
 from rein_jax.predict.inputs import Item
 from rein_jax.predict.maps import KINDS, MapPredictor
 from rein_jax.predict.video import predict_video
+
+FAILURES = (DataError, UserError, OSError, MemoryError, cv2.error)  # of one file: it is listed with its reason, the others are done
 
 
 @dataclass
@@ -40,7 +45,7 @@ class Summary:
         lines = [f"{done} -> {self.out}"]
         if self.failed:
             lines += [f"{len(self.failed)} could not be predicted:", *(f"  {path}: {why}" for path, why in self.failed.items())]
-        return lines
+        return [shown(line) for line in lines]
 
 
 @dataclass
@@ -95,51 +100,64 @@ def predict_files(model: Any, paths: Iterable[str], out: str | Path = "predictio
     items = inputs.find([str(path) for path in paths], local_path(out))
     job = prepare(model, out, **options)
     summary = Summary(job.out)
-    with tqdm(total=sum(not item.video for item in items), unit="image", disable=None if progress else True) as bar:
-        run(job, items, summary, bar.update)
+    run(job, items, summary, progress)
     return summary
 
 
-def run(job: Job, items: Sequence[Item], summary: Summary, progress: Callable[[int], Any]) -> None:
-    """Pictures first (batched over files), then each video."""
+def run(job: Job, items: Sequence[Item], summary: Summary, bar: bool = False) -> None:
+    """Pictures first (batched over files), then each video; the summary is true at every moment. bar: of progress, on a terminal."""
+    total = sum(not item.video for item in items)
+    with tqdm(total=total, unit="image", disable=None if bar else True) as shown_bar:
+        _run(job, items, summary, shown_bar.update)
+
+
+def _run(job: Job, items: Sequence[Item], summary: Summary, progress: Callable[[int], Any]) -> None:
     pictures(job, [item for item in items if not item.video], summary, progress)
     for item in items:
         if item.video:
             try:
                 summary.frames += predict_video(job.predictor, item, job.out, job.saves, job.style, fit=job.fit, megapixels=job.megapixels,
                                                 frames=job.frames, progress=progress)
-            except (DataError, UserError) as error:
+            except FAILURES as error:
                 summary.failed[str(item.path)] = _reason(error, item.path)
 
 
 def pictures(job: Job, items: Sequence[Item], summary: Summary, progress: Callable[[int], Any]) -> None:
     """Reads ahead in threads, predicts in batches across files, writes in threads."""
     def queries() -> Iterator[Query]:
-        for item, image in _ahead(items, lambda item: pixels.read(item.path, job.megapixels)):
-            if isinstance(image, np.ndarray):
-                yield Query((item, image), job.fit(image), image.shape[:2])
+        for item, found in _ahead(items, read):
+            if isinstance(found, tuple):
+                image, fitted = found
+                yield Query((item, image), fitted, image.shape[:2])
             else:
-                summary.failed[str(item.path)] = _reason(image, item.path)
+                summary.failed[str(item.path)] = _reason(found, item.path)
                 progress(1)
 
-    def save(maps) -> None:
-        item, image = maps.tag
+    def read(item: Item) -> tuple[np.ndarray, np.ndarray]:
+        image = pixels.read(item.path, job.megapixels)
+        return image, job.fit(image)
+
+    def save(answered) -> None:
+        (item, image), maps = answered[0].tag, answered[1]
+        if isinstance(maps, Exception):
+            raise maps
         outputs.write(job.out, item.name, image, maps, job.saves, job.style)
 
-    for maps, result in _ahead(job.predictor.stream(queries()), save):
+    for (query, _), result in _ahead(answers(job.predictor, queries()), save):
         if isinstance(result, Exception):
-            summary.failed[str(maps.tag[0].path)] = _reason(result, maps.tag[0].path)
+            path = query.tag[0].path
+            summary.failed[str(path)] = _reason(result, path)
         else:
             summary.images += 1
         progress(1)
 
 
 def _ahead(things: Iterable[Any], action: Callable[[Any], Any], threads: int = 2, ahead: int = 4) -> Iterator[tuple[Any, Any]]:
-    """(thing, action(thing) or the DataError or UserError it raised), in order, a few of them under way at once."""
+    """(thing, action(thing) or the one of FAILURES it raised), in order, a few of them under way at once."""
     def tried(thing):
         try:
             return action(thing)
-        except (DataError, UserError) as error:
+        except FAILURES as error:
             return error
 
     with ThreadPoolExecutor(threads, thread_name_prefix="rein-predict") as pool:
@@ -155,6 +173,10 @@ def _ahead(things: Iterable[Any], action: Callable[[Any], Any], threads: int = 2
 
 
 def _reason(error: Exception, path: Path) -> str:
+    if out_of_memory(error):
+        return "there is too little memory for it; make it smaller, or close other programs."
+    if isinstance(error, OSError | cv2.error):
+        return f"{type(error).__name__}: {' '.join(str(error).split())}"
     return str(error).removeprefix(f"{path} ")
 
 
@@ -164,21 +186,22 @@ def watch(job: Job, folder: Path, summary: Summary, *, every: float = 1.0, idle:
 
     A file counts as there when its size and time have not changed between two looks, so that half-copied ones are let be.
     """
-    if not folder.is_dir():
-        raise UserError(f"{folder} is no folder that can be watched.")
     done: dict[Path, tuple] = {}
     seen: dict[Path, tuple] = {}
     last = time.monotonic()
     while idle is None or time.monotonic() - last < idle:
+        if not folder.is_dir():
+            raise UserError(f"{folder} is not a folder, or not any more; name the folder to watch.")
         items = {item.path: item for item in inputs.below(folder, job.out)}
         now = {path: mark for path in items if (mark := _mark(path)) is not None}
         ready = [items[path] for path, mark in now.items() if seen.get(path) == mark and done.get(path) != mark]
         if ready:
-            failed = set(summary.failed)
-            run(job, ready, summary, lambda n: None)
+            for item in ready:  # one that failed before may be mended now
+                summary.failed.pop(str(item.path), None)
+            run(job, ready, summary)
             done.update({item.path: now[item.path] for item in ready})
             for item in ready:
-                note(f"{item.path}: {summary.failed[str(item.path)] if str(item.path) in set(summary.failed) - failed else 'done'}")
+                note(shown(f"{item.path}: {summary.failed.get(str(item.path), 'done')}"))
             last = time.monotonic()
         seen = now
         time.sleep(every)

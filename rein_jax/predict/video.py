@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -9,13 +10,18 @@ import cv2
 import numpy as np
 
 from data_pipelines.errors import DataError
+from data_pipelines.files import shown as printable
 from rein_jax.errors import UserError
+from rein_jax.evaluation.answers import answers
 from rein_jax.evaluation.windows import Query
+from rein_jax.metrics.accumulator import partial_name
 from rein_jax.predict import outputs
 from rein_jax.predict.inputs import Item
 from rein_jax.predict.maps import MapPredictor, Maps
 
-CODECS = ((".mp4", "mp4v"), (".avi", "MJPG"))
+# OpenCV drops the last row and column of odd sizes in all but its own Motion JPEG.
+EVEN = (".mp4", "mp4v", cv2.CAP_ANY)
+ANY = (".avi", "MJPG", cv2.CAP_OPENCV_MJPEG)
 
 
 class Reader:
@@ -23,6 +29,8 @@ class Reader:
 
     def __init__(self, path: Path, megapixels: float):
         self.path, self.read = path, 0
+        if not path.is_file():  # OpenCV would wait for a named pipe
+            raise DataError(f"{printable(str(path))} is not a file; write the video to a file first.")
         self.capture = cv2.VideoCapture(str(path.resolve()))
         if not self.capture.isOpened():
             raise DataError(f"{path} cannot be opened as a video; it is damaged or its codec is not known to OpenCV.")
@@ -55,26 +63,63 @@ class Reader:
 
 
 class Writer:
-    """A video of RGB frames, OUT/KIND/NAME.mp4 (MPEG-4), or .avi (Motion JPEG) where this OpenCV cannot write MPEG-4."""
+    """A video of RGB frames of one size, OUT/KIND/NAME.mp4 (MPEG-4), or .avi (Motion JPEG) where the size is odd or this OpenCV
+    cannot write MPEG-4. The file appears under its name when it is whole: OpenCV does not say when a disk is full."""
 
     def __init__(self, out: Path, kind: str, name: str, fps: float, size: tuple[int, int]):
+        self.size, self.frames = size, 0
         height, width = size
-        (out / kind / name).parent.mkdir(parents=True, exist_ok=True)
-        for suffix, codec in CODECS:
+        for suffix, codec, backend in (ANY,) if height % 2 or width % 2 else (EVEN, ANY):
             self.path = out / kind / f"{name}{suffix}"
-            self.writer = cv2.VideoWriter(str(self.path.resolve()), cv2.VideoWriter.fourcc(*codec), fps, (width, height))
+            self.partial = partial_name(self.path)
+            try:
+                self.path.parent.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise self._failed(str(error.strerror)) from None
+            self.writer = cv2.VideoWriter(str(self.partial.absolute()), backend, cv2.VideoWriter.fourcc(*codec), fps, (width, height))
             if self.writer.isOpened():
                 return
-            self.path.unlink(missing_ok=True)
-        raise UserError(f"{self.path} cannot be written as a video; check the disk and the rights of its folder.")
+            self.partial.unlink(missing_ok=True)
+        raise self._failed("it cannot be opened")
+
+    def _failed(self, why: str) -> UserError:
+        return UserError(f"{printable(str(self.path))} cannot be written as a video ({why}); check the space on the disk and the rights "
+                         "of the folder.")
 
     def add(self, frame: np.ndarray) -> None:
         """uint8 RGB [H, W, 3] or grey [H, W]."""
+        if frame.shape[:2] != self.size:  # OpenCV would leave it out without a word
+            raise UserError(f"frame {self.frames} is {frame.shape[1]}x{frame.shape[0]}, those before {self.size[1]}x{self.size[0]}; cut "
+                            "the video where its size changes.")
         self.writer.write(cv2.cvtColor(frame, cv2.COLOR_RGB2BGR if frame.ndim == 3 else cv2.COLOR_GRAY2BGR))
+        self.frames += 1
 
     def close(self) -> None:
-        """Writes the end of the file."""
+        """Writes the end of the file, reads it back and gives it its name; a UserError (and no file) if frames or pixels are lost."""
         self.writer.release()
+        try:
+            found = _count(self.partial, self.size)
+            if found != self.frames:
+                raise self._failed(f"{found} of its {self.frames} frames can be read back")
+            self.partial.replace(self.path)
+        except OSError as error:
+            raise self._failed(str(error.strerror)) from None
+        finally:
+            with contextlib.suppress(OSError):
+                self.partial.unlink(missing_ok=True)
+
+
+def _count(path: Path, size: tuple[int, int]) -> int:
+    """How many frames of that size a video file gives back."""
+    capture = cv2.VideoCapture(str(path.absolute()))
+    found = 0
+    try:
+        if (int(capture.get(cv2.CAP_PROP_FRAME_HEIGHT)), int(capture.get(cv2.CAP_PROP_FRAME_WIDTH))) == size:
+            while capture.grab():
+                found += 1
+    finally:
+        capture.release()
+    return found
 
 
 def predict_video(predictor: MapPredictor, item: Item, out: Path, saves: Sequence[str], shown: outputs.Style, *, fit, megapixels: float,
@@ -83,29 +128,30 @@ def predict_video(predictor: MapPredictor, item: Item, out: Path, saves: Sequenc
 
     frames: also label PNGs and probabilities for each frame, OUT/labels/NAME/000000.png. fit: image -> image at test size.
     """
-    reader, writers = Reader(item.path, megapixels), {}
+    writers: dict[str, Writer] = {}
     kinds = [kind for kind in saves if kind in ("overlay", "confidence", "entropy")]
+    with contextlib.ExitStack() as stack:
+        reader = Reader(item.path, megapixels)
+        stack.callback(reader.close)
 
-    def queries() -> Iterator[Query]:
-        for number, frame in enumerate(reader):
-            yield Query((number, frame), fit(frame), frame.shape[:2])
+        def queries() -> Iterator[Query]:
+            for number, frame in enumerate(reader):
+                yield Query((number, frame), fit(frame), frame.shape[:2])
 
-    try:
-        for maps in predictor.stream(queries()):
-            number, frame = maps.tag
+        for query, maps in answers(predictor, queries()):
+            number, frame = query.tag
+            if isinstance(maps, Exception):
+                raise UserError(f"frame {number} {maps}")
             for kind in kinds:
                 if kind not in writers:
                     writers[kind] = Writer(out, kind, item.name, reader.fps, frame.shape[:2])
+                    stack.callback(writers[kind].close)
                 writers[kind].add(_picture(kind, frame, maps, shown))
             if frames:
                 each = [kind for kind in saves if kind in ("labels", "probabilities")]
                 outputs.write(out, f"{item.name}/{number:06d}", frame, maps, each, shown)
             progress(1)
         reader.check_complete()
-    finally:
-        reader.close()
-        for writer in writers.values():
-            writer.close()
     return reader.read
 
 
