@@ -35,10 +35,12 @@ class SplitReport:
     count: int
     published: int | None
     checked: int
+    fitting: int = 0  # of those that were checked
     problems: dict[str, str] = field(default_factory=dict)
     warnings: dict[str, str] = field(default_factory=dict)
     sizes: dict[str, int] = field(default_factory=dict)
     label_values: dict[int, int] = field(default_factory=dict)
+    stored: dict[str, str] = field(default_factory=dict)  # class -> the values or colours that mean it
     pixels: dict[str, int] = field(default_factory=dict)
     images_with: dict[str, int] = field(default_factory=dict)
     void_pixels: int = 0
@@ -95,12 +97,13 @@ def check(
     """Checks the splits of a data set (default: all that are there) and returns the report and the sheet of six overlays.
 
     `sample` looks at that many pairs a split, evenly spaced; `partial` accepts fewer pairs than were published.
-    `watch(items, total, title)` may wrap the loop to show progress. Raises DataError if there is nothing to check.
+    `watch(items, total, title)` may wrap the loop to show progress. With the option policy="skip" pairs that do not fit are warnings:
+    training with it leaves them out. Raises DataError if there is nothing to check.
     """
-    spec = data_pipelines.dataset(name)
+    spec, skip = data_pipelines.dataset(name), options.get("policy") == "skip"
     opened, absent = _open(name, spec, source, splits, options)
     made = {split: _check_split(spec, one, jobs, sample, watch, options) for split, one in opened.items()}
-    reasons = [reason for split, (report, _) in made.items() for reason in _reasons(split, report, partial)]
+    reasons = [reason for split, (report, _) in made.items() for reason in _reasons(split, report, partial, skip)]
     shown = next((s for s in opened.values() if _labelled(s)), next(iter(opened.values())))
     picture = _sheet(shown, made[shown.split][1])
     reports = {split: report for split, (report, _) in made.items()}
@@ -113,7 +116,7 @@ def _open(name: str, spec: Any, source: Any, splits: tuple[str, ...], options: d
     problem: DataError | None = None
     for split in splits or getattr(spec, "basic", ("train", "val", "test")):
         try:
-            opened[split] = data_pipelines.open_source(name, split=split, source=source, policy="skip", **options)
+            opened[split] = data_pipelines.open_source(name, split=split, source=source, **{"policy": "skip", **options})
         except NothingThere as error:
             absent.append(split)
             problem = error
@@ -138,6 +141,7 @@ def _check_split(spec: Any, source: Source, jobs, sample, watch, options) -> tup
             pixels, images = pixels + counts, images + (counts > 0)
             sizes[f"{element['image'].shape[1]}x{element['image'].shape[0]}"] += 1
             good.append(index)
+    report.fitting = len(good)
     report.warnings |= getattr(reading, "problems", {})  # labels that were resized
     report.sizes = dict(sizes.most_common())
     report.label_values = dict(sorted(recorder.values.items()))
@@ -145,8 +149,22 @@ def _check_split(spec: Any, source: Source, jobs, sample, watch, options) -> tup
         report.pixels = {name: int(pixels[k]) for k, name in enumerate(source.classes.names)}
         report.images_with = {name: int(images[k]) for k, name in enumerate(source.classes.names)}
         report.void_pixels = int(pixels[VOID])
+        report.stored = _stored(source)
     _odd_sizes(spec, report)
     return report, good
+
+
+def _stored(source: Any) -> dict[str, str]:
+    """What means each class in the label files: values or colours; {} where labels are made on the fly."""
+    decode, out = getattr(getattr(source, "facts", None), "decode", None), {}
+    rows = [(value, train) for value, train in decode.ids.ids.items()] if hasattr(decode, "ids") else [
+        (tuple(colour), train) for *colour, train in getattr(decode, "colours", ())]  # fmt: skip
+    for k, name in enumerate(source.classes.names):
+        mine = [what for what, train in rows if train == k]
+        if mine:
+            numbers = isinstance(mine[0], int)
+            out[name] = f"value {ranges(sorted(mine))}" if numbers else f"colour {' '.join(map(str, mine[0]))}"
+    return out
 
 
 def _labelled(source: Any) -> bool:
@@ -203,14 +221,19 @@ def _odd_sizes(spec: Any, report: SplitReport) -> None:
         report.warnings["sizes"] = f"Images of other sizes than the published {expected}: {listed}."
 
 
-def _reasons(split: str, report: SplitReport, partial: bool) -> list[str]:
+def _reasons(split: str, report: SplitReport, partial: bool, skip: bool) -> list[str]:
     reasons = []
+    first = next(iter(report.problems.values()), "")
+    if skip:
+        report.warnings, report.problems = {**report.problems, **report.warnings}, {}
     if report.problems:
-        reasons.append(f"{split}: {len(report.problems)} files do not fit; the first: {next(iter(report.problems.values()))}")
+        reasons.append(f"{split}: {len(report.problems)} files do not fit; the first: {first}")
     if report.published is not None and report.count != report.published and not (partial and report.count < report.published):
         reasons.append(f"{split}: {report.count} images instead of the published {report.published}.")
-    if not report.checked:
-        reasons.append(f"{split}: no pair can be read.")
+    if not report.fitting:
+        reasons.append(f"{split}: no pair can be read" + (f"; the first: {first}" if first else "."))
+    elif split in ("train", "all") and report.void_pixels and not any(report.pixels.values()):
+        reasons.append(f"{split}: every label is void everywhere, so there is nothing to learn; check what `ignore` and the list mean.")
     return reasons
 
 
@@ -222,14 +245,17 @@ def _sheet(source: Source, good: list[int]) -> np.ndarray | None:
 
 
 def write(report: Report, picture: np.ndarray | None, out: Path) -> list[Path]:
-    """Writes check.json and, if there is one, sheet.png; returns the paths."""
-    out.mkdir(parents=True, exist_ok=True)
-    paths = [out / "check.json"]
-    paths[0].write_text(report.json())
+    """Writes check.json and, if there is one, sheet.png; returns the paths. A full disk is a DataError."""
+    content = {"check.json": report.json().encode("utf-8", "backslashreplace")}
     if picture is not None:
-        paths.append(out / "sheet.png")
-        cv2.imwrite(str(paths[1]), picture[..., ::-1])
-    return paths
+        content["sheet.png"] = cv2.imencode(".png", picture[..., ::-1])[1].tobytes()
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        for name, data in content.items():
+            (out / name).write_bytes(data)
+    except OSError as error:
+        raise DataError(f"{error.filename or out} cannot be written ({error.strerror}); free space or choose another --out.") from None
+    return [out / name for name in content]
 
 
 def describe(report: Report) -> str:
@@ -258,5 +284,22 @@ def _histogram(part: SplitReport) -> list[str]:
     total = sum(part.pixels.values()) + part.void_pixels
     if not total:
         return []
-    rows = [f"  {name:<16.16} {100 * n / total:6.2f} %  in {part.images_with[name]} images" for name, n in part.pixels.items()]
-    return [*rows, f"  {'void':<16} {100 * part.void_pixels / total:6.2f} %"]
+    wide = max(16, min(48, max(map(len, part.pixels))))
+    rows = [
+        f"  {_short(name, wide):<{wide}} {100 * n / total:6.2f} %  in {part.images_with[name]} images" for name, n in part.pixels.items()
+    ]
+    return [_first_classes(part, total), *rows, f"  {'void':<{wide}} {100 * part.void_pixels / total:6.2f} %"]
+
+
+def _first_classes(part: SplitReport, total: int) -> str:
+    """One line that shows at a glance a list that is shifted by a class, or reversed."""
+    first = [
+        f"{part.stored.get(name, '?')} = {_short(name, 48)} ({100 * n / total:.1f} %)" for name, n in list(part.pixels.items())[:3]
+    ]
+    more = len(part.pixels) - len(first)
+    return "  first classes: " + ", ".join(first) + (f", and {more} more" if more else "")
+
+
+def _short(name: str, wide: int) -> str:
+    """A long name without its middle: what tells names apart often stands at the end."""
+    return name if len(name) <= wide else f"{name[: wide // 2 - 1]}..{name[len(name) - (wide - wide // 2 - 1) :]}"

@@ -14,12 +14,16 @@ from typing import Any
 from rein_jax.cli import at_least, path_argument
 from rein_jax.errors import UserError
 
+# Options of a data set that the command takes otherwise.
+OWN = {"source": "source", "split": "split", "splits": "split", "jobs": "jobs", "sample": "sample", "partial": "partial", "out": "out"}
 EPILOG = """examples:
   rein data list
   rein data list cityscapes
   rein data check cityscapes --source /data/cityscapes
   rein data check acdc --source /data/acdc --split val --option condition=night --out runs/check/acdc_night
   rein data check folder --source my_photos --option classes=my_photos/names.txt
+  rein data check folder --source my_photos --option values=7+8:road/26:car/0+255:ignore
+  rein data check bdd100k --source /data/bdd100k --option policy=skip
 
 exit codes of check: 0 fit to train on, 1 not fit (the reasons are printed), 2 wrong usage."""
 
@@ -69,6 +73,10 @@ def options_of(pairs: Iterable[str]) -> dict[str, Any]:
         key, separator, value = pair.partition("=")
         if not separator or not key:
             raise UserError(f"--option {pair} is not understood; write KEY=VALUE.")
+        if key in OWN:
+            raise UserError(f"--option {pair}: {key} has an argument of its own; write --{OWN[key]} {value}.")
+        if key in options:
+            raise UserError(f"--option {key} is given twice; write it once.")
         try:
             options[key] = ast.literal_eval(value)
         except (ValueError, SyntaxError):

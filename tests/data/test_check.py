@@ -1,12 +1,14 @@
 """rein data check: what it finds, its exit codes, its sheet and JSON."""
 
 import json
+import re
 
 import cv2
 import numpy as np
 import pytest
 
-from data_pipelines.check import check
+from data_pipelines import open_source
+from data_pipelines.check import check, describe, write
 from data_pipelines.errors import DataError
 from rein_jax.cli import data as command
 from rein_jax.errors import UserError
@@ -89,3 +91,78 @@ def test_sheet_shows_the_label_where_it_is():
     laid = overlay(image, label, CITYSCAPES, strength=1.0)
     real = label != 255
     np.testing.assert_array_equal(laid[real], np.asarray(CITYSCAPES.palette, np.uint8)[label[real]])
+
+
+def test_the_advice_policy_skip_can_be_followed(tmp_path, capsys):
+    build("bdd100k", tmp_path)
+    sorted((tmp_path / "bdd100k/labels/sem_seg/masks/train").iterdir())[1].unlink()
+    (tmp_path / "bdd100k/labels/sem_seg/masks/train/stray.png").write_bytes(png(scene(1)[1]))
+    with pytest.raises(DataError, match="1 of 4 images have no label.*pass policy='skip'"):
+        open_source("bdd100k", source=tmp_path)
+    arguments = ["check", "bdd100k", "--source", str(tmp_path), "--partial", "--out", str(tmp_path / "out")]
+    assert command.main(arguments) == 1  # without it the pair is a problem
+    assert command.main([*arguments, "--option", "policy=skip"]) == 0
+    text = capsys.readouterr().out
+    assert "has no label; left out" in text and ": fit, 12 images" in text
+    assert len(open_source("bdd100k", source=tmp_path, policy="skip")) == 3
+    with pytest.raises(DataError, match="policy='skp' is unknown"):
+        command.main([*arguments, "--option", "policy=skp"])
+    with pytest.raises(DataError, match="have no label"):
+        command.main([*arguments, "--option", "policy=raise"])
+
+
+@pytest.mark.parametrize("key", ["split=val", "source=/x", "jobs=2", "sample=3"])
+def test_options_that_have_an_argument_of_their_own(key, tmp_path):
+    build("folder", tmp_path)
+    name, _, value = key.partition("=")
+    with pytest.raises(UserError, match=f"write --{name} {value}"):
+        command.main(["check", "folder", "--source", str(tmp_path), "--option", key])
+    with pytest.raises(UserError, match="--option ignore is given twice"):
+        command.main(["check", "folder", "--source", str(tmp_path), "--option", "ignore=1", "--option", "ignore=2"])
+
+
+def test_the_first_classes_are_shown_with_what_means_them(tmp_path):
+    build("folder", tmp_path / "values")
+    text = describe(check("folder", tmp_path / "values")[0])
+    assert re.search(r"first classes: value 0 = ground \(\d+\.\d %\), value 1 = tree \(.*\), value 2 = house \(.*\)", text)
+    build("folder:colours", tmp_path / "colours")
+    assert "first classes: colour 10 20 30 = thing0 (" in describe(check("folder", tmp_path / "colours")[0])
+    report, _ = check("folder", tmp_path / "values", values={"all": [0, 1], "house": 2}, classes=["all", "house"])
+    assert "first classes: value 0-1 = all (" in describe(report) and report.splits["train"].stored["house"] == "value 2"
+    build("camvid", tmp_path / "camvid")
+    assert "and 16 more" in describe(check("camvid", tmp_path / "camvid", partial=True)[0])
+
+
+def test_long_class_names_stay_apart(tmp_path):
+    build("folder", tmp_path)
+    (tmp_path / "names.txt").write_text("".join(f"{'a very long name of a class ' * 6}{k}\n" for k in range(3)))
+    report, picture = check("folder", tmp_path)
+    lines = [line for line in describe(report).splitlines() if line.startswith("  a very")]
+    assert len(lines) == 6 and len(set(lines[:3])) == 3 and max(map(len, lines)) < 100 and picture is not None
+
+
+def test_labels_that_are_void_everywhere_are_not_fit(tmp_path):
+    build("folder", tmp_path)
+    for path in (tmp_path / "masks").iterdir():
+        path.write_bytes(png(np.full((48, 96), 255, np.uint8)))
+    report, _ = check("folder", tmp_path)
+    assert not report.fit and "train: every label is void everywhere" in report.reasons[0]
+
+
+@pytest.mark.parametrize("file", ["check.json", "sheet.png"])
+def test_a_full_disk_is_said_instead_of_written(file, tmp_path, monkeypatch):
+    import errno
+    from pathlib import Path
+
+    real = Path.write_bytes
+
+    def full(self, data):
+        if self.name == file:
+            raise OSError(errno.ENOSPC, "No space left on device", str(self))
+        return real(self, data)
+
+    build("folder", tmp_path)
+    report, picture = check("folder", tmp_path)
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(DataError, match=rf"{file} cannot be written \(No space left on device\); free space"):
+        write(report, picture, tmp_path / "out")
