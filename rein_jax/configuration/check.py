@@ -6,54 +6,15 @@ its constructor (`option`), the others against the tables here; `config.train` h
 
 from __future__ import annotations
 
-import math
 import re
-from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Mapping
+from typing import Any
 
 from data_pipelines.protocols import protocol
 from rein_jax import registry
 from rein_jax.errors import UserError
+from rein_jax.kinds import FLAG, NOTHING, TEXT, Kind, either, is_number, number, several, whole
 
-
-class Kind(NamedTuple):
-    """What a value must be, in words, and whether one is."""
-
-    words: str
-    fits: Callable[[Any], bool]
-
-
-def whole(least: int, most: float = math.inf) -> Kind:
-    """A whole number from `least` to `most`."""
-    upper = f" and at most {most}" if most < math.inf else ""
-    fits = lambda v: isinstance(v, int) and not isinstance(v, bool) and least <= v <= most
-    return Kind(f"a whole number of at least {least}{upper}", fits)
-
-
-def number(least: float = -math.inf, most: float = math.inf) -> Kind:
-    """A finite number from `least` to `most`."""
-    limits = [f"at least {least:g}"] * (least > -math.inf) + [f"at most {most:g}"] * (most < math.inf)
-    return Kind("a number" + (" of " + " and ".join(limits) if limits else ""), lambda v: _is_number(v) and least <= v <= most)
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-
-
-def several(of: Kind, count: int | None = None) -> Kind:
-    """A list of values of one kind, of `count` of them if given."""
-    fits = lambda v: isinstance(v, list | tuple) and count in (None, len(v)) and all(map(of.fits, v))
-    return Kind(f"a list of {'' if count is None else f'{count} '}values, each {of.words}", fits)
-
-
-def either(*kinds: Kind) -> Kind:
-    """A value of one of the kinds."""
-    return Kind(" or ".join(kind.words for kind in kinds), lambda v: any(kind.fits(v) for kind in kinds))
-
-
-TEXT = Kind("a text", lambda v: isinstance(v, str))
-FLAG = Kind("true or false", lambda v: isinstance(v, bool))
-NOTHING = Kind("None", lambda v: v is None)
 SECTION = Kind("a section with keys of its own", lambda v: isinstance(v, Mapping) or hasattr(v, "items"))
 ENTRIES = Kind("a list of data sets, such as [{'name': 'streets'}]", lambda v: isinstance(v, list | tuple) and all(map(SECTION.fits, v)))
 SIZE = either(whole(1), several(whole(1), 2))
@@ -70,7 +31,7 @@ SECTIONS: dict[str, dict[str, Kind]] = {
              "photometric": FLAG, "flip": SHARE, "cat_max_ratio": SHARE, "cache": TEXT, "threads": whole(1), "workers": whole(0)},
     "eval": {"domains": ENTRIES, "protocol": TEXT, "mode": Kind("slide or whole", lambda v: v in ("slide", "whole")), "crop": SIZE,
              "stride": SIZE, "batch": whole(1)},
-    "optim": {"betas": several(Kind("at least 0 and below 1", lambda v: _is_number(v) and 0 <= v < 1), 2), "power": number(0),
+    "optim": {"betas": several(Kind("at least 0 and below 1", lambda v: is_number(v) and 0 <= v < 1), 2), "power": number(0),
               "clip": either(number(0), NOTHING), "decay_end": either(number(0), NOTHING), "warmup_factor": SHARE,
               "warmup_steps": whole(0), "backbone_warmup": whole(0),
               "steps": whole(0), "groups": either(TEXT, Kind("rows (pattern, decay, lr, optional)", lambda v: isinstance(v, list | tuple))),
