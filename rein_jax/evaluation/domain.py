@@ -6,7 +6,6 @@ import contextlib
 import json
 import sys
 import time
-import zipfile
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -97,7 +96,7 @@ class Domain:
         for file in [path, *sorted(path.parent.glob(f"{path.stem}.part*.npz"))]:
             try:
                 old = Tally.from_bytes(file.read_bytes()) if file.exists() else None
-            except (ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile) as error:
+            except ValueError as error:
                 raise UserError(f"{file} is damaged ({error}); delete it and run the evaluation again.") from None
             if old is not None and old.key == self.tally.key and set(old.measures) >= set(self.tally.measures):
                 old.skipped = {}

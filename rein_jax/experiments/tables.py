@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import html
-import io
 import string
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,7 +12,8 @@ from rein_jax.experiments import runs as finished
 from rein_jax.experiments.paper import TABLES, Row, Table
 from rein_jax.experiments.runs import Run
 from rein_jax.registry import unknown
-from rein_jax.reporting.tables import PLAIN
+from rein_jax.reporting.page import render as render_template
+from rein_jax.reporting.tables import PLAIN, csv_text, plain_markdown
 
 NOT_RUN = "not run"
 EQUAL = "mean ± standard deviation over seeds where more than one ran"
@@ -156,7 +154,7 @@ def render(sheet: Sheet, style: str = "text") -> str:
 
 def _plain(style: str):
     def written(sheet: Sheet) -> str:
-        title = {"markdown": f"**{sheet.title}**\n\n", "text": f"{sheet.title}\n\n", "latex": f"% {sheet.title}\n"}[style]
+        title = {"markdown": f"**{plain_markdown(sheet.title)}**\n\n", "text": f"{sheet.title}\n\n", "latex": f"% {sheet.title}\n"}[style]
         lead = "\n% " if style == "latex" else "\n\n" if style == "markdown" else "\n"
         text = title + PLAIN[style](sheet.header, sheet.body, lead.join(sheet.notes))
         return text.replace("±", r"$\pm$") if style == "latex" else text
@@ -166,20 +164,13 @@ def _plain(style: str):
 
 def _csv(sheet: Sheet) -> str:
     """The caption's facts stand in the last columns of every row."""
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow([*sheet.header, "protocol", "table"])
-    writer.writerows([*row, protocol, sheet.title] for row, protocol in zip(sheet.body, sheet.protocols, strict=True))
-    return out.getvalue().rstrip("\n")
+    return csv_text([[*sheet.header, "protocol", "table"],
+                     *([*row, protocol, sheet.title] for row, protocol in zip(sheet.body, sheet.protocols, strict=True))])
 
 
 def _html(sheet: Sheet) -> str:
     """A plain table element with a caption; style is the page's."""
-    cells = lambda row, tag: "".join(f"<{tag}>{html.escape(cell)}</{tag}>" for cell in row)
-    caption = "<br>".join(map(html.escape, [sheet.title, *sheet.notes]))
-    rows = "\n".join(f"<tr>{cells(row, 'td')}</tr>" for row in sheet.body)
-    head = f"<thead><tr>{cells(sheet.header, 'th')}</tr></thead>"
-    return f"<table>\n<caption>{caption}</caption>\n{head}\n<tbody>\n{rows}\n</tbody>\n</table>"
+    return render_template("sheet.html", sheet=sheet)
 
 
 STYLES = {"text": _plain("text"), "md": _plain("markdown"), "html": _html, "csv": _csv, "latex": _plain("latex")}

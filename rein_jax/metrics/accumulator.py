@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import math
 import os
+import zipfile
 import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -87,16 +89,34 @@ class Tally:
         return buffer.getvalue()
 
     @classmethod
-    def from_bytes(cls, data: bytes) -> Tally:
-        """The tally that `to_bytes` wrote; ValueError, KeyError or zipfile.BadZipFile if the bytes are something else."""
-        with np.load(io.BytesIO(data)) as file:
-            measures = tuple(name for name in ("boundary", "calibration") if name in file)
-            tally = cls(str(file["key"]), len(file["done"]), int(file["classes"]), measures)
-            for name in ("done", "matrices", *measures):
-                setattr(tally, name, file[name])
-            for name in ("names", "conditions"):
-                setattr(tally, name, np.array(json.loads(str(file[name])), object))
-            tally.skipped = {int(i): why for i, why in json.loads(str(file["skipped"])).items()}
+    def from_bytes(cls, data: bytes, most: float = math.inf) -> Tally:
+        """The tally that `to_bytes` wrote; ValueError if the bytes are something else, or hold more than `most` bytes unpacked."""
+        try:
+            with zipfile.ZipFile(io.BytesIO(data)) as parts:
+                size = sum(part.file_size for part in parts.infolist())
+            if size > most:
+                raise ValueError(f"it unpacks to {size / 2**20:,.0f} MiB")
+            with np.load(io.BytesIO(data)) as file:
+                return cls._of({name: file[name] for name in file})
+        except (KeyError, TypeError, AttributeError, OSError, EOFError, RuntimeError, MemoryError, OverflowError, zipfile.BadZipFile,
+                zlib.error) as error:
+            raise ValueError(str(error) or type(error).__name__) from None
+
+    @classmethod
+    def _of(cls, parts: dict[str, np.ndarray]) -> Tally:
+        measures = tuple(name for name in ("boundary", "calibration") if name in parts)
+        tally = cls(str(parts["key"]), len(parts["done"]), int(parts["classes"]), measures)
+        for name in ("done", "matrices", *measures):
+            known = getattr(tally, name)
+            if (parts[name].shape, parts[name].dtype) != (known.shape, known.dtype):
+                raise ValueError(f"{name} is {parts[name].dtype} {parts[name].shape}, not {known.dtype} {known.shape}")
+            setattr(tally, name, parts[name])
+        for name in ("names", "conditions"):
+            texts = json.loads(str(parts[name]))
+            if not isinstance(texts, list) or len(texts) != tally.images or not all(isinstance(text, str) for text in texts):
+                raise ValueError(f"{name} is not a list of {tally.images} texts")
+            setattr(tally, name, np.array([*texts, None], object)[:-1])
+        tally.skipped = {int(i): str(why) for i, why in json.loads(str(parts["skipped"])).items()}
         return tally
 
 

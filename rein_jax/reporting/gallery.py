@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -90,7 +91,7 @@ def palette_bytes(palette: Sequence[tuple[int, int, int]]) -> bytes:
 
 def panels(folder: Path) -> list[int]:
     """Images whose files lie in the folder (the prediction is written last)."""
-    return sorted(int(path.name.split(".")[0]) for path in folder.glob(f"*.{PARTS[2]}"))
+    return sorted(int(found[1]) for path in folder.glob(f"*.{PARTS[2]}") if (found := re.match(r"([0-9]{6,15})\.", path.name)))
 
 
 def _file(index: int, part: str) -> str:

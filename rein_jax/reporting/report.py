@@ -26,7 +26,7 @@ def write_report(runs: str | Path | results.Results | Sequence[Any], out: str | 
     opened = distinct([open_run(run) for run in given])
     path = local_path(out) if out is not None else _folder(given[0], opened[0]) / "report.html"
     path = path / "report.html" if path.is_dir() else path
-    write_atomically(path, page(opened, images).encode())
+    write_atomically(path, page(opened, images).encode(errors="replace"))
     return path
 
 

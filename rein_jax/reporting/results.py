@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import platform
@@ -16,12 +17,16 @@ import numpy as np
 
 import rein_jax
 from data_pipelines.paths import local_path
-from rein_jax.errors import UserError, read_json
+from rein_jax.errors import UserError
+from rein_jax.kinds import check, printable, read_checked
 from rein_jax.metrics import boundary, calibration, confusion
 from rein_jax.metrics.accumulator import Tally, write_atomically
+from rein_jax.reporting import schema
 
 FORMAT = "rein_jax/evaluation/1"
 FILE = "results.json"
+LONGEST = 200  # bytes of a file name, which leaves room for endings
+MOST = 2**31  # bytes of a domain's counts unpacked, for a report
 
 
 @dataclass
@@ -69,17 +74,31 @@ def load_results(path: str | Path, tallies: bool = True) -> Results:
     path = local_path(path)
     file = _find(path)
     try:
-        data = read_json(file, "run `rein evaluate` again")
+        data = read_checked(file, {}, schema.FIX)
     except FileNotFoundError:
         raise UserError(f"{path} holds no {FILE}; run `rein evaluate` first.") from None
     if data.get("format") != FORMAT:
-        raise UserError(f"{file} is not a result of this version of rein ({FORMAT}); run `rein evaluate` again.")
+        raise UserError(f"{file} is not a result of this version of rein ({FORMAT}); {schema.FIX}.")
+    check(file, data, schema.RESULTS, schema.FIX)
+    schema.consistent(file, data)
     found = Results(data, {}, file.parent)
     for name in data["domains"] if tallies else ():
         part = image_file(file.parent, name)
-        if part.exists():
-            found.tallies[name] = Tally.from_bytes(part.read_bytes())
+        if part.is_file():
+            found.tallies[name] = _tally(part, data["domains"][name]["of"], len(data["classes"]))
     return found
+
+
+def _tally(file: Path, images: int, classes: int) -> Tally:
+    """The per-image counts of a domain; a UserError if they are damaged or of another number of images or classes."""
+    try:
+        tally = Tally.from_bytes(file.read_bytes(), MOST)
+        if (tally.images, tally.classes) != (images, classes):
+            raise ValueError(f"it counts {tally.images} images and {tally.classes} classes, {FILE} {images} and {classes}")
+    except ValueError as error:
+        raise UserError(f"{file} is damaged ({error}); {schema.FIX}, or remove it to do without single images.") from None
+    tally.names, tally.conditions = (np.array(printable(part.tolist()), object) for part in (tally.names, tally.conditions))
+    return tally
 
 
 def later_evaluations(run: Path) -> list[Path]:
@@ -106,8 +125,13 @@ def image_file(folder: Path, domain: str) -> Path:
 
 
 def safe(name: str) -> str:
-    """A domain's name as a file name."""
-    return "".join(c if c.isalnum() or c in "-_.=" else "_" for c in name)
+    """A domain's name as a file name: one that stays in its folder and is short enough for every file system."""
+    plain = "".join(c if c.isalnum() or c in "-_.=" else "_" for c in name)
+    if not plain.strip("."):
+        return "_" * max(len(plain), 1)
+    if len(plain.encode()) <= LONGEST:
+        return plain
+    return plain.encode()[: LONGEST - 9].decode(errors="ignore") + "-" + hashlib.sha256(name.encode(errors="replace")).hexdigest()[:8]
 
 
 def summarise(tally: Tally, names: tuple[str, ...], facts: Mapping[str, Any]) -> dict[str, Any]:

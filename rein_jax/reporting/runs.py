@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from os.path import isfile  # which is false, not an error, for a path that no system takes
 from pathlib import Path
 from typing import Any
 
 from data_pipelines.paths import local_path
-from rein_jax.errors import read_json
-from rein_jax.reporting import results
+from rein_jax.kinds import read_checked
+from rein_jax.reporting import results, schema
 from rein_jax.reporting.page import curves
 
 
@@ -26,19 +27,20 @@ class Run:
 def open_run(run: str | Path | results.Results) -> Run:
     """A run's numbers, training curves and config, from wherever they lie."""
     found = replace(run, data=results.plain(run.data)) if isinstance(run, results.Results) else results.load_results(run)
-    name = found.data["model"].get("name", "model")
+    name = found.data["model"]["name"]
     homes = [folder for folder in (found.folder, found.folder and found.folder.parent, _home(found.data["model"])) if folder]
     if not isinstance(run, results.Results):
         homes.insert(0, local_path(run))
-    metrics = next((curves.read(home / "metrics.jsonl") for home in homes if (home / "metrics.jsonl").is_file()), [])
-    config = found.data["model"].get("config") or _config(homes)
-    return Run(name, found, metrics, config)
+    metrics, config = _find(homes, "metrics.jsonl"), _find(homes, "config.json")
+    stated = found.data["model"].get("config") or {}
+    if config and not stated:
+        stated = read_checked(config, schema.CONFIG, "restore it, or remove it to report without the config")
+    return Run(name, found, curves.read(metrics) if metrics else [], stated)
 
 
-def _config(homes: Sequence[Path]) -> dict[str, Any]:
-    """The config of a run that lies in one of these folders."""
-    found = next((home / "config.json" for home in homes if (home / "config.json").is_file()), None)
-    return {} if found is None else read_json(found, "restore it, or remove it to report without the config")
+def _find(homes: Sequence[Path], name: str) -> Path | None:
+    """The file of a run that lies in one of these folders."""
+    return next((home / name for home in homes if isfile(home / name)), None)
 
 
 def distinct(runs: list[Run]) -> list[Run]:
@@ -52,7 +54,7 @@ def distinct(runs: list[Run]) -> list[Run]:
 
 def _home(model: Mapping[str, Any]) -> Path | None:
     path = Path(model["path"]) if model.get("path") else None
-    return path.parent if path and path.is_file() else path
+    return path.parent if path and isfile(path) else path
 
 
 def warnings(run: Run, several: bool = False) -> list[str]:

@@ -5,11 +5,15 @@ from __future__ import annotations
 import csv
 import io
 import math
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rein_jax.registry import unknown
 from rein_jax.reporting import robustness
+
+FORMULA = ("=", "+", "-", "@")  # with which a formula of a spreadsheet begins
+TEX = {**{c: "\\" + c for c in "&%$#_{}"}, "\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
 
 
 def rows(data: Mapping[str, Any], indented: bool = True) -> tuple[list[str], list[list[str]]]:
@@ -102,8 +106,13 @@ def markdown(data: Mapping[str, Any]) -> str:
 
 
 def _markdown(header: Sequence[str], body: Sequence[Sequence[str]], words: str) -> str:
-    line = lambda cells: "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
-    return "\n".join([line(header), line(["---", *["---:"] * (len(header) - 1)]), *map(line, body), "", words])
+    line = lambda cells: "| " + " | ".join(map(plain_markdown, cells)) + " |"
+    return "\n".join([line(header), line(["---", *["---:"] * (len(header) - 1)]), *map(line, body), "", plain_markdown(words)])
+
+
+def plain_markdown(words: str) -> str:
+    """Words in which nothing is markup."""
+    return re.sub(r"[\\|<\[\]`]", r"\\\g<0>", words)
 
 
 def comma_separated(data: Mapping[str, Any]) -> str:
@@ -114,10 +123,13 @@ def comma_separated(data: Mapping[str, Any]) -> str:
 
 
 def _csv(header: Sequence[str], body: Sequence[Sequence[str]], _: str = "") -> str:
+    return csv_text([header, *body])
+
+
+def csv_text(table: Sequence[Sequence[str]]) -> str:
+    """CSV; a name that a spreadsheet would take for a formula gets an apostrophe."""
     out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(header)
-    writer.writerows(body)
+    csv.writer(out, lineterminator="\n").writerows([f"'{cell}" if cell[:1] in FORMULA else cell for cell in row] for row in table)
     return out.getvalue().rstrip("\n")
 
 
@@ -137,7 +149,7 @@ def _latex(header: Sequence[str], body: Sequence[Sequence[str]], words: str, upr
 
 
 def _escape(cell: str) -> str:
-    return "".join("\\" + c if c in "&%$#_{}" else c for c in cell)
+    return "".join(TEX.get(c, c) for c in cell)
 
 
 STYLES = {"text": text, "markdown": markdown, "csv": comma_separated, "latex": latex}

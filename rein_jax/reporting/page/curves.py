@@ -7,25 +7,29 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from rein_jax.reporting import robustness
+from rein_jax.kinds import TEXT, check, printable
+from rein_jax.reporting import robustness, schema
 from rein_jax.reporting.page import series
 from rein_jax.reporting.page.charts import Line, Lines
 from rein_jax.reporting.tables import number
 
+FIX = "mend the line, or remove the file to report without its curves"
 MOST = 600  # points of a curve; longer ones are thinned
 
 
 def read(path: Path) -> list[dict[str, Any]]:
-    """The lines of metrics.jsonl; a line that a killed run left unfinished is passed over."""
+    """The lines of metrics.jsonl; those that a killed run left unfinished are passed over, a UserError names a value of another kind."""
     rows = []
-    for line in path.read_text(encoding="utf-8").splitlines():
+    for i, line in enumerate(path.read_text(encoding="utf-8", errors="replace").splitlines(), 1):
         try:
-            row = json.loads(line)
-        except json.JSONDecodeError:
+            row = printable(json.loads(line))
+        except (ValueError, RecursionError):
             continue
-        if isinstance(row, dict) and isinstance(row.get("step"), (int, float)):
+        if isinstance(row, dict) and "step" in row:
+            drawn = {key: schema.DRAWN for key in row if key.rpartition("/")[2] in ("step", "loss", "lr", "mIoU")}
+            check(f"{path}, line {i}", row, {**drawn, "kind?": TEXT}, FIX)
             rows.append(row)
-    return rows
+    return [row for row in rows if row["step"] is not None]
 
 
 def points(rows: Sequence[Mapping[str, Any]], key: str, kind: str) -> list[tuple[float, float]]:

@@ -11,12 +11,15 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from data_pipelines.pictures import open_picture
+from data_pipelines.errors import DataError
+from data_pipelines.labels import VOID
+from data_pipelines.pictures import open_picture, pixels
 from rein_jax.metrics.accumulator import Tally
 from rein_jax.metrics.bootstrap import mean_ious
-from rein_jax.reporting.gallery import PARTS, panels
+from rein_jax.reporting.gallery import PARTS, WIDTH, panels
 
 STORE = 20  # images in one store: the page parses only the stores that come into view
+MOST_PIXELS = 64 * WIDTH**2  # of a kept picture, whose width is at most WIDTH
 WRONG, UNKNOWN = (235, 40, 50, 185), (0, 0, 0, 170)
 
 
@@ -48,18 +51,29 @@ def _hint(matrix: np.ndarray, names: Sequence[str]) -> str:
     return f"most: {names[label]} seen as {names[seen]}, {100 * off[label, seen] / max(matrix.sum(), 1):.1f} % of pixels"
 
 
-def _pictures(folder: Path, index: int) -> dict[str, Any]:
-    photo, truth, prediction = (folder / f"{index:06d}.{part}" for part in PARTS)
-    return {"image": _data_uri(photo.read_bytes(), "jpeg"), "truth": _data_uri(truth.read_bytes(), "png"),
-            "prediction": _data_uri(prediction.read_bytes(), "png"), "error": _data_uri(_error(truth, prediction), "png")}
+def _pictures(folder: Path, index: int) -> dict[str, str]:
+    """An image's pictures as data: addresses; a DataError names a file that is not one of the gallery's."""
+    files = [folder / f"{index:06d}.{part}" for part in PARTS]
+    photo, truth, prediction = (file.read_bytes() for file in files)
+    open_picture(photo, str(files[0]), ("JPEG",), most=MOST_PIXELS).close()
+    label, seen = (_labels(data, str(file)) for data, file in zip((truth, prediction), files[1:], strict=True))
+    if label.shape != seen.shape:
+        raise DataError(f"{files[2]} is of another size than {files[1].name}; remove {folder} to do without pictures.")
+    return {"image": _data_uri(photo, "jpeg"), "truth": _data_uri(truth, "png"), "prediction": _data_uri(prediction, "png"),
+            "error": _data_uri(_error(label, seen), "png")}
 
 
-def _error(truth: Path, prediction: Path) -> bytes:
+def _labels(data: bytes, file: str) -> np.ndarray:
+    """uint8 [h, w] of a palette PNG."""
+    with open_picture(data, file, ("PNG",), most=MOST_PIXELS) as picture:
+        if picture.mode != "P":
+            raise DataError(f"{file} is not a PNG with a palette; run `rein evaluate` again.")
+        return pixels(picture, file)
+
+
+def _error(label: np.ndarray, seen: np.ndarray) -> bytes:
     """A palette PNG to lay over the photo: clear where right, red where wrong, dark where the label is void."""
-    with open_picture(truth.read_bytes(), str(truth)) as a, open_picture(prediction.read_bytes(), str(prediction)) as b:
-        label, seen, colours = np.array(a), np.array(b), len(a.getpalette() or ()) // 3
-    void = label >= min(colours, 255)
-    image = Image.fromarray(np.where(void, 2, label != seen).astype(np.uint8))
+    image = Image.fromarray(np.where(label == VOID, 2, label != seen).astype(np.uint8))
     image.putpalette(bytes((0, 0, 0, *WRONG[:3], *UNKNOWN[:3])))
     out = io.BytesIO()
     image.save(out, "PNG", transparency=bytes((0, WRONG[3], UNKNOWN[3])))
