@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import hashlib
 import json
 import logging
@@ -25,7 +24,9 @@ from typing import Any
 
 from array_record.python.array_record_data_source import ArrayRecordDataSource
 
+from data_pipelines.atomic import write_atomically
 from data_pipelines.errors import DataError
+from data_pipelines.lock import Taken, locked
 from data_pipelines.paths import local_path
 from data_pipelines.places import locate
 from data_pipelines.records import FORMAT, LOCK, MANIFEST, facts_to_json, file_digest, is_prepared, read_manifest, tfds_split
@@ -121,10 +122,10 @@ def _writing(out: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _alone(out: Path) -> Iterator[None]:
-    with open(out / LOCK, "w") as lock:
+    with contextlib.ExitStack() as held:
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+            held.enter_context(locked(out / LOCK))
+        except Taken:
             raise DataError(f"Another `rein prepare` is writing to {out}; wait for it or choose another --out.") from None
         yield
 
@@ -209,12 +210,7 @@ def _describe(folder: Path, count: int) -> dict[str, Any]:
 
 def _replace(path: Path, content: Any) -> None:
     """Writes JSON so that a reader sees the old or the new file, never half of one."""
-    scrap = path.with_name(f".{path.name}.new")
-    try:
-        scrap.write_text(json.dumps(content, indent=1))
-        os.replace(scrap, path)
-    finally:
-        scrap.unlink(missing_ok=True)
+    write_atomically(path, json.dumps(content, indent=1))
 
 
 def prepare_with_beam(

@@ -16,6 +16,7 @@ import numpy as np
 from tqdm import tqdm
 
 from data_pipelines import dataset
+from data_pipelines.atomic import write_atomically
 from data_pipelines.errors import DataError
 from data_pipelines.source import version
 from rein_jax import distributed
@@ -27,7 +28,7 @@ from rein_jax.evaluation.predictions import write_prediction
 from rein_jax.evaluation.subject import Subject
 from rein_jax.evaluation.windows import Query
 from rein_jax.metrics import boundary, calibration, confusion
-from rein_jax.metrics.accumulator import Tally, gather_bytes, write_atomically
+from rein_jax.metrics.accumulator import Tally, gather_bytes
 from rein_jax.metrics.bootstrap import mean_ious
 from rein_jax.metrics.calibration import LEVELS
 from rein_jax.reporting import results

@@ -8,11 +8,11 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from data_pipelines.atomic import write_atomically
 from data_pipelines.files import read_file
 from data_pipelines.pictures import open_picture, pixels
 from rein_jax.errors import UserError
 from rein_jax.evaluation.windows import Answer, Query
-from rein_jax.metrics.accumulator import write_atomically
 
 
 def prediction_file(folder: Path, name: str) -> Path:

@@ -13,13 +13,13 @@ from typing import Any
 import jax
 import numpy as np
 
+from data_pipelines.atomic import write_atomically
 from data_pipelines.paths import local_path
 from rein_jax import __version__, trees
 from rein_jax.errors import UserError
 from rein_jax.evaluation.subject import subject
 from rein_jax.export import stablehlo, to_onnx
 from rein_jax.export.program import Plan, answer, float32, merged, program
-from rein_jax.metrics.accumulator import write_atomically
 
 TARGETS = {"stablehlo": ".stablehlo", "onnx": ".onnx"}
 TOLERANCE = 1e-4  # of the largest score, or absolute where scores are below 1

@@ -10,9 +10,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from data_pipelines.atomic import write_atomically
 from data_pipelines.paths import local_path
 from rein_jax.errors import UserError
-from rein_jax.metrics.accumulator import write_atomically
 
 PLATFORMS = ("cpu", "cuda", "tpu")
 

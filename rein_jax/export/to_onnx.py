@@ -12,8 +12,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from data_pipelines.atomic import write_atomically
 from rein_jax.errors import UserError
-from rein_jax.metrics.accumulator import write_atomically
 
 OPSET = 21
 LIMIT = 1_900_000_000  # bytes: a protobuf message ends at 2 GiB

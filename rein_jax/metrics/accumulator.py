@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import io
 import json
 import math
-import os
 import zipfile
 import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import jax
 import numpy as np
@@ -118,27 +115,6 @@ class Tally:
             setattr(tally, name, np.array([*texts, None], object)[:-1])
         tally.skipped = {int(i): str(why) for i, why in json.loads(str(parts["skipped"])).items()}
         return tally
-
-
-def write_atomically(path: Path, data: bytes) -> None:
-    """The whole file or none of it. An OSError names the file, whichever step failed (a full disk names none by itself)."""
-    partial = partial_name(path)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_bytes(data)
-        partial.replace(path)
-    except BaseException as error:
-        with contextlib.suppress(OSError):
-            partial.unlink(missing_ok=True)
-        if isinstance(error, OSError):
-            raise OSError(error.errno, error.strerror, str(path)) from None
-        raise
-
-
-def partial_name(path: Path) -> Path:
-    """Where a file is written before it is whole: hidden, beside it, with its suffix, and short even where its own name is as long
-    as file systems allow."""
-    return path.with_name(f".{zlib.crc32(os.fsencode(path.name)):08x}.{os.getpid()}.partial{path.suffix}")
 
 
 def gather_bytes(data: bytes) -> list[bytes]:

@@ -11,13 +11,13 @@ import cv2
 import numpy as np
 
 from data_pipelines import classlist
+from data_pipelines.atomic import write_atomically
 from data_pipelines.errors import DataError
 from data_pipelines.files import read_file
 from data_pipelines.files import shown as printable
 from data_pipelines.labels import CITYSCAPES, VOID, Classes
 from data_pipelines.paths import local_path
 from rein_jax.errors import UserError
-from rein_jax.metrics.accumulator import write_atomically
 from rein_jax.predict.maps import KINDS, Maps
 from rein_jax.predict.submission import label_ids
 
@@ -104,7 +104,7 @@ def write(out: Path, name: str, image: np.ndarray, maps: Maps, saves: Sequence[s
     for kind in saves:
         path = out / kind / f"{name}.{'npz' if kind == 'probabilities' else 'png'}"
         try:
-            write_atomically(path, made[kind]())
+            write_atomically(path, made[kind](), sync=False)
         except OSError as error:
             raise UserError(f"{printable(str(path))} cannot be written ({error.strerror}); check the space on the disk and the rights of "
                             "its folder.") from None

@@ -9,12 +9,12 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from data_pipelines.atomic import partial_name
 from data_pipelines.errors import DataError
 from data_pipelines.files import shown as printable
 from rein_jax.errors import UserError
 from rein_jax.evaluation.answers import answers
 from rein_jax.evaluation.windows import Query
-from rein_jax.metrics.accumulator import partial_name
 from rein_jax.predict import outputs
 from rein_jax.predict.inputs import Item
 from rein_jax.predict.maps import MapPredictor, Maps

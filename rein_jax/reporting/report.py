@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from data_pipelines.atomic import write_atomically
 from data_pipelines.paths import local_path
 from rein_jax.errors import UserError
-from rein_jax.metrics.accumulator import write_atomically
 from rein_jax.reporting import results
 from rein_jax.reporting.page import render, sections
 from rein_jax.reporting.runs import Run, distinct, open_run, warnings

@@ -16,11 +16,12 @@ import jax
 import numpy as np
 
 import rein_jax
+from data_pipelines.atomic import write_atomically
 from data_pipelines.paths import local_path
 from rein_jax.errors import UserError
 from rein_jax.kinds import check, printable, read_checked
 from rein_jax.metrics import boundary, calibration, confusion
-from rein_jax.metrics.accumulator import Tally, write_atomically
+from rein_jax.metrics.accumulator import Tally
 from rein_jax.reporting import schema
 
 FORMAT = "rein_jax/evaluation/1"

@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 from fakes import FakeModel, FakeSource
 
+from data_pipelines.atomic import partial_name, write_atomically
 from rein_jax.cli import evaluate as command
 from rein_jax.cli.main import main
 from rein_jax.evaluation import windows
 from rein_jax.evaluation.evaluator import evaluate
 from rein_jax.evaluation.predictions import write_prediction
-from rein_jax.metrics import accumulator, confusion
-from rein_jax.metrics.accumulator import write_atomically
+from rein_jax.metrics import confusion
 
 HOW = {"protocol": "fit-64x64", "crop": 32, "stride": 21, "batch": 2, "progress": False, "panels": 0}
 
@@ -94,7 +94,7 @@ def test_a_disk_that_fails_is_one_sentence(number, words, tmp_path, monkeypatch,
     monkeypatch.setattr(command, "run_config", lambda model: None)
     monkeypatch.setattr(command, "open_domains", lambda *_: {"town": FakeSource(2)})
     monkeypatch.setattr("rein_jax.evaluation.subject.open_model", lambda path: (_parts(), {"name": "x", "identity": "x"}))
-    monkeypatch.setattr(Path, "write_bytes", failing)
+    monkeypatch.setattr("os.fsync", failing)
     assert main(["evaluate", str(tmp_path), "--crop", "32", "--out", str(tmp_path / "out")]) == 2
     message = capsys.readouterr().err.splitlines()[-1]
     assert message.startswith(f"rein evaluate: {tmp_path}/out/") and words in message
@@ -122,5 +122,5 @@ def test_files_with_the_longest_names_are_written_whole(tmp_path):
     for name in ("n" * 251 + ".png", "東" * 83 + ".npz", "x"):
         write_atomically(tmp_path / name, b"1")
         assert (tmp_path / name).read_bytes() == b"1"
-    partial = accumulator.partial_name(tmp_path / ("n" * 251 + ".png"))
+    partial = partial_name(tmp_path / ("n" * 251 + ".png"))
     assert partial.parent == tmp_path and partial.suffix == ".png" and len(partial.name) < 50
