@@ -15,7 +15,6 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image
 
-from data_pipelines import tiff
 from data_pipelines.errors import DataError
 from data_pipelines.files import shown
 
@@ -121,8 +120,7 @@ def open_picture(data: bytes, file: str, formats: Sequence[str] = FORMATS, *, mo
     except Image.DecompressionBombError:
         raise TooLarge(f"{file} states more pixels than any camera takes; it is refused before decoding.") from None
     except Exception:  # a damaged header makes Pillow's readers raise nearly anything
-        why = tiff.odd(data) or "cannot be decoded, its header is damaged; fetch it again or remove it"
-        raise DataError(f"{file} {why}.") from None
+        raise DataError(f"{file} cannot be decoded, its header is damaged; fetch it again or remove it.") from None
     try:
         limit(*picture.size, file, most)
     except TooLarge:

@@ -16,6 +16,8 @@ def read_json(path: Path, mend: str) -> dict[str, Any]:
 
     A file that is not there is FileNotFoundError, for the caller to explain.
     """
+    if path.exists() and not path.is_file():  # reading a FIFO would wait for its writer
+        raise UserError(f"{path} is no regular file; {mend}.")
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:  # no JSON, or no text at all

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import sys
 
+from data_pipelines.system_errors import ADVICE, OF_A_PLACE
 from rein_jax import __version__, host_memory, registry
 from rein_jax.cli import COMMANDS
 
@@ -31,12 +31,6 @@ HELP = {
     "doctor": "check this machine's installation",
     "completion": "shell completion for bash, zsh and fish",
 }
-_FULL = "free some space or choose another place, then run the same command again"
-_FAILED = "check the disk or the file server, then run the same command again"
-MENDS = {errno.ENOSPC: _FULL, errno.EDQUOT: _FULL, errno.EFBIG: "the file is larger than this system or `ulimit -f` allows",
-         errno.EIO: _FAILED, errno.ESTALE: _FAILED, errno.EMFILE: "allow more open files with `ulimit -n 4096`",
-         errno.ENFILE: "close other programs", errno.ENAMETOOLONG: "choose a shorter name",
-         errno.ENOMEM: "close other programs, or take a smaller batch"}
 
 
 def usage() -> str:
@@ -95,7 +89,10 @@ def say(command: str, sentence: str) -> int:
 def system_error(error: OSError) -> str:
     """An error of the operating system as a sentence: where, what, and what to do."""
     where = f"{os.fsdecode(error.filename)}: " if error.filename is not None else ""
-    return f"{where}{error.strerror}; {MENDS.get(error.errno, 'choose another place, or mend what stands there')}."
+    if error.errno not in ADVICE:
+        return f"{where}{error.strerror}; choose another place, or mend what stands there."
+    otherwise = " or choose another place" if error.errno in OF_A_PLACE else ""
+    return f"{where}{error.strerror}; {ADVICE[error.errno]}{otherwise}, then run the same command again."
 
 
 def use_compilation_cache() -> None:

@@ -24,6 +24,8 @@ def parser() -> argparse.ArgumentParser:
     parse.add_argument("--no-eval", action="store_true", help="no evaluation, during training or at its end")
     parse.add_argument("--profile", metavar="FIRST:LAST", help="write a profiler trace of these steps, such as 10:15")
     parse.add_argument("--steps", type=int, help="short for --config.train.steps")
+    parse.add_argument("--restart", action="store_true", help="begin at step 0; what the folder holds is kept in its restarted-<n>")
+    parse.add_argument("--extend", action="store_true", help="go on with a run, also a finished one, to a higher train.steps")
     parse.add_argument("--coordinator", metavar="HOST:PORT", help="address of process 0")
     parse.add_argument("--processes", type=int, help="number of processes")
     parse.add_argument("--process", type=int, help="number of this process, from 0")
@@ -53,7 +55,7 @@ def main(argv: list[str]) -> int:
 
     several = distributed.join(options.coordinator, options.processes, options.process)
     try:
-        train(config, options.workdir)
+        train(config, options.workdir, restart=options.restart, extend=options.extend)
     except Preempted:
         return PREEMPTED
     except UserError:

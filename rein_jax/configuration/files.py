@@ -163,6 +163,8 @@ def _module(name: str) -> tuple[Any, str | None]:
         local_path(name)
     path, _, argument = name.partition(":")
     file = local_path(path)
+    if file.suffix == ".py" and file.exists() and not file.is_file():  # reading a FIFO would wait for its writer
+        raise UserError(f"The config {path} is no regular file; name a file of Python.")
     try:
         if file.suffix == ".py" and file.exists():
             spec = importlib.util.spec_from_file_location(f"rein_config_{file.stem}", file)

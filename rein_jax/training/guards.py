@@ -89,7 +89,8 @@ class StepGuard:
             if metrics["row"] >= self.skip_limit:
                 raise UserError(
                     f"{int(metrics['row'])} steps in a row gave a loss or gradient that is not finite, the last one on {files}; "
-                    "lower optim.lr, set precision=fp32, or mend these images (train.skip_limit sets the limit).")
+                    "begin again with a lower --config.optim.lr or --config.precision=fp32, and --restart (what is there is kept) or "
+                    "another --workdir; or repair these images (train.skip_limit sets the limit).")
             return [f"step {step} skipped: loss {metrics['loss']:.4g}, gradient norm {metrics['grad_norm']:.4g} on {files}"]
         warnings = []
         if self.spike and len(self.losses) >= 10:

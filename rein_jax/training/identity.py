@@ -17,8 +17,9 @@ from rein_jax import __version__
 from rein_jax.configuration.training import Settings
 from rein_jax.errors import UserError
 from rein_jax.parts import Parts
+from rein_jax.precision import Policy
 from rein_jax.sharding import Rules
-from rein_jax.training.workdir import difference
+from rein_jax.training.workdir import LENGTH, difference, refuse_changes
 
 
 def as_dict(config: Any) -> dict[str, Any]:
@@ -69,18 +70,28 @@ def digest(frozen: Mapping[str, np.ndarray], weights: Mapping[str, Any]) -> str:
     return f"{'random' if drawn else 'blake2b'}:{summary.hexdigest()}"
 
 
-def meta(config: Mapping[str, Any], parts: Parts) -> dict[str, Any]:
+def meta(config: Mapping[str, Any], parts: Parts, policy: Policy) -> dict[str, Any]:
     """What every checkpoint and the model file say about the run."""
     return {"config": dict(config), "classes": list(parts.classes.names), "fingerprint": parts.fingerprint,
-            "weights": as_dict(parts.weights), "frozen": digest(parts.frozen, parts.weights), "version": __version__}
+            "weights": as_dict(parts.weights), "frozen": digest(parts.frozen, parts.weights), "version": __version__,
+            "compute": np.dtype(policy.compute).name}
 
 
-def check_resume(saved: Mapping[str, Any], now: Mapping[str, Any]) -> None:
-    """Refuse a checkpoint of another config, other data or other frozen weights."""
+def check_resume(saved: Mapping[str, Any], now: Mapping[str, Any], longer: bool = False) -> None:
+    """Refuse a checkpoint of another config, other data, other frozen weights or another precision.
+
+    longer: the number of steps is vouched for by config.json or --extend, a checkpoint of a shorter run is taken.
+    """
     changes = difference(saved["config"], now["config"])
+    if longer:
+        changes = [change for change in changes if not change.startswith(f"{LENGTH}:")]
     if changes:
-        raise UserError("The checkpoint belongs to another config; choose another --workdir or undo these changes:\n  "
-                        + "\n  ".join(changes))
+        raise UserError(refuse_changes("The checkpoint belongs to another config", changes))
+    was, here = saved.get("compute"), now.get("compute")
+    if was and here and was != here:
+        name = {"float32": "fp32", "bfloat16": "bf16"}.get(was, was)
+        raise UserError(f"The run has computed in {was} until now and would go on in {here} (precision=auto depends on the machine); "
+                        f"add --config.precision={name} to go on as before, or --restart to begin at step 0 (what is there is kept).")
     if saved["fingerprint"] != now["fingerprint"]:
         raise UserError(f"The training data changed since the checkpoint was written (fingerprint {saved['fingerprint']!r}, now "
                         f"{now['fingerprint']!r}); restore the data or choose another --workdir.")

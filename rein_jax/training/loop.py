@@ -15,39 +15,44 @@ import numpy as np
 from data_pipelines.paths import local_path
 from rein_jax import distributed, trees
 from rein_jax.configuration.training import Settings, settings
+from rein_jax.errors import UserError
 from rein_jax.parts import Parts
 from rein_jax.precision import policy as precision_policy
 from rein_jax.sharding import make_mesh, place, place_batch, replicated
 from rein_jax.training import identity, memory
 from rein_jax.training.checkpoint import Checkpoints
 from rein_jax.training.guards import CompileBudget, Preempted, StepGuard, StopRequest
-from rein_jax.training.metrics import Clock, MetricLog, Progress, read_metrics
+from rein_jax.training.metrics import Clock, MetricLog, Progress, read_metrics, unheard
 from rein_jax.training.outputs import Outputs
 from rein_jax.training.profiling import Profiler
 from rein_jax.training.state import Placed, place_run
 from rein_jax.training.step import STOP, make_loss, make_step
-from rein_jax.training.workdir import alone, open_workdir, renew_config
+from rein_jax.training.workdir import CONFIG, alone, check_there, check_untrained, in_one_sentence, note_saved, open_workdir, renew_config
 
 Evaluate = Callable[[Parts, Mapping[str, Any], Mapping[str, Any], Any, Any, Path], dict]
 
 
 def train(config: Mapping[str, Any], workdir: str | Path, *, build: Callable[[Any], Parts], evaluate: Evaluate | None = None,
-          report: Callable[[Path], Any] | None = None) -> dict[str, Any]:
+          report: Callable[[Path], Any] | None = None, restart: bool = False, extend: bool = False) -> dict[str, Any]:
     """Run `config` in `workdir` to the end and return what results.json holds.
 
     A folder with checkpoints of the same config is resumed: the result is bit-equal to that of an uninterrupted run on the
     same number of CPU devices. SIGTERM and SIGINT save and raise `Preempted`. Other mistakes are UserErrors.
     `evaluate(parts, trainable, frozen, mesh, policy, folder)` gives the numbers of a model, {} for none; `report(workdir)` writes
-    the page of a run that has some. `rein_jax.run.train` passes the real ones.
+    the page of a run that has some. `rein_jax.run.train` passes the real ones. restart: begin at step 0, what the folder holds is moved
+    into its restarted-<n>. extend: go on with a run, also a finished one, to a higher train.steps.
     """
     plain, workdir = identity.as_dict(config), local_path(workdir)
     chosen = settings(plain.get("train", {}))
     with StopRequest() as stop:
-        open_workdir(workdir, plain)
-        with alone(workdir):
+        if restart and extend:
+            raise UserError("--restart begins at step 0, --extend goes on with what is there; choose one of them.")
+        vouched = extend or (workdir / CONFIG).exists()  # for the number of steps
+        open_workdir(workdir, plain, restart=restart, extend=extend)
+        with alone(workdir), in_one_sentence(workdir):
             if chosen.deterministic:
                 identity.check_deterministic()
-            return _Run(plain, chosen, build(config), workdir, stop, evaluate, report).run()
+            return _Run(plain, chosen, build(config), workdir, stop, evaluate, report, vouched).run()
 
 
 @dataclass
@@ -61,7 +66,8 @@ class _Run:
     stop: StopRequest
     evaluate: Evaluate | None
     report: Callable[[Path], Any] | None
-    started: float = field(default_factory=time.time)
+    vouched: bool = True
+    started: float = field(default_factory=time.monotonic)
 
     def run(self) -> dict[str, Any]:
         self._prepare()
@@ -70,17 +76,24 @@ class _Run:
             renew_config(self.workdir, self.config)
             self._announce(step)
             owed = self._evaluation_owed(step)
-            self.log = MetricLog(self.workdir, step, self.main, self.chosen.tensorboard, last=step >= self.chosen.steps)
             self.progress = Progress(self.chosen.steps, step, self.main)
+            self.log = MetricLog(self.workdir, step, self.main, self.chosen.tensorboard, last=step >= self.chosen.steps, say=self._say)
             if owed:
                 self._evaluate(step, self.chosen.eval_images)
             step = self._train_from(step)
             return self._finish(step)
         finally:
-            self.profiler.close()
-            if hasattr(self, "log"):
-                self.progress.close()
-                self.log.close()
+            self._close()
+
+    def _close(self) -> None:
+        """Whatever ended the run: a checkpoint on its way is finished, and what is open is closed."""
+        self.profiler.close()
+        if hasattr(self, "checkpoints"):
+            self.checkpoints.wait()
+        if hasattr(self, "log"):
+            self.log.close()
+        if hasattr(self, "progress"):
+            self.progress.close()
 
     def _prepare(self) -> None:
         """Mesh, placed arrays, the step (not compiled yet), guards."""
@@ -89,7 +102,7 @@ class _Run:
         self.policy = precision_policy(self.config.get("precision", "auto"))
         self.mesh = make_mesh(self.config.get("mesh"))
         identity.check_batch(chosen, self.mesh)
-        self.meta = identity.meta(self.config, parts)
+        self.meta = identity.meta(self.config, parts, self.policy)
         self.placed: Placed = place_run(parts.trainable, parts.frozen, parts.tx, self.policy, self.mesh,
                                         identity.rules(self.config), ema=chosen.ema > 0)
         parts.trainable = parts.frozen = {}  # the placed copies are the only ones from here on
@@ -100,7 +113,7 @@ class _Run:
         self.guard = StepGuard(chosen.skip_limit, chosen.spike)
         self.profiler = Profiler(chosen.profile, self.workdir / "profile", self.main)
         self.outputs = Outputs(self.workdir, parts, self.meta, self.config, self.mesh, self.policy, self.evaluate,
-                               self.report)
+                               self.report, self._say)
         self.clock, self.compile_seconds = Clock(), 0.0
 
     def _compile(self, batch: Mapping[str, Any]) -> Any:
@@ -123,12 +136,19 @@ class _Run:
 
     def _restore(self) -> int:
         """The step to go on from; the state is replaced by the checkpoint's if there is one."""
-        self.checkpoints = Checkpoints(self.workdir / "checkpoints", self.chosen.keep, self._say)
-        found = self.checkpoints.restore(self.placed.state, lambda meta: identity.check_resume(meta, self.meta))
+        self.checkpoints = Checkpoints(self.workdir / "checkpoints", self.chosen.keep, self._say,
+                                       lambda step: note_saved(self.workdir, step))
+        found = self.checkpoints.restore(self.placed.state, lambda meta: identity.check_resume(meta, self.meta, longer=self.vouched))
         if found is None:
+            check_untrained(self.workdir)
             return 0
         self.placed.state = found[0]
-        return int(jax.device_get(found[0].step))
+        step = int(jax.device_get(found[0].step))
+        if step > self.chosen.steps:
+            raise UserError(f"The newest checkpoint in {self.workdir} is of step {step}, train.steps is {self.chosen.steps}; "
+                            f"set train.steps to {step} or more.")
+        self.before = found[1]["config"].get("train", {}).get("steps", self.chosen.steps)
+        return step
 
     def _announce(self, step: int) -> None:
         state, devices = self.placed.state, self.mesh.devices
@@ -138,12 +158,16 @@ class _Run:
                   f"backbone weights: {self.parts.weights.get('source', 'unknown')}")
         if step:
             self._say(f"resuming at step {step} of {self.chosen.steps}")
+            if self.before != self.chosen.steps:
+                self._say(f"The run was to have {self.before} steps; the learning rate goes on where the schedule of "
+                          f"{self.chosen.steps} steps is at step {step}: {float(self.parts.schedule(step)):.3g}.")
 
     def _say(self, text: str) -> None:
         if hasattr(self, "progress"):
             self.progress.say(text)
         elif self.main:
-            print(text, flush=True)
+            with unheard():
+                print(text, flush=True)
 
     # -- the loop -------------------------------------------------------------------------------------------------------
 
@@ -165,7 +189,7 @@ class _Run:
             if stopped:
                 self._finished(*pending)
                 self._leave(step)
-            if self._due(step):
+            if self._due(step) or self.checkpoints.noticed_failure():
                 self._finished(*pending)
                 pending = None
                 self._milestone(step)
@@ -217,8 +241,9 @@ class _Run:
 
     def _milestone(self, step: int) -> None:
         chosen = self.chosen
-        if chosen.checkpoint_every and step % chosen.checkpoint_every == 0:
-            self.checkpoints.save(step, self.placed.state, self.meta)
+        check_there(self.workdir)
+        if self.checkpoints.failed or chosen.checkpoint_every and step % chosen.checkpoint_every == 0:
+            self.checkpoints.save_or_end(step, self.placed.state, self.meta)
         if chosen.eval_every and step % chosen.eval_every == 0 and step < chosen.steps:
             self._evaluate(step, chosen.eval_images)
         self.clock.reset()
@@ -240,14 +265,16 @@ class _Run:
 
     def _leave(self, step: int) -> None:
         """Save and go, because this or another process was told to stop."""
-        self.checkpoints.save(step, self.placed.state, self.meta)
+        check_there(self.workdir)
+        self.checkpoints.save_or_end(step, self.placed.state, self.meta)
         self.checkpoints.close()
         self._say(f"stopped by a signal; saved at step {step}. Run the same command again to go on.")
         raise Preempted(f"saved at step {step}")
 
     def _finish(self, step: int) -> dict[str, Any]:
         """The last checkpoint, the last evaluation, the model file, results.json and the report."""
-        self.checkpoints.save(step, self.placed.state, self.meta)
+        check_there(self.workdir)
+        self.checkpoints.save_or_end(step, self.placed.state, self.meta)
         self.checkpoints.wait()
         if self.chosen.eval_every and self.chosen.eval_images:
             self._evaluate(step, self.chosen.eval_images)  # the curve's last point, on the same images as the others
@@ -255,7 +282,7 @@ class _Run:
         skipped = int(jax.device_get(self.placed.state.skipped))
         summary = {"steps": step, "skipped_steps": skipped, "compilations": self.compiled.count,
                    "compile_seconds": round(self.compile_seconds, 2),
-                   "seconds_of_this_process": round(time.time() - self.started, 1),
+                   "seconds_of_this_process": round(time.monotonic() - self.started, 1),
                    "trainable_parameters": trees.count(self.placed.state.trainable), "fingerprint": self.meta["fingerprint"],
                    "weights": dict(self.meta["weights"]), "evaluation": results}
         self.outputs.write_final(self.placed, summary)

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import sys
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
 
-from rein_jax.errors import UserError
+from data_pipelines.atomic import write_atomically
+from data_pipelines.system_errors import advice
+from rein_jax.training.appending import Board, Records
 
 
 def clean(value: Any) -> Any:
@@ -29,62 +30,61 @@ class MetricLog:
     """Appends one JSON object a line to metrics.jsonl and mirrors numbers to TensorBoard; on resume later lines are cut off.
 
     Keys: "step" (steps finished), "kind" ("train", "eval", or "sample" for an evaluation on `train.eval_images`) and the numbers.
-    Processes other than the first log nothing.
+    Processes other than the first log nothing. A disk that refuses is said once, through `say`, and what it refused is written
+    when it can be: logging never holds a run and never ends it.
     """
 
-    def __init__(self, workdir: Path, start_step: int, active: bool = True, tensorboard: bool = True, last: bool = False) -> None:
-        self.path, self.file, self.board = workdir / "metrics.jsonl", None, None
+    def __init__(self, workdir: Path, start_step: int, active: bool = True, tensorboard: bool = True, last: bool = False,
+                 say: Callable[[str], None] = print) -> None:
+        self.path, self.say, self.warned = workdir / "metrics.jsonl", say, False
+        self.lines = self.board = None
         if not active:
             return
         self._cut(start_step, last)
-        self.file = self.path.open("a", encoding="utf-8")
+        self.lines = Records(self.path, self._refused)
         if tensorboard:
-            from tensorboardX import SummaryWriter
-
-            self.board = SummaryWriter(str(workdir / "tensorboard"), purge_step=start_step + 1 if start_step else None)
+            self.board = Board(workdir / "tensorboard", start_step, self._refused)
 
     def _cut(self, start_step: int, last: bool) -> None:
         """Drop what a killed run wrote after the checkpoint that is resumed, and a line cut short.
 
         The evaluations of the `last` step go too: they are done again.
         """
-        if not self.path.exists():
+        if not self.path.is_file():
             return
         kept = [line + "\n" for line, row in _rows(self.path)
                 if row["step"] < start_step or (row["step"] == start_step and not (last and row["kind"] in ("eval", "sample")))]
-        partial = self.path.with_suffix(".partial")
-        partial.write_text("".join(kept), encoding="utf-8")
-        os.replace(partial, self.path)
+        text = "".join(kept).encode()
+        if text != self.path.read_bytes():
+            write_atomically(self.path, text)
+
+    def _refused(self, path: Path, error: OSError) -> None:
+        if not self.warned:
+            self.warned = True
+            self.say(f"WARNING: {path} cannot be written ({error.strerror or error}); the run goes on, and its log follows when it can be "
+                     f"written again: {advice(error)}.")
 
     def write(self, step: int, kind: str, values: Mapping[str, Any]) -> None:
         """One line; strings are kept in the JSONL only."""
-        if self.file is None:
+        if self.lines is None:
             return
         row = {name: value if isinstance(value, str) else clean(value) for name, value in values.items()}
-        try:
-            self.file.write(json.dumps({"step": step, "kind": kind, **row}) + "\n")
-            self.file.flush()
-        except OSError as error:
-            raise UserError(f"{self.path} could not be written ({error.strerror or error}). Free some space there and run the same "
-                            "command again to go on.") from None
+        self.lines.put((json.dumps({"step": step, "kind": kind, **row}) + "\n").encode())
         if self.board is not None:
-            for name, value in row.items():
-                if isinstance(value, (int, float)):
-                    self.board.add_scalar(f"{kind}/{name}", value, step)
+            self.board.add(step, {f"{kind}/{name}": value for name, value in row.items() if isinstance(value, (int, float))})
 
     def close(self) -> None:
-        """Flush and close both."""
-        if self.file is not None:
-            with suppress(OSError):  # what a full disk did not take was told by `write`
-                self.file.close()
+        """A last attempt to write what waits; what stays unwritten is said."""
+        if self.lines is not None and not self.lines.write():
+            self.say(f"WARNING: {len(self.lines.waiting)} lines of the log could not be written to {self.path}.")
         if self.board is not None:
-            self.board.close()
+            self.board.records.write()
 
 
 def read_metrics(workdir: Path) -> list[dict]:
     """The lines of WORKDIR/metrics.jsonl; damaged ones and an unfinished last one are left out."""
     path = Path(workdir) / "metrics.jsonl"
-    return [row for _, row in _rows(path)] if path.exists() else []
+    return [row for _, row in _rows(path)] if path.is_file() else []
 
 
 def _rows(path: Path) -> Iterator[tuple[str, dict]]:
@@ -119,33 +119,53 @@ class Clock:
 
 
 class Progress:
-    """The bar: step, loss, learning rate, images/s, share of time waiting for data, ETA. Plain lines without a terminal."""
+    """The bar: step, loss, learning rate, images/s, share of time waiting for data, ETA. Plain lines without a terminal.
+
+    A terminal or log file that cannot be written (a full disk) costs its lines and nothing else. Times come from the clock that no one
+    sets: tqdm's own follow the time of day, so that its rate and ETA are left out.
+    """
 
     def __init__(self, total: int, start: int, active: bool = True) -> None:
         self.active, self.total, self.tty = active, total, sys.stderr.isatty()
-        self.bar = tqdm(total=total, initial=start, unit="step", disable=not (active and self.tty), dynamic_ncols=True)
+        self.bar = tqdm(total=total, initial=start, unit="step", disable=not (active and self.tty), dynamic_ncols=True,
+                        bar_format="{l_bar}{bar}| {n_fmt}/{total_fmt}{postfix}")
 
     def advance(self) -> None:
         """One step finished."""
-        self.bar.update(1)
+        with unheard():
+            self.bar.update(1)
 
     def show(self, step: int, values: Mapping[str, float]) -> None:
         """Numbers of the last interval."""
         if not self.active:
             return
+        eta = (self.total - step) * values["step_seconds"]
         text = (f"loss {values['loss']:.4f}  lr {values['lr']:.3g}  {values['images_per_second']:.1f} img/s  "
-                f"data wait {values['data_wait']:.0%}")
+                f"data wait {values['data_wait']:.0%}  ETA {int(eta // 60)}:{int(eta % 60):02d}")
         if self.tty:
-            self.bar.set_postfix_str(text)
+            with unheard():
+                self.bar.set_postfix_str(text)
         else:
-            eta = (self.total - step) * values["step_seconds"]
-            self.say(f"step {step}/{self.total}  {text}  ETA {int(eta // 60)}:{int(eta % 60):02d}")
+            self.say(f"step {step}/{self.total}  {text}")
 
     def say(self, text: str) -> None:
         """A line that does not tear the bar."""
         if self.active:
-            tqdm.write(text, file=sys.stderr)
+            with unheard():
+                tqdm.write(text, file=sys.stderr)
 
     def close(self) -> None:
         """Finish the bar."""
-        self.bar.close()
+        with unheard():
+            self.bar.close()
+
+
+@contextmanager
+def unheard() -> Iterator[None]:
+    """Words that cannot be written (a log file on a full disk) are lost and the run goes on; a reader that went away ends it."""
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except OSError:
+        pass

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 import math
-import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from jax.sharding import Mesh
 
+from data_pipelines.atomic import write_atomically
 from data_pipelines.sample import Sample
 from rein_jax import distributed
 from rein_jax.errors import UserError, read_json
@@ -26,9 +26,7 @@ from rein_jax.training.state import Placed
 def write_json(path: Path, value: Any) -> None:
     """Write whole or not at all. NaN and infinity, which JSON does not have, become null."""
     known = plain(json.loads(json.dumps(value, default=float)))
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(json.dumps(known, indent=1, allow_nan=False) + "\n", encoding="utf-8")
-    os.replace(partial, path)
+    write_atomically(path, json.dumps(known, indent=1, allow_nan=False) + "\n")
 
 
 def headline(results: Mapping[str, Any]) -> float | None:
@@ -38,13 +36,21 @@ def headline(results: Mapping[str, Any]) -> float | None:
     return None if value is None or math.isnan(value) else float(value)
 
 
+def _score(found: Mapping[str, Any]) -> dict[str, Any]:
+    """Step and mIoU of the best model, from best.json or the model's metadata; a UserError where they are not numbers."""
+    for key in ("step", "mIoU"):
+        if isinstance(found.get(key), bool) or not isinstance(found.get(key), int | float):
+            raise UserError(f"best.json holds no number {key!r}; remove it")
+    return {"step": found["step"], "mIoU": found["mIoU"]}
+
+
 class Outputs:
     """Writes the results of one run into its folder; only process 0 writes, all processes take part in gathering."""
 
     def __init__(self, workdir: Path, parts: Parts, meta: Mapping[str, Any], config: Mapping[str, Any], mesh: Mesh,
-                 policy: Policy, evaluate: Any = None, report: Any = None) -> None:
+                 policy: Policy, evaluate: Any = None, report: Any = None, say: Callable[[str], None] = print) -> None:
         self.workdir, self.parts, self.meta, self.config = workdir, parts, meta, config
-        self.mesh, self.policy, self.function, self.report = mesh, policy, evaluate, report
+        self.mesh, self.policy, self.function, self.report, self.say = mesh, policy, evaluate, report, say
 
     def evaluate(self, placed: Placed, step: int, images: int = 0) -> dict[str, Any]:
         """Evaluate the model as it would be exported now (the moving average where there is one); keeps the best model.
@@ -79,9 +85,25 @@ class Outputs:
         return "\n".join(f"  {row[0]:<20}" + "".join(f"{cell:>8}" for cell in row[1:]) for row in rows)
 
     def best(self) -> dict[str, Any] | None:
-        """Step and mIoU of the best model so far."""
+        """Step and mIoU of the best model so far. Where best.json is damaged, best.safetensors says them too."""
         path = self.workdir / "best.json"
-        return read_json(path, "remove it: the best model is then chosen anew") if path.exists() else None
+        if not path.exists():
+            return None
+        try:
+            return _score(read_json(path, "remove it"))
+        except UserError as error:
+            found = self._best_of_model()
+            instead = f"best.safetensors says step {found['step']}" if found else "the best model is chosen anew"
+            self.say(f"WARNING: {str(error).partition(';')[0]}; {instead}.")
+            return found
+
+    def _best_of_model(self) -> dict[str, Any] | None:
+        from rein_jax.weights.modelfile import read_meta
+
+        try:
+            return _score(read_meta(self.workdir / "best.safetensors"))
+        except (UserError, OSError):
+            return None
 
     def _write_model(self, name: str, weights: Mapping[str, Any], step: int, more: Mapping[str, Any]) -> None:
         """The trainable leaves with everything that is needed to use them, as one safetensors file."""
@@ -91,14 +113,7 @@ class Outputs:
         if distributed.is_main():
             meta = {**self.meta, "preprocessing": dict(self.parts.preprocessing), "step": step, **more,
                     "palette": [list(map(int, colour)) for colour in self.parts.classes.palette]}
-            partial = self.workdir / (name + ".partial")
-            try:
-                write_model(partial, arrays, meta)
-                os.replace(partial, self.workdir / name)
-            except OSError as error:
-                partial.unlink(missing_ok=True)
-                raise UserError(f"{self.workdir / name} could not be written ({error.strerror or error}); free some space and "
-                                "run the same command again.") from None
+            write_model(self.workdir / name, arrays, meta)
 
     def write_final(self, placed: Placed, summary: Mapping[str, Any]) -> None:
         """model.safetensors, results.json and report.html."""

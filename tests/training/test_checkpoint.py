@@ -12,7 +12,7 @@ import pytest
 from rein_jax.errors import UserError
 from rein_jax.precision import policy
 from rein_jax.sharding import make_mesh
-from rein_jax.training import checkpoint
+from rein_jax.training import checkpoint_items
 from rein_jax.training.checkpoint import Checkpoints
 from rein_jax.training.state import place_run
 
@@ -121,7 +121,7 @@ def test_a_flipped_bit_is_no_checkpoint_and_its_array_is_named(tmp_path):
 def test_check_sum_on_the_device_is_the_one_on_the_host(dtype):
     for shape in ((), (7, 5)):
         leaf = jnp.asarray(100 * np.random.default_rng(0).normal(size=shape), dtype)
-        assert checkpoint.check_sum(leaf) == int(checkpoint._sum_across(leaf)) > 0
+        assert checkpoint_items.check_sum(leaf) == int(checkpoint_items.sum_across(leaf)) > 0
 
 
 def test_all_damaged_is_said_and_nothing_deleted(tmp_path):
