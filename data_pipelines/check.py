@@ -16,9 +16,10 @@ import cv2
 import numpy as np
 
 import data_pipelines
+from data_pipelines.depth import said
 from data_pipelines.errors import DataError
 from data_pipelines.files import NothingThere
-from data_pipelines.images import orientation
+from data_pipelines.images import orientation, used_bits
 from data_pipelines.labels import VOID, ranges
 from data_pipelines.layout import FileDataset
 from data_pipelines.sheet import sheet
@@ -130,14 +131,15 @@ def _check_split(spec: Any, source: Source, jobs, sample, watch, options) -> tup
     indices = range(0, len(source), step)
     report, reading, recorder = _begin(spec, source, options)
     report.checked = len(indices)
-    pixels, images, sizes, good = np.zeros(256, np.int64), np.zeros(256, np.int64), Counter(), []
+    pixels, images, sizes, depths, good = np.zeros(256, np.int64), np.zeros(256, np.int64), Counter(), Counter(), []
     with ThreadPoolExecutor(jobs or os.cpu_count()) as pool:
-        for index, (element, turned, problem) in watch(_in_order(pool, reading, indices), len(indices), source.split):
+        for index, (element, facts, problem) in watch(_in_order(pool, reading, indices), len(indices), source.split):
             if problem is not None:
                 report.problems[source.entry_name(index)] = problem
                 continue
             counts = np.bincount(element["label"].ravel(), minlength=256)
-            _warn(report, element["name"], counts, turned, _labelled(source))
+            _warn(report, element["name"], counts, facts, _labelled(source))
+            depths[facts[1]] += facts[1] is not None
             pixels, images = pixels + counts, images + (counts > 0)
             sizes[f"{element['image'].shape[1]}x{element['image'].shape[0]}"] += 1
             good.append(index)
@@ -151,6 +153,7 @@ def _check_split(spec: Any, source: Source, jobs, sample, watch, options) -> tup
         report.void_pixels = int(pixels[VOID])
         report.stored = _stored(source)
     _odd_sizes(spec, report)
+    _mixed_depths(report, +depths)
     return report, good
 
 
@@ -193,23 +196,35 @@ def _in_order(pool: ThreadPoolExecutor, source: Source, indices: range) -> Itera
         yield index, result
 
 
-def _look(source: Source, index: int) -> tuple[dict | None, bool, str | None]:
+def _look(source: Source, index: int) -> tuple[dict | None, tuple[bool, int | None], str | None]:
+    """(the element, whether EXIF turns its image and how many bits of 16 it uses, why it does not fit)."""
     try:
         if not isinstance(source, Source):
-            return source[index], False, None
-        data = source.encoded(index).image
-        return source.read(index), b"Exif" in data[:4096] and orientation(data) != 1, None
+            return source[index], (False, None), None
+        data, element = source.encoded(index).image, source.read(index)
+        turned = b"Exif" in data[:4096] and orientation(data) != 1
+        return element, (turned, used_bits(data, element["name"])), None
     except DataError as error:
-        return None, False, str(error)
+        return None, (False, None), str(error)
 
 
-def _warn(report: SplitReport, name: str, counts: np.ndarray, turned: bool, labelled: bool) -> None:
+def _warn(report: SplitReport, name: str, counts: np.ndarray, facts: tuple[bool, int | None], labelled: bool) -> None:
+    turned, bits = facts
+    texts = []
     if turned:
-        report.warnings[name] = (
-            f"{name} carries an EXIF mark that turns or mirrors it; see in the sheet whether the label fits."
-        )
+        texts.append(f"{name} carries an EXIF mark that turns or mirrors it; see in the sheet whether the label fits.")
+    if bits is not None:
+        texts.append(said(bits, name))
     if labelled and counts[VOID] == counts.sum():
-        report.warnings[name] = f"{name} has a label that is void everywhere; it teaches nothing."
+        texts.append(f"{name} has a label that is void everywhere; it teaches nothing.")
+    if texts:
+        report.warnings[name] = " ".join(texts)
+
+
+def _mixed_depths(report: SplitReport, depths: Counter) -> None:
+    if len(depths) > 1:
+        listed = ", ".join(f"{bits} ({n} images)" for bits, n in sorted(depths.items()))
+        report.warnings["depths"] = f"Images use different numbers of bits and are scaled each by its own: {listed}; save all with 8 bits."
 
 
 def _odd_sizes(spec: Any, report: SplitReport) -> None:

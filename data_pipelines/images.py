@@ -1,15 +1,17 @@
 """Encoded bytes -> pixels: the one decoder for images and labels, and what it does with odd files.
 
 Images become uint8 [H, W, 3] RGB:
-  * a palette, 1-bit or grey picture is expanded, the alpha channel is dropped, 16 bits keep the high byte (as OpenCV does);
+  * a palette, 1-bit or grey picture is expanded, the alpha channel is dropped, 16 bits keep the high byte (as OpenCV does), and
+    10, 12 or 14 bits stored in 16 are scaled by the file's own range, with a warning (`depth.py`);
   * an EXIF-turned photo is turned upright, as OpenCV and so mmseg does; `exif="ignore"` leaves it as stored
     (only differing sizes show that a label was drawn on the other version, so `rein data check` lists every such photo);
   * formats other than those of `pictures.FORMATS`, more than `pictures.MOST_PIXELS` pixels, CMYK, truncated, empty, undecodable
-    files and sides below 8 pixels raise a DataError that names the file; of several pages or frames the first is read;
+    files, TIFFs of numbers or colours that are no RGB (`tiff.py`) and sides below 8 pixels raise a DataError that names the file;
+    of several pages or frames the first is read;
   * damage in the middle of a JPEG that libjpeg patches over cannot be seen here; the checksums of prepared data guard against
 it. Labels become integer [H, W], values untouched: palette indices, grey values of 1 to 16 bits (not stretched to 0..255), or
 one of three equal channels; EXIF marks are never obeyed. A JPEG or lossy WebP, a float or a true-colour picture in place of a
-label raises.
+label raises, and so does a picture whose only content is in its alpha channel.
 """
 
 from __future__ import annotations
@@ -20,8 +22,9 @@ import zlib
 import cv2
 import numpy as np
 
-from data_pipelines import pictures
+from data_pipelines import depth, pictures, tiff
 from data_pipelines.errors import DataError
+from data_pipelines.labelfiles import mode_of, refuse_alpha_alone, refuse_unfit
 from data_pipelines.pictures import limit, open_picture, require
 from data_pipelines.png import SIGNATURE as _PNG
 from data_pipelines.png import palette_indices, stored
@@ -33,13 +36,9 @@ _GREY_STEP = {2: 85, 4: 17}  # PIL stretches 2- and 4-bit grey to 0..255; dividi
 
 def decode_image(data: bytes, file: str, *, exif: str = "apply") -> np.ndarray:
     """Encoded picture -> uint8 [H, W, 3] RGB; raises DataError with the name `file`."""
-    kind = check_whole(data, file)
-    flags = cv2.IMREAD_COLOR_RGB | (cv2.IMREAD_IGNORE_ORIENTATION if exif == "ignore" else 0)
-    if kind == "GIF":  # OpenCV blends what is transparent
-        with open_picture(data, file) as picture:
-            pixels = pictures.pixels(picture, file, "RGB")
-    else:
-        pixels = _decoded(stored(data), flags)
+    pixels, bits = _photo(data, file, exif)
+    if bits is not None:
+        depth.warn(bits, file)
     if pixels is None:
         raise DataError(f"{file} cannot be decoded as an image, it is damaged: fetch it again or remove the pair.")
     if min(pixels.shape[:2]) < SMALLEST:
@@ -50,26 +49,65 @@ def decode_image(data: bytes, file: str, *, exif: str = "apply") -> np.ndarray:
     return pixels
 
 
+def used_bits(data: bytes, file: str) -> int | None:
+    """Bits a channel that a picture uses of the 16 that it is stored in; None if it uses all or is not stored in 16."""
+    return _photo(data, file, "ignore")[1] if _may_be_wide(data, check_whole(data, file)) else None
+
+
+def _photo(data: bytes, file: str, exif: str) -> tuple[np.ndarray | None, int | None]:
+    """(RGB pixels or None if they are damaged, the answer of `used_bits`)."""
+    kind = check_whole(data, file)
+    turn = cv2.IMREAD_IGNORE_ORIENTATION if exif == "ignore" else 0
+    if kind == "GIF":  # OpenCV blends what is transparent
+        with open_picture(data, file) as picture:
+            return pictures.pixels(picture, file, "RGB"), None
+    if odd := tiff.odd(data):
+        raise DataError(f"{file} {odd}.")
+    if _may_be_wide(data, kind):
+        # BGR, then turned: OpenCV 5 returns noise for 16-bit TIFF files as RGB
+        raw = _decoded(stored(data), cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH | turn)
+        return _eight_bits(raw, depth.netpbm_largest(data) if kind == "PPM" else None)
+    return _decoded(stored(data), cv2.IMREAD_COLOR_RGB | turn), None
+
+
+def _may_be_wide(data: bytes, kind: str) -> bool:
+    """Whether a picture may hold more than 8 bits a channel, or state its own value of white."""
+    return kind in ("TIFF", "JPEG2000", "PPM") or _png_kind(data)[0] == 16
+
+
+def _eight_bits(raw: np.ndarray | None, largest: int | None) -> tuple[np.ndarray | None, int | None]:
+    """(RGB of 8 bits, bits of 16 that were used if not all) of BGR as stored; `largest` is the value of white where a file states it."""
+    if raw is None or raw.dtype not in (np.uint8, np.uint16):
+        return None, None
+    bits = None
+    if largest is not None:
+        raw = depth.by_largest(raw, largest)
+    elif raw.dtype == np.uint16:
+        raw, used = depth.narrow(raw)
+        bits = None if used == 16 else used
+    return np.ascontiguousarray(raw[..., ::-1]), bits
+
+
 def decode_label(data: bytes, file: str) -> np.ndarray:
     """Encoded label picture -> integer [H, W] of the values as stored (uint8 where they fit, else uint16 or int32).
 
     OpenCV reads what it reads faithfully (and faster), Pillow the rest: OpenCV would expand palettes, Pillow cuts 16-bit
     colour.
     """
-    _refuse_lossy(data, file, "values")
-    check_whole(data, file)
+    refuse_unfit(data, file, "values")
+    kind = check_whole(data, file)
     values = palette_indices(data)
     if values is not None:
         return values
-    depth, colour = _png_kind(data)
-    if (depth, colour) in ((8, 0), (16, 2), (16, 6)):
+    bits, colour = _png_kind(data)
+    if (bits, colour) in ((8, 0), (16, 2), (16, 6)) or (kind == "PPM" and depth.netpbm_largest(data) is not None):
         raw = _unchanged(data, file)
     else:
         raw = _pillow(data, file)
     if raw.ndim == 3:
         raw = _one_channel(raw, file)
-    if colour == 0 and depth in _GREY_STEP:
-        raw = raw // _GREY_STEP[depth]
+    if colour == 0 and bits in _GREY_STEP:
+        raw = raw // _GREY_STEP[bits]
     return raw
 
 
@@ -84,18 +122,28 @@ def decode_synthia(data: bytes, file: str) -> np.ndarray:
 
 def decode_colours(data: bytes, file: str) -> np.ndarray:
     """Colour-coded label -> uint8 [H, W, 3] RGB as stored; a palette is expanded, alpha dropped."""
-    _refuse_lossy(data, file, "colours")
+    refuse_unfit(data, file, "colours")
     check_whole(data, file)
     _check_sums(data, file)
     with open_picture(data, file) as picture:
-        return pictures.pixels(picture, file, "RGB")
+        mode = mode_of(picture, file)
+        if mode in ("LA", "PA", "RGBA"):
+            whole = pictures.pixels(picture, file, "RGBA")
+            refuse_alpha_alone(whole[..., :3], whole[..., 3], file)
+            return np.ascontiguousarray(whole[..., :3])
+        if not mode.startswith("I"):
+            return pictures.pixels(picture, file, "RGB")
+    values = decode_label(data, file)
+    if values.size and not 0 <= values.min() <= values.max() <= 255:
+        raise DataError(f"{file} holds values up to {values.max()}, which are no colours; save colour-coded labels with 8 bits.")
+    return np.repeat(values.astype(np.uint8)[..., None], 3, 2)
 
 
 def label_mode(data: bytes, file: str) -> str:
     """PIL's name for the pixel format of a label file ("L", "P", "RGB", "I;16", ...), read from the header."""
     check_whole(data, file)
     with open_picture(data, file) as picture:
-        return picture.mode
+        return mode_of(picture, file)
 
 
 def label_palette(data: bytes, file: str) -> np.ndarray:
@@ -139,22 +187,6 @@ def check_whole(data: bytes, file: str) -> str:
     else:
         open_picture(data, file).close()
     return kind
-
-
-def _refuse_lossy(data: bytes, file: str, what: str) -> None:
-    """Raises DataError for the formats that do not keep the pixels of a label."""
-    lossy = "a JPEG" if data.startswith(_JPEG) else "a lossy WebP" if _lossy_webp(data) else None
-    if lossy:
-        raise DataError(f"{file} is {lossy}, which changes label {what}; save labels as PNG.")
-
-
-def _lossy_webp(data: bytes) -> bool:
-    """Whether the first frame of a WebP is stored lossily: the first chunk of pixels is `VP8 `, not `VP8L`."""
-    at = 12 if data[:4] == b"RIFF" and data[8:12] == b"WEBP" else len(data)
-    while at + 8 <= len(data) and data[at : at + 4] not in (b"VP8 ", b"VP8L"):
-        length = int.from_bytes(data[at + 4 : at + 8], "little")
-        at += 24 if data[at : at + 4] == b"ANMF" else 8 + length + length % 2  # a frame holds chunks itself
-    return data[at : at + 4] == b"VP8 "
 
 
 def _truncated(file: str) -> DataError:
@@ -216,6 +248,7 @@ def _unchanged(data: bytes, file: str) -> np.ndarray:
 def _pillow(data: bytes, file: str) -> np.ndarray:
     _check_sums(data, file)
     with open_picture(data, file) as picture:
+        mode_of(picture, file)
         raw = pictures.pixels(picture, file)
     if raw.dtype == bool:
         return raw.astype(np.uint8)
@@ -226,6 +259,8 @@ def _pillow(data: bytes, file: str) -> np.ndarray:
 
 def _one_channel(raw: np.ndarray, file: str) -> np.ndarray:
     colours = raw[..., :1] if raw.shape[2] == 2 else raw[..., :3]
+    if raw.shape[2] in (2, 4):
+        refuse_alpha_alone(colours, raw[..., -1], file)
     first = colours[..., 0]
     if not all(np.array_equal(first, colours[..., k]) for k in range(1, colours.shape[2])):
         raise DataError(

@@ -11,6 +11,7 @@ from typing import Any
 from data_pipelines.errors import DataError
 from data_pipelines.files import Files, NothingThere, shown
 from data_pipelines.labels import CITYSCAPES, Classes
+from data_pipelines.pairing import examples
 from data_pipelines.places import locate, open_files, zips_in
 from data_pipelines.records import open_records, recognise
 from data_pipelines.source import Facts, FileSource, Pair, Source, subset_step
@@ -151,41 +152,50 @@ class FileDataset:
         keys.sort(key=lambda key: os.fsencode(wholes[key]))
         if not keys:
             raise NothingThere(f"{files.where} holds no image of split {split!r} of {self.title}.")
-        chosen, kind = _choose(names, layout, keys, labels, files.where)
+        chosen, kind = _choose(names, layout, keys, images, labels, files.where)
         if kind is not None:
             _drop_links(chosen, files)
             problems |= _doubles(chosen, "labels", policy, set(keys))
-            problems |= self._unpaired(keys, chosen, images, files, policy)
+            problems |= self._unpaired(keys, chosen, kind, images, files, policy)
             keys = [key for key in keys if key in chosen.files and key not in chosen.doubles]
-        keys = keys[:: subset_step(subset)]
         pairs = [Pair(shown(wholes[key]), images.files[key], chosen.files.get(key) if kind else None) for key in keys]
+        made = self.source_of(files, split, layout.found, kind, pairs, subset, reading, options)
+        made.problems.update(problems)
+        made.unused = [shown(name) for key, name in sorted(chosen.files.items()) if key not in images.files]
+        return made
+
+    def source_of(
+        self, files: Files, split: str, found: str, kind: Labels | None, pairs: list[Pair], subset, reading, options
+    ) -> FileSource:
+        """The source of pairs in order; `found` says in words which layout they lie in, `kind` how labels are stored."""
         facts = Facts(
             name=self.name,
             split=split,
             domain=self.domain(**options),
             classes=self.classes_for(**options),
-            found=f"{layout.found}, {kind.found if kind else 'no labels'}",
+            found=f"{found}, {kind.found if kind else 'no labels'}",
             decode=kind.decode if kind else None,
             has_labels=kind is not None,
             mismatch=self.mismatch,
             options={**options, "subset": subset},
         )
-        made = FileSource(facts, files, pairs, **reading)
-        made.problems.update(problems)
-        made.unused = [shown(name) for key, name in sorted(chosen.files.items()) if key not in images.files]
-        return made
+        return FileSource(facts, files, pairs[:: subset_step(subset)], **reading)
 
-    def _unpaired(self, keys, labels: Match, images: Match, files: Files, policy: str) -> dict[str, str]:
-        missing = [key for key in keys if key not in labels.files]
-        if not missing:
-            return {}
-        first = shown(files.path(images.files[missing[0]]))
-        if policy == "raise":
-            raise DataError(
-                f"{len(missing)} of {len(keys)} images have no label, the first is {first}; "
-                "complete the download or pass policy='skip'."
-            )
-        return {shown(images.files[key]): f"{shown(files.path(images.files[key]))} has no label; left out." for key in missing}
+    def _unpaired(self, keys, labels: Match, kind: Labels, images: Match, files: Files, policy: str) -> dict[str, str]:
+        missing = [images.files[key] for key in keys if key not in labels.files]
+        unused = [name for key, name in sorted(labels.files.items()) if key not in images.files]
+        return unpaired(missing, unused, len(keys), kind.found, files, policy)
+
+
+def unpaired(missing: Sequence[str], unused: Sequence[str], of: int, rule: str, files: Files, policy: str) -> dict[str, str]:
+    """Raises, or with policy "skip" lists, images without a label; `rule` says what was looked for, `unused` are labels left over."""
+    if missing and policy == "raise":
+        raise DataError(
+            f"{len(missing)} of {of} images have no label, the first is {shown(files.path(missing[0]))} (without label: "
+            f"{examples(missing)}; labels without image: {examples(unused)}; looked for: {rule}); complete the download, rename the "
+            "files, or pass policy='skip'."
+        )
+    return {shown(name): f"{shown(files.path(name))} has no label; left out." for name in missing}
 
 
 def _drop_links(found: Match, files: Files) -> None:
@@ -207,7 +217,7 @@ def _doubles(found: Match, what: str, policy: str, within: set[str] | None = Non
     }
 
 
-def _choose(names, layout: Layout, keys: list[str], wanted: str | None, where: str) -> tuple[Match, Labels | None]:
+def _choose(names, layout: Layout, keys: list[str], images: Match, wanted: str | None, where: str) -> tuple[Match, Labels | None]:
     """The kind of labels that covers the most images; the earlier one in the layout wins a tie."""
     kinds = [kind for kind in layout.labels if wanted is None or wanted.lower() in kind.found.lower()]
     if layout.labels and not kinds:
@@ -219,5 +229,8 @@ def _choose(names, layout: Layout, keys: list[str], wanted: str | None, where: s
         if covered > most:
             best, chosen, most = kind, found, covered
     if kinds and best is None and not layout.optional:
-        raise DataError(f"{where} holds images but no labels for them; expected {' or '.join(kind.found for kind in kinds)}.")
+        raise DataError(
+            f"{shown(where)} holds images but no labels for them (images: {examples([images.files[key] for key in keys])}); "
+            f"expected {' or '.join(kind.found for kind in kinds)}."
+        )
     return chosen, best

@@ -15,6 +15,7 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image
 
+from data_pipelines import tiff
 from data_pipelines.errors import DataError
 from data_pipelines.files import shown
 
@@ -120,7 +121,8 @@ def open_picture(data: bytes, file: str, formats: Sequence[str] = FORMATS, *, mo
     except Image.DecompressionBombError:
         raise TooLarge(f"{file} states more pixels than any camera takes; it is refused before decoding.") from None
     except Exception:  # a damaged header makes Pillow's readers raise nearly anything
-        raise DataError(f"{file} cannot be decoded, its header is damaged; fetch it again or remove it.") from None
+        why = tiff.odd(data) or "cannot be decoded, its header is damaged; fetch it again or remove it"
+        raise DataError(f"{file} {why}.") from None
     try:
         limit(*picture.size, file, most)
     except TooLarge:

@@ -52,6 +52,8 @@ TEXT = Kind("a text", lambda v: isinstance(v, str))
 FLAG = Kind("true or false", lambda v: isinstance(v, bool))
 NOTHING = Kind("None", lambda v: v is None)
 NULL = Kind("null", lambda v: v is None)
+OBJECT = Kind("an object", lambda v: isinstance(v, Mapping))
+COLOUR = several(whole(0, 255), 3)
 
 # What a JSON value must be: a Kind, [shape] for a list, or {key: shape} for an object, where "key?" may be missing, "*" stands for all
 # keys that are not named, and keys that the shape does not know are passed over.
@@ -85,7 +87,7 @@ def check(file: str | Path, value: Any, shape: Shape, fix: str, at: str = "") ->
         for i, item in enumerate(value):
             check(file, item, shape[0], fix, f"{at}[{i}]")
     else:
-        check(file, value, Kind("an object", lambda v: isinstance(v, Mapping)), fix, at or "the whole")
+        check(file, value, OBJECT, fix, at or "the whole")
         _check_keys(file, value, shape, fix, at)
 
 

@@ -1,11 +1,12 @@
 """Your own images and masks, any number of classes.
 
-Layout, any of (images in .jpg .png .bmp .webp .tif; masks in .png .bmp .tif of the same name, optionally with _mask, _label or
-_gt added):
+Layout, any of (pictures in .jpg .png .bmp .webp .tif .gif .jp2; masks in a format that keeps values):
   * images/a.jpg and masks/a.png: split by `val_share` (default 0.1 of the images, at least one, chosen by a hash of the names);
-  * images/train/a.jpg and masks/train/a.png (train, val, test); or train/images/a.jpg and train/masks/a.png.
+  * images/train/a.jpg and masks/train/a.png (train, val, test); or train/images/a.jpg and train/masks/a.png;
+  * train/a.jpg and train/a_mask.png (Roboflow), or a.jpg beside a_mask.png or a.png without split folders;
+  * JPEGImages, SegmentationClass and ImageSets/Segmentation/train.txt (Pascal VOC, CVAT).
 Other folder names for masks: labels, annotations, gt, ...; `images=` and `masks=` name them when they are different or
-ambiguous.
+ambiguous. A mask has its image's name, but for case and words such as _mask, label_, _L, _labelIds or _rgb (`pairing.py`).
 Classes: names.txt (or `classes=` a file or a list) with one name a line, optionally with a colour (`road 128 64 128`, `road
 #804080`) and with the value in masks (`7: road`); without it, line k is the class of value k. A line `void` marks what to ignore.
 Lists of other tools are read too (YAML, JSON, tables with a header line, CVAT, Roboflow, labelme; see `classformats.py`).
@@ -21,7 +22,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -29,65 +29,31 @@ from typing import Any
 
 from data_pipelines import classlist
 from data_pipelines.classlist import ClassList
+from data_pipelines.datasets.arrangement import Arrangement, arrange
 from data_pipelines.errors import DataError
 from data_pipelines.files import Files, NothingThere, read_file, shown
-from data_pipelines.layout import FileDataset, Labels, Layout, match
+from data_pipelines.layout import FileDataset, Labels, unpaired
 from data_pipelines.maskscan import Masks, Reading, read_masks
+from data_pipelines.pairing import RULE, Item, Pairs, examples, pair
 from data_pipelines.paths import local_path
 from data_pipelines.places import locate, open_files
 from data_pipelines.records import open_records, recognise
-from data_pipelines.source import Source
+from data_pipelines.source import Pair, Source
 
-IMAGE_FOLDERS = ("images", "image", "imgs", "img", "rgb", "photos", "JPEGImages")
-MASK_FOLDERS = (
-    "masks",
-    "mask",
-    "labels",
-    "label",
-    "annotations",
-    "annots",
-    "annot",
-    "gt",
-    "segmentations",
-    "SegmentationClass",
-)
 CLASS_FILES = ("names.txt", "classes.txt")
 # Lists that other tools write; looked for where there is none of ours.
 FOREIGN_CLASS_FILES = ("_classes.csv", "classes.csv", "class_dict.csv", "labelmap.txt", "label_colors.txt", "class_names.txt",
                        "classes.json", "names.json", "classes.yaml", "names.yaml")  # fmt: skip
 SPLITS = ("train", "val", "test", "all")
-_FOLDERS = {"train": "train|training", "val": "val|valid|validation", "test": "test|testing"}
-_ANY = "|".join(_FOLDERS.values())
-_IMAGE = r"(?P<key>.+)\.(?i:jpg|jpeg|png|bmp|webp|tif|tiff)"
-# A mask saved as .jpg is matched so that the decoder can refuse it clearly.
-_MASK = r"(?P<key>.+?)(?:_masks?|_labels?|_gt|_seg)?\.(?i:png|bmp|tif|tiff|jpg|jpeg)"
-_PLACES = {"inside": "{0}/(?P<part>{1})/{2}", "outside": "(?P<part>{1})/{0}/{2}", "none": "{0}/{2}"}
-_WORDS = {"inside": "{0}/SPLIT and {1}/SPLIT", "outside": "SPLIT/{0} and SPLIT/{1}", "none": "{0} and {1}, split by a hash"}
 
 
-class _Understood(FileDataset):
-    """The folder as it was understood: names of the two folders, where the split stands, and how masks are read."""
+class _Folder(FileDataset):
+    """A folder as it was understood, with its masks read as `reading` says."""
 
     name, title, splits = "folder", "a folder of images and masks", SPLITS
 
-    def __init__(self, images: str, masks: str, place: str):
-        self.images, self.masks, self.place = images, masks, place
-        self.expects = _WORDS[place].format(images, masks)
-        self.keys: set[str] | None = None
-        self.reading: Reading | None = None
-
-    def patterns(self, split: str) -> tuple[str, str]:
-        """Regexes of the image and mask files of a split."""
-        part = _FOLDERS.get(split, _ANY)
-        shape = _PLACES[self.place]
-        return shape.format(re.escape(self.images), part, _IMAGE), shape.format(re.escape(self.masks), part, _MASK)
-
-    def layouts(self, split, **options):
-        images, masks = self.patterns(split)
-        return (Layout(self.expects, images, (Labels(self.reading.found, masks, self.reading.decode),)),)
-
-    def members(self, split, files, names):
-        return self.keys
+    def __init__(self, reading: Reading):
+        self.reading = reading
 
     def classes_for(self, **options):
         return self.reading.classes
@@ -116,59 +82,88 @@ def open_folder(
         return open_records(path, "folder", split, options={}, subset=subset, policy=policy, exif=exif)
     files = open_files(path)
     names = files.names()
-    spec = _understand(names, images, masks, files.where)
-    if spec.place == "none":
-        spec.keys = _share(match(names, spec.patterns("all")[0])[0].files, split, val_share, files.where)
-    found = Masks(
-        sorted(match(names, spec.patterns("all")[1])[0].files.values()), files.read, lambda name: shown(files.path(name))
-    )
+    arrangement = arrange(files, names, images, masks)
+    chosen = _chosen(arrangement, split, val_share, files.where, policy)
+    pairs = pair(arrangement.images, arrangement.masks, files)
+    found = Masks(sorted(mask.name for mask in arrangement.masks), files.read, lambda name: shown(files.path(name)))
     tolerant = policy == "skip"
-    spec.reading = read_masks(found, _class_list(classes, files, names), ignore, values, encoding, tolerant)
+    reading = read_masks(found, _class_list(classes, files, names), ignore, values, encoding, tolerant)
     options = {
         "ignore": ignore,
         "values": list(values) if isinstance(values, tuple) else values,
-        "val_share": val_share if spec.place == "none" else None,
+        "val_share": None if arrangement.splits else val_share,
     }
-    return spec.found_source(files, names, split, subset, None, {"policy": policy, "exif": exif}, options)
+    problems, kept = _problems(chosen, pairs, files, policy)
+    kind = Labels(reading.found + pairs.rule, "", reading.decode)
+    made = _Folder(reading).source_of(files, split, arrangement.found, kind, kept, subset, {"policy": policy, "exif": exif}, options)
+    made.problems.update(problems)
+    made.unused = [shown(name) for name in pairs.unused]
+    return made
 
 
-def _understand(names: Sequence[str], images: str | None, masks: str | None, where: str) -> _Understood:
-    examples = sorted({name.rpartition("/")[0] + "/x.png" for name in names if re.fullmatch(r".*/" + _IMAGE, name, re.DOTALL)})
-    for place in _PLACES:
-        pictures = _present(examples, place, (images,) if images else IMAGE_FOLDERS, "images", where)
-        labels = _present(examples, place, (masks,) if masks else MASK_FOLDERS, "masks", where)
-        if pictures and labels:
-            return _Understood(pictures, labels, place)
-    raise NothingThere(
-        f"{where} holds no folders {images or 'images'}/ and {masks or 'masks'}/ with pictures; "
-        "name the folders with images= and masks=."
-    )
-
-
-def _present(examples: Sequence[str], place: str, candidates: Sequence[str], option: str, where: str) -> str | None:
-    patterns = {name: _PLACES[place].format(re.escape(name), _ANY, _IMAGE) for name in candidates}
-    present = [name for name, pattern in patterns.items() if match(examples, pattern)[0].files]
-    if len(present) > 1:
+def _chosen(arrangement: Arrangement, split: str, val_share: float, where: str, policy: str) -> list[Item]:
+    """The images of a split, in order of their names."""
+    if (missing := arrangement.missing(split)) and policy == "raise":
         raise DataError(
-            f"{where} holds several folders that could be the {option}: {', '.join(present)}; choose one with {option}=."
+            f"{shown(where)}: the list of {split} names {len(missing)} images that are not there: {examples(missing)}; complete the "
+            "download or pass policy='skip'."
         )
-    return present[0] if present else None
+    images = sorted(arrangement.of(split), key=lambda image: os.fsencode(image.name))
+    if not arrangement.splits and split != "all":
+        images = _share(images, split, val_share, where)
+    if not images:
+        raise NothingThere(f"{shown(where)} holds no {split} images ({arrangement.found}).")
+    return images
 
 
-def _share(keys: Sequence[str], split: str, val_share: float, where: str) -> set[str] | None:
-    if split == "all":
-        return None
+def _problems(images: Sequence[Item], pairs: Pairs, files: Files, policy: str) -> tuple[dict[str, str], list[Pair]]:
+    """What is wrong with the pairs of these images, raised with policy "raise", and the pairs that are left, in order."""
+    names = {image.name for image in images}
+    doubles = [(some, masks) for some, masks in pairs.doubles if names & set(some)]
+    problems = {shown(some[0]): f"{_rivals(some, masks)}; left out." for some, masks in doubles}
+    if doubles and policy == "raise":
+        raise DataError(
+            f"{len(doubles)} pairs are not clear, the first: {_rivals(*doubles[0])}; remove one, or point the source at one of the "
+            "folders."
+        )
+    unclear = {name for some, _ in doubles for name in some}
+    missing = [image.name for image in images if image.name not in pairs.masks and image.name not in unclear]
+    problems |= unpaired(missing, pairs.unused, len(images), RULE, files, policy)
+    kept = [image for image in images if image.name in pairs.masks]
+    if not kept:
+        raise DataError(
+            f"No image in {shown(files.where)} has a mask (images: {examples(missing)}; masks: {examples(pairs.unused)}; "
+            f"looked for: {RULE}); rename them alike."
+        )
+    return problems, [Pair(shown(image.name.removeprefix(_above(images))), image.name, pairs.masks[image.name]) for image in kept]
+
+
+def _above(images: Sequence[Item]) -> str:
+    """What stands in front of the images' folder, if it is the same for all: the names of elements do not depend on it."""
+    return images[0].prefix if len({image.prefix for image in images}) == 1 else ""
+
+
+def _rivals(images: Sequence[str], masks: Sequence[str]) -> str:
+    if len(images) > 1:
+        return f"images of the same name, {' and '.join(map(shown, images))}"
+    return f"{' and '.join(map(shown, masks))} could each be the mask of {shown(images[0])}"
+
+
+def _share(images: Sequence[Item], split: str, val_share: float, where: str) -> list[Item]:
     if split == "test":
         raise NothingThere(
-            f"{where} has no split folders, so there are only train, val and all; make images/test for a test split."
+            f"{shown(where)} has no split folders, so there are only train, val and all; make images/test for a test split."
         )
     if not 0 < val_share < 1:
         raise DataError(f"val_share={val_share} must lie between 0 and 1.")
-    if len(keys) < 2:
-        raise DataError(f"{where} holds a single image, which cannot be split; use split='all'.")
-    ranked = sorted(keys, key=lambda key: hashlib.sha256(key.encode("utf-8", "surrogateescape")).digest())
+    if len(images) < 2:
+        raise DataError(f"{shown(where)} holds a single image, which cannot be split; use split='all'.")
+    several = len({image.prefix for image in images}) > 1
+    keys = {image.name: (image.prefix if several else "") + image.inner.rpartition(".")[0] for image in images}
+    ranked = sorted(set(keys.values()), key=lambda key: hashlib.sha256(key.encode("utf-8", "surrogateescape")).digest())
     count = min(max(1, round(len(ranked) * val_share)), len(ranked) - 1)
-    return set(ranked[:count] if split == "val" else ranked[count:])
+    wanted = set(ranked[:count] if split == "val" else ranked[count:])
+    return [image for image in images if keys[image.name] in wanted]
 
 
 def _class_list(classes: Any, files: Files, names: Sequence[str]) -> ClassList | None:

@@ -41,9 +41,8 @@ def main(argv: list[str]) -> int:
     if not 0 <= given.port < 65536 or min(given.batch, given.queue, given.side) < 1:
         raise UserError("The port must lie in 0..65535, and --batch, --queue and --side must be positive.")
     try:
-        import uvicorn
-
         from rein_jax.serve.app import Limits, make_app
+        from rein_jax.serve.connections import make_server
     except ImportError as error:
         raise UserError(f"rein serve needs {error.name}; install it with: pip install 'rein_jax[demo]'.") from None
     from rein_jax.serve.engine import Engine, open_models
@@ -61,8 +60,7 @@ def main(argv: list[str]) -> int:
         host = f"[{given.host}]" if ":" in given.host else given.host
         print(f"http://{host}:{sock.getsockname()[1]}  (endpoint: /docs, Ctrl-C ends)", flush=True)
         try:
-            uvicorn.Server(uvicorn.Config(app, log_level="warning", limit_concurrency=1024, timeout_keep_alive=15,
-                                          server_header=False)).run(sockets=[sock])
+            make_server(app).run(sockets=[sock])
         except KeyboardInterrupt:
             pass
         finally:

@@ -31,6 +31,7 @@ def main(argv: list[str]) -> int:
     """Exit code of the command."""
     options = parser().parse_args(argv)
     from rein_jax.experiments import runs, tables
+    from rein_jax.metrics.accumulator import write_atomically
 
     found, unfinished = runs.find(options.runs)
     for folder in unfinished:
@@ -38,8 +39,7 @@ def main(argv: list[str]) -> int:
     numbers = options.table or (None if found else list(tables.TABLES))
     text = "\n\n".join(tables.render(sheet, options.format) for sheet in tables.sheets(found, numbers))
     if options.out:
-        options.out.parent.mkdir(parents=True, exist_ok=True)
-        options.out.write_text(text + "\n", encoding="utf-8")
+        write_atomically(options.out, f"{text}\n".encode())
     else:
         print(text)
     return 0

@@ -6,16 +6,32 @@ import json
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from os.path import isdir, isfile  # false, not an error, for a path that no system takes
 from pathlib import Path
 from typing import Any
 
 from data_pipelines.paths import local_path
-from rein_jax.errors import UserError, read_json
+from rein_jax.errors import UserError
+from rein_jax.kinds import NULL, OBJECT, TEXT, check, either, read_checked, several, whole
 from rein_jax.reporting.results import later_evaluations
+from rein_jax.reporting.schema import COUNT, PERCENT, REAL
 from rein_jax.training.workdir import FREE, flatten
 
 # Keys that say where data and weights lie, or which repetition this is: they do not make another experiment.
 LOCAL = ("seed", "name", "data.root", "data.cache", "init_from", "backbone.weights")
+
+
+OPTIONS = either(OBJECT, NULL)
+EVALUATION = {  # of a results.json; a run that was not evaluated has no domains
+    "domains?": {"*": {"mIoU": PERCENT, "conditions?": {"*": {"mIoU": PERCENT}}}}, "protocol?": either(TEXT, OBJECT),
+    "model?": {"path?": TEXT},
+}
+CONFIG = {  # what the tables say of a run, and what makes two runs the same experiment
+    "name?": TEXT, "seed?": either(COUNT, NULL), "train": {"steps": COUNT, "batch": COUNT}, "trainable": [TEXT], "augment": OPTIONS,
+    "backbone": {"name": TEXT, "options?": OPTIONS}, "adapter": OPTIONS, "head": OBJECT,
+    "data": {"train": [{"name": TEXT, "split?": TEXT}], "crop": several(whole(1), 2), "weights?": either(several(REAL), NULL)},
+    "eval?": {"domains?": [OBJECT]},
+}
 
 
 @dataclass
@@ -73,7 +89,8 @@ def read(folder: Path) -> Run:
         if name.startswith("acdc_"):
             numbers[name.replace("_", "/", 1)] = entry["mIoU"]
     protocol = found.get("protocol", "")
-    return Run(folder, _config(folder, found), numbers, protocol["text"] if isinstance(protocol, Mapping) else str(protocol))
+    text = protocol.get("text", "") if isinstance(protocol, Mapping) else protocol
+    return Run(folder, _config(folder, found), numbers, str(text))
 
 
 def _evaluation(folder: Path) -> dict[str, Any]:
@@ -81,8 +98,12 @@ def _evaluation(folder: Path) -> dict[str, Any]:
     for path in (folder / "evaluation" / "results.json", folder / "results.json"):
         if not path.exists():
             continue
-        data = read_json(path, "run `rein evaluate` on the run again")
-        return data if "domains" in data else data.get("evaluation") or {}
+        fix = "run `rein evaluate` on the run again"
+        data = read_checked(path, {"evaluation?": either(OBJECT, NULL)}, fix)
+        whole_file = "domains" in data
+        found = data if whole_file else data.get("evaluation") or {}
+        check(path, found, EVALUATION, fix, "" if whole_file else "evaluation")
+        return found
     return {}
 
 
@@ -91,9 +112,9 @@ def _config(folder: Path, found: Mapping[str, Any]) -> dict[str, Any]:
     model = found.get("model") or {}
     places = [folder, *folder.resolve().parents[:3], *([Path(model["path"])] if model.get("path") else [])]
     for place in places:
-        path = (place if place.is_dir() else place.parent) / "config.json"
-        if path.exists():
-            return read_json(path, "restore it, or leave this run out")
+        path = (place if isdir(place) else place.parent) / "config.json"
+        if isfile(path):
+            return read_checked(path, CONFIG, "restore it, or leave this run out")
     raise UserError(f"{folder} has no config.json in it or above it; name the folder of the run itself.")
 
 
@@ -164,4 +185,4 @@ def seen(config: Mapping[str, Any]) -> list[bool]:
         return json.dumps([left, "" if part == "all" else part], sort_keys=True)
 
     trained = {kind(entry) for entry in config["data"]["train"]}
-    return [kind(entry) in trained for entry in config["eval"]["domains"]]
+    return [kind(entry) in trained for entry in config.get("eval", {}).get("domains", ())]

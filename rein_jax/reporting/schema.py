@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from rein_jax.errors import UserError
-from rein_jax.kinds import FLAG, NULL, TEXT, Kind, either, number, several, whole
+from rein_jax.kinds import COLOUR, FLAG, NULL, OBJECT, TEXT, either, number, whole
 
 FIX = "run `rein evaluate` again"
 COUNT = whole(0, 2**63 - 1)
@@ -18,8 +18,6 @@ REAL = either(number(-1e12, 1e12), NULL)
 PERCENT = either(number(0, 100), NULL)
 SHARE = either(number(0, 1), NULL)
 SCALAR = either(TEXT, FLAG, REAL)
-COLOUR = several(whole(0, 255), 3)
-OBJECT = Kind("an object", lambda v: isinstance(v, Mapping))
 
 MEANS = {"mIoU": PERCENT, "mAcc": PERCENT, "aAcc": PERCENT}
 NUMBERS = {

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
-from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from importlib import resources
 from typing import Annotated, Any, Literal
 
@@ -14,74 +12,38 @@ import cv2
 import numpy as np
 from fastapi import FastAPI, Query, Request
 from fastapi.responses import HTMLResponse, JSONResponse, Response
-from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from data_pipelines.errors import DataError
 from data_pipelines.pictures import TooLarge
 from rein_jax import __version__
+from rein_jax.evaluation.answers import TooLittleMemory
 from rein_jax.predict import outputs, pixels
+from rein_jax.serve.connections import Door
 from rein_jax.serve.engine import Engine, Full, Served, shares
 from rein_jax.serve.samples import Samples
+from rein_jax.serve.uploads import DEFAULTS, Gate, Limits, Refused, drain, gone, upload
 
 FORMATS = ("JPEG", "PNG", "WEBP")
-HEADERS = {"X-Content-Type-Options": "nosniff", "X-Frame-Options": "DENY", "Referrer-Policy": "no-referrer",
-           "Content-Security-Policy": "default-src 'self'; img-src 'self' blob: data:; object-src 'none'"}
+GONE = 499  # as nginx counts a client that closed its connection; nobody reads it
 BODY = {"requestBody": {"required": True, "content": {
     "multipart/form-data": {"schema": {"type": "object", "properties": {"image": {"type": "string", "format": "binary"}}}},
     **{f"image/{kind.lower()}": {"schema": {"type": "string", "format": "binary"}} for kind in FORMATS}}}}
 
 
-@dataclass(frozen=True)
-class Limits:
-    """megabytes, megapixels: of one upload. uploads: requests read or waiting at a time. seconds: for sending one, and for an answer."""
-
-    megabytes: float = 20.0
-    megapixels: float = 32.0
-    uploads: int = 64
-    seconds: float = 60.0
-
-
-class Refused(Exception):
-    """An answer with an error status and one sentence."""
-
-    def __init__(self, status: int, sentence: str, after: int | None = None):
-        super().__init__(sentence)
-        self.status, self.after = status, after
-
-
-class Gate:
-    """Counts the requests under way, so that memory stays bounded."""
-
-    def __init__(self, places: int):
-        self.places, self.inside = places, 0
-
-    def __enter__(self) -> None:
-        if self.inside >= self.places:
-            raise Refused(503, "The server is busy; try again in a moment.", 1)
-        self.inside += 1
-
-    def __exit__(self, *_: object) -> None:
-        self.inside -= 1
-
-
-def make_app(engine: Engine, limits: Limits = Limits(), hosts: list[str] | None = None) -> FastAPI:
+def make_app(engine: Engine, limits: Limits = DEFAULTS, hosts: list[str] | None = None) -> FastAPI:
     """The application. hosts: names it answers to (None: any); on loopback that keeps other web pages from using it."""
     app = FastAPI(title="rein serve", version=__version__, docs_url=None, redoc_url=None,
                   description="Semantic segmentation of one image a request. Labels are train ids.")
-    gate, decoders, samples = Gate(limits.uploads), ThreadPoolExecutor(2, "rein-decode"), Samples()
+    gate, samples = Gate(limits.uploads, limits.uploads * limits.most), Samples()
+    decoders = ThreadPoolExecutor(2, "rein-decode")
     if hosts:
         app.add_middleware(TrustedHostMiddleware, allowed_hosts=hosts)
-
-    @app.middleware("http")
-    async def headers(request: Request, call_next: Any) -> Response:
-        answer = await call_next(request)
-        answer.headers.update(HEADERS)
-        return answer
+    app.add_middleware(Door)
 
     @app.exception_handler(Refused)
     async def refused(request: Request, error: Refused) -> JSONResponse:
-        await drain(request, int(limits.megabytes * 1e6))
+        await drain(request, limits.most)
         again = {"Retry-After": str(error.after)} if error.after else {}
         return JSONResponse({"error": str(error)}, error.status, headers=again)
 
@@ -91,11 +53,16 @@ def make_app(engine: Engine, limits: Limits = Limits(), hosts: list[str] | None 
                       form: Annotated[Literal["json", "png", "overlay"], Query(description="json, label PNG, or overlay PNG")] = "json",
                       opacity: Annotated[float, Query(ge=0, le=1, description="of the overlay's colours")] = 0.6) -> Response:
         chosen = pick(engine, model)
+        gate.check()  # before the client has sent it all
+        data = await upload(request, limits, gate)
         with gate:
-            data = await upload(request, limits)
-            image = await asyncio.get_running_loop().run_in_executor(decoders, decode, data, limits)
-            del data
-            maps, shown = await answer(engine, chosen, image, limits)
+            left = asyncio.ensure_future(gone(request))
+            try:
+                image = await asyncio.get_running_loop().run_in_executor(decoders, decode, data, limits)
+                del data
+                maps, shown = await answer(engine, chosen, image, limits, left)
+            finally:
+                left.cancel()
         return await asyncio.to_thread(render, form, chosen, shown, maps, image.shape[:2], opacity)
 
     @app.get("/api/models", summary="The models, their classes and colours")
@@ -152,64 +119,6 @@ def describe(model: Served) -> dict[str, Any]:
             "palette": [list(colour) for colour in model.classes.palette], "window": list(model.window)}
 
 
-async def limited(request: Request, most: int) -> AsyncIterator[bytes]:
-    """The body piece by piece; Refused once it is longer than allowed."""
-    seen = 0
-    async for piece in request.stream():
-        seen += len(piece)
-        if seen > most:
-            raise Refused(413, f"The upload is larger than {most // 10_000 / 100:g} MB.")
-        yield piece
-
-
-async def upload(request: Request, limits: Limits) -> bytes:
-    """The bytes of the image: the body itself, or the file of a form. File names are never used."""
-    most = int(limits.megabytes * 1e6)
-    length = request.headers.get("content-length", "")
-    if length.isdigit() and int(length) > most + 10_000:
-        raise Refused(413, f"The upload is larger than {limits.megabytes:g} MB.")
-    try:
-        async with asyncio.timeout(limits.seconds):
-            body = b"".join([piece async for piece in limited(request, most + 10_000)])
-    except TimeoutError:
-        raise Refused(408, f"The upload took longer than {limits.seconds:g} s.") from None
-    is_form = request.headers.get("content-type", "").startswith("multipart/form-data")
-    data = await form_file(request, body) if is_form else body
-    if len(data) > most:
-        raise Refused(413, f"The upload is larger than {limits.megabytes:g} MB.")
-    return data
-
-
-async def form_file(request: Request, body: bytes) -> bytes:
-    """The one file of a form, never put into a temporary file as starlette does with large ones by default."""
-    async def pieces() -> AsyncIterator[bytes]:
-        yield body
-
-    try:
-        parser = MultiPartParser(request.headers, pieces(), max_files=1, max_fields=8)
-        parser.spool_max_size = len(body) + 1
-        form = await parser.parse()
-    except (MultiPartException, KeyError, ValueError) as error:
-        raise Refused(400, f"The form cannot be read ({error}).") from None
-    try:
-        files = [value for value in form.values() if not isinstance(value, str)]
-        if len(files) != 1:
-            raise Refused(400, "The form must hold one file, in the field `image`.")
-        return await files[0].read()
-    finally:
-        await form.close()
-
-
-async def drain(request: Request, most: int) -> None:
-    """Take in, and throw away, what is left of a refused body, so that the client gets to read the answer."""
-    try:
-        async with asyncio.timeout(2):
-            async for _ in limited(request, most):
-                pass
-    except Exception:  # already read, cut off, too long or too slow: then the connection is simply closed
-        return
-
-
 def decode(data: bytes, limits: Limits) -> np.ndarray:
     """uint8 [H, W, 3] RGB of an upload; the content decides, never a name."""
     if not data:
@@ -220,19 +129,28 @@ def decode(data: bytes, limits: Limits) -> np.ndarray:
         raise Refused(413 if isinstance(error, TooLarge) else 415, str(error)) from None
 
 
-async def answer(engine: Engine, model: Served, image: np.ndarray, limits: Limits) -> tuple[Any, np.ndarray]:
-    """(maps, the image at their size); Refused where the queue is full or nothing comes in time."""
+async def answer(engine: Engine, model: Served, image: np.ndarray, limits: Limits, left: asyncio.Future) -> tuple[Any, np.ndarray]:
+    """(maps, the image at their size); Refused where the queue is full, nothing comes in time, or the client has `left`."""
+    if left.done():
+        raise Refused(GONE, "The client has gone.")
     try:
         job = engine.submit(model.name, image)
     except Full as error:
         raise Refused(503, "The queue is full; try again in a moment.", error.after) from None
+    coming = asyncio.wrap_future(job.future)
     try:
-        maps = await asyncio.wait_for(asyncio.wrap_future(job.future), limits.seconds)
-    except TimeoutError:
-        raise Refused(504, f"No answer within {limits.seconds:g} s.", 5) from None
+        await asyncio.wait({coming, left}, timeout=limits.seconds, return_when=asyncio.FIRST_COMPLETED)
+        if coming.done():
+            return coming.result(), job.image
+    except TooLittleMemory as error:
+        raise Refused(413, f"The image {error}") from None
     except Exception as error:
         raise Refused(500, f"The model failed on this image ({type(error).__name__}).") from error
-    return maps, job.image
+    finally:
+        coming.cancel()  # what nobody waits for is not computed
+    if left.done():
+        raise Refused(GONE, "The client has gone.")
+    raise Refused(504, f"No answer within {limits.seconds:g} s.", 5)
 
 
 def render(form: str, model: Served, shown: np.ndarray, maps: Any, size: tuple[int, int], opacity: float) -> Response:

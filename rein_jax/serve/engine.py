@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import queue
 import threading
@@ -20,6 +21,7 @@ from data_pipelines.labels import Classes
 from rein_jax import trees
 from rein_jax.errors import UserError
 from rein_jax.evaluation import device
+from rein_jax.evaluation.answers import answers
 from rein_jax.evaluation.subject import subject
 from rein_jax.evaluation.windows import Query, local_mesh, pair
 from rein_jax.predict.maps import MapPredictor, Maps
@@ -145,7 +147,11 @@ class Engine:
         return job
 
     def close(self) -> None:
-        """Ends the worker after what is queued."""
+        """Ends the worker after the batch under way; what waits is cancelled."""
+        with contextlib.suppress(queue.Empty):
+            while True:
+                if (job := self.queue.get_nowait()) is not None:
+                    job.future.cancel()
         self.queue.put(None)
         self.thread.join(timeout=30)
 
@@ -175,8 +181,9 @@ class Engine:
         begin = time.perf_counter()
         queries = [Query(number, job.image, job.image.shape[:2]) for number, job in enumerate(jobs)]
         try:
-            for maps in self.models[jobs[0].model].predictor.stream(queries):
-                jobs[maps.tag].future.set_result(maps)
+            for query, maps in answers(self.models[jobs[0].model].predictor, queries):
+                future = jobs[query.tag].future
+                future.set_exception(maps) if isinstance(maps, Exception) else future.set_result(maps)
         except Exception as error:  # one bad batch must not end the server; each waiting request gets the error
             for job in jobs:
                 if not job.future.done():

@@ -166,3 +166,15 @@ def test_a_full_disk_is_said_instead_of_written(file, tmp_path, monkeypatch):
     monkeypatch.setattr(Path, "write_bytes", full)
     with pytest.raises(DataError, match=rf"{file} cannot be written \(No space left on device\); free space"):
         write(report, picture, tmp_path / "out")
+
+
+def test_bits_in_sixteen_are_listed_and_a_mixture_of_them_is_named(tmp_path):
+    build("folder", tmp_path)
+    for number, bits in ((1, 12), (2, 12), (3, 10)):
+        image = cv2.imread(str(tmp_path / f"images/photo_{number}.jpg")).astype(np.uint16)
+        (tmp_path / f"images/photo_{number}.jpg").unlink()
+        image[0, 0] = 255
+        cv2.imwrite(str(tmp_path / f"images/photo_{number}.png"), image << (bits - 8))
+    warnings = check("folder", tmp_path, splits=("all",))[0].splits["all"].warnings
+    assert "images/photo_1.png holds 12 bits in 16; it is scaled to 8 bits by its own range." in warnings["images/photo_1.png"]
+    assert "scaled each by its own: 10 (1 images), 12 (2 images)" in warnings["depths"]

@@ -179,3 +179,140 @@ def test_a_flipped_bit_never_gives_another_label(kind):
             np.testing.assert_array_equal(decode(bytes(spoilt), "x"), label)
         except DataError:
             pass
+
+
+def made_tiff(values: np.ndarray, bits: int, *, numbers: int = 1, photometric: int | None = None) -> bytes:
+    """A TIFF written by hand, of any kind of samples; 10, 12 and 14 bits are packed."""
+    import struct
+
+    height, width, bands = values.shape if values.ndim == 3 else (*values.shape, 1)
+    if bits in (10, 12, 14):
+        planes = (values.reshape(height, -1, 1).astype(np.int64) >> np.arange(bits)[::-1]) & 1
+        body = b"".join(np.packbits(row).tobytes() for row in planes.reshape(height, -1).astype(np.uint8))
+    else:
+        body = values.tobytes()
+    photometric = (1 if bands < 3 else 2) if photometric is None else photometric
+    tags = [(256, "I", [width]), (257, "I", [height]), (258, "H", [bits] * bands), (259, "H", [1]), (262, "H", [photometric]),
+            (273, "I", [0]), (277, "H", [bands]), (278, "I", [height]), (279, "I", [len(body)]), (339, "H", [numbers] * bands)]  # fmt: skip
+    more, entries, after = b"", b"", 8 + 2 + 12 * len(tags) + 4
+    packed = [(tag, kind, v, struct.pack(f"<{len(v)}{kind}", *v)) for tag, kind, v in tags]
+    start = after + sum(len(data) for *_, data in packed if len(data) > 4)
+    for tag, kind, v, data in packed:
+        if tag == 273:
+            data = struct.pack("<I", start)
+        if len(data) > 4:
+            more, data = more + data, struct.pack("<I", after + len(more))
+        entries += struct.pack("<HHI", tag, {"H": 3, "I": 4}[kind], len(v)) + data.ljust(4, b"\0")
+    return b"II*\0" + struct.pack("<IH", 8, len(tags)) + entries + bytes(4) + more + body
+
+
+WIDE = {
+    "png": lambda values: cv2.imencode(".png", values[..., ::-1])[1].tobytes(),
+    "tiff": lambda values: cv2.imencode(".tif", values[..., ::-1])[1].tobytes(),
+    "plain tiff": lambda values: made_tiff(values, 16),
+    "ppm": lambda values: b"P6 %d %d 65535\n" % values.shape[1::-1] + values.astype(">u2").tobytes(),
+}
+
+
+@pytest.mark.parametrize("kind", ["png", "tiff", "plain tiff"])
+@pytest.mark.parametrize("bits", [8, 10, 12, 14, 16])
+def test_bits_in_sixteen_are_scaled_by_the_range_that_is_used(kind, bits, caplog):
+    from data_pipelines import depth
+
+    depth._warned.clear()
+    bright = RGB.copy()
+    bright[0, 0] = 255
+    data = WIDE[kind](bright.astype(np.uint16) << (bits - 8))
+    np.testing.assert_array_equal(images.decode_image(data, "a.img"), bright)
+    images.decode_image(data, "b.img")
+    warned = [record.getMessage() for record in caplog.records]
+    assert warned == ([] if bits == 16 else [f"a.img holds {bits} bits in 16; it is scaled to 8 bits by its own range. "
+                                             "Others like it are scaled too."])  # fmt: skip
+    assert images.used_bits(data, "a.img") == (None if bits == 16 else bits)
+
+
+def test_a_dark_picture_of_all_sixteen_bits_stays_dark():
+    for step in (256, 257):
+        dark = RGB // 16
+        np.testing.assert_array_equal(images.decode_image(WIDE["png"](dark.astype(np.uint16) * step), "x"), dark)
+    np.testing.assert_array_equal(images.decode_image(WIDE["ppm"](RGB.astype(np.uint16) // 16 * 257), "x"), RGB // 16)
+
+
+@pytest.mark.parametrize("largest", [100, 255, 1023, 4095, 65535])
+def test_netpbm_states_what_is_white(largest):
+    kind = ">u2" if largest > 255 else np.uint8
+    stored = (RGB.astype(np.int64) * largest // 255).astype(kind)
+    data = b"P6\n# made by hand\n%d %d\n%d\n" % (*RGB.shape[1::-1], largest) + stored.tobytes()
+    assert np.abs(images.decode_image(data, "x").astype(int) - RGB).max() <= 255 // largest + 1
+    label = (LABEL % 19).astype(np.uint8)
+    data = b"P5 %d %d %d\n" % (*LABEL.shape[1::-1], largest) + label.astype(kind).tobytes()
+    np.testing.assert_array_equal(images.decode_label(data, "x"), label)  # never stretched
+
+
+@pytest.mark.parametrize(
+    "data, words",
+    [
+        (made_tiff((RGB / 255).astype(np.float32), 32, numbers=3), "holds 32-bit floating-point values"),
+        (made_tiff((RGB[..., 0] / 255).astype(np.float32), 32, numbers=3), "holds 32-bit floating-point values"),
+        (made_tiff(RGB.astype(np.uint16) << 4, 12), "holds 12-bit samples, which are not read"),
+        (made_tiff(RGB[..., 0].astype(np.uint32), 32), "holds 32-bit samples"),
+        (made_tiff(RGB[..., 0].astype(np.int16), 16, numbers=2), "holds signed numbers"),
+        (made_tiff(np.dstack([RGB, RGB[..., :2]]), 8), "has 5 bands; choose three"),
+        (saved(Image.fromarray(RGB).convert("LAB"), "TIFF"), r"a TIFF in CIE L\*a\*b\*"),
+        (saved(Image.fromarray(RGB).convert("CMYK"), "TIFF"), "a CMYK TIFF"),
+    ],
+)
+def test_tiffs_that_are_no_rgb_are_refused_with_the_true_reason(data, words):
+    with pytest.raises(DataError, match=f"a.tif .*{words}"):
+        images.decode_image(data, "a.tif")
+
+
+def test_tiffs_that_are_rgb_are_read():
+    np.testing.assert_array_equal(images.decode_image(made_tiff(RGB, 8), "x"), RGB)
+    np.testing.assert_array_equal(images.decode_image(made_tiff(np.dstack([RGB, RGB[..., 0]]), 8), "x"), RGB)  # near infrared
+    big = cv2.imencode(".tif", RGB[..., ::-1])[1].tobytes()
+    for cut in range(8, 200, 7):  # a damaged header is said, never a traceback
+        try:
+            images.decode_image(big[:cut] + b"\xff" * 8 + big[cut + 8 :], "a.tif")
+        except DataError as error:
+            assert "a.tif" in str(error)
+
+
+def with_alpha(colours, alpha, mode: str, kind: str = "PNG") -> bytes:
+    return saved(Image.fromarray(np.dstack([colours, alpha]), mode), kind)
+
+
+@pytest.mark.parametrize("decode", [images.decode_label, images.decode_colours])
+@pytest.mark.parametrize("mode, kind", [("RGBA", "PNG"), ("LA", "PNG"), ("RGBA", "TIFF")])
+def test_labels_in_the_alpha_channel_alone_are_refused(decode, mode, kind):
+    colours = np.full((*LABEL.shape, 3 if mode == "RGBA" else 1), 7, np.uint8)
+    with pytest.raises(DataError, match="a.png has its content in the alpha channel alone"):
+        decode(with_alpha(colours, LABEL, mode, kind), "a.png")
+    plain = decode(with_alpha(colours, np.full_like(LABEL, 200), mode, kind), "a.png")
+    assert (plain == 7).all()
+    both = np.repeat(LABEL[..., None] % 3, colours.shape[2], 2)
+    seen = decode(with_alpha(both, LABEL, mode, kind), "a.png")
+    np.testing.assert_array_equal(seen[..., 0] if seen.ndim == 3 else seen, LABEL % 3)
+
+
+@pytest.mark.parametrize("decode", [images.decode_label, images.decode_colours])
+def test_labels_in_formats_that_change_them_are_refused(decode):
+    grey = Image.fromarray(LABEL)
+    for data, words in (
+        (saved(grey, "TIFF", compression="jpeg"), "a TIFF compressed as JPEG"),
+        (saved(Image.fromarray(RGB), "JPEG2000", irreversible=True), "a lossy JPEG 2000"),
+        (saved(Image.fromarray(RGB).convert("CMYK"), "TIFF"), "stored as CMYK"),
+        (saved(Image.fromarray(RGB).convert("LAB"), "TIFF"), "stored as LAB"),
+        (made_tiff(LABEL, 8, photometric=0), "stores white as 0"),
+    ):
+        with pytest.raises(DataError, match=f"a.img .*{words}"):
+            decode(data, "a.img")
+    for data in (saved(grey, "TIFF"), saved(grey, "TIFF", compression="tiff_lzw"), saved(grey, "JPEG2000")):
+        seen = decode(data, "a.img")
+        np.testing.assert_array_equal(seen[..., 0] if seen.ndim == 3 else seen, LABEL)
+
+
+def test_sixteen_bit_greys_as_colours():
+    np.testing.assert_array_equal(images.decode_colours(wide_png(LABEL.astype(np.uint16)), "x")[..., 1], LABEL)
+    with pytest.raises(DataError, match="a.png holds values up to 1000, which are no colours"):
+        images.decode_colours(wide_png(np.full((9, 9), 1000, np.uint16)), "a.png")

@@ -1,7 +1,6 @@
 """A run folder from a stranger: each value of results.json, config.json, metrics.jsonl and of the counts and pictures beside them is of
 its kind, or is refused by the name of its file and key; and no text becomes markup."""
 
-import copy
 import io
 import json
 import re
@@ -11,7 +10,6 @@ import zipfile
 import numpy as np
 import pytest
 from fakes import FakeModel, FakeSource
-from pages import SCRIPT, assert_harmless
 from PIL import Image
 
 from data_pipelines.errors import DataError
@@ -19,9 +17,12 @@ from rein_jax.cli.main import main
 from rein_jax.errors import UserError
 from rein_jax.evaluation.evaluator import evaluate
 from rein_jax.metrics.accumulator import Tally
-from rein_jax.reporting import load_results, results, write_report
+from rein_jax.reporting import load_results, report, results, write_report
+from rein_jax.reporting.runs import open_run
+from tests.hostile import SCRIPT, assert_harmless, changed, places
+from tests.use import chromium
 
-WRONG = [SCRIPT, "5", None, [], ["x"], {}, {"x": SCRIPT}, True, -1, 1.5, 999, 10**400, float("nan"), float("inf"), "\ud800\x1b[2J\u202e"]
+WRONG = [SCRIPT, "5", None, [], {"x": SCRIPT}, True, -1, 999, 10**400, float("nan"), float("inf"), "\ud800\x1b[2J\u202e", ...]
 
 
 @pytest.fixture(scope="module")
@@ -46,27 +47,6 @@ def page(run):
     return write_report(run).read_text()
 
 
-def places(value, at=()):
-    """The address of every value; of a list only the first element."""
-    yield from [at] if at else []
-    items = value.items() if isinstance(value, dict) else enumerate(value[:1]) if isinstance(value, list) else ()
-    for key, item in items:
-        yield from places(item, (*at, key))
-
-
-def changed(data, place, value):
-    """A copy in which one value is another; `...` takes it away."""
-    copied = copy.deepcopy(data)
-    owner = copied
-    for key in place[:-1]:
-        owner = owner[key]
-    if value is ...:
-        del owner[place[-1]]
-    else:
-        owner[place[-1]] = value
-    return copied
-
-
 def written(folder, data):
     (folder / "results.json").write_text(json.dumps(data))
     return folder
@@ -75,8 +55,9 @@ def written(folder, data):
 def answer(folder, data, known):
     """The sentence about a results.json, or None for one that gives a page; nothing else may happen."""
     try:
-        made = write_report(written(folder, data), folder / "page.html").read_text()
-        assert all(load_results(folder).table(style) for style in ("text", "markdown", "csv", "latex"))
+        made = report.page([open_run(written(folder, data))])
+        found = load_results(folder, tallies=False)
+        assert all(found.table(style) for style in ("text", "markdown", "csv", "latex"))
     except UserError as error:
         assert "\n" not in str(error) and len(str(error)) < 1000 and str(folder / "results.json") in str(error)
         return str(error)
@@ -87,7 +68,7 @@ def answer(folder, data, known):
 def test_every_value_of_every_other_kind_gives_a_sentence_or_a_harmless_page(data, page, tmp_path):
     refused = {}
     for place in places(data):
-        for value in [*WRONG, ...]:
+        for value in WRONG:
             said = answer(tmp_path, changed(data, place, value), page)
             refused[place] = refused.get(place, 0) + (said is not None)
     unseen = {"speed", "fingerprint", "ratio", "mce", "published", "left_out", "skipped", "exact"}  # or nearly anything is taken
@@ -124,7 +105,6 @@ def test_every_value_of_every_other_kind_gives_a_sentence_or_a_harmless_page(dat
     ("format", None, "is not a result of this version"),
 ])
 def test_the_sentence_names_the_file_and_the_key(data, page, tmp_path, place, value, sentence):
-    place = [int(key) if key.isdecimal() else key for key in place.split(".")]
     assert sentence in answer(tmp_path, changed(data, place, value), page)
 
 
@@ -191,7 +171,7 @@ def test_a_name_of_any_length_has_a_file(data, tmp_path):
 
 @pytest.mark.parametrize("path", ["/" + "x" * 5000, "/proc/self/mem", "\0", "~nobody", ""])
 def test_a_path_that_is_none_is_passed_over(data, tmp_path, path):
-    assert write_report(written(tmp_path, changed(data, ("model", "path"), path))).is_file()
+    assert write_report(written(tmp_path, changed(data, "model.path", path))).is_file()
 
 
 @pytest.mark.parametrize(("row", "sentence"), [
@@ -222,7 +202,7 @@ def test_a_log_that_is_damaged_is_read_as_far_as_it_goes(data, page, tmp_path):
     ({"adapter": SCRIPT}, "adapter is"), ({"head": [1]}, "head is [1]"), ([1], "not an object"), ("x", "not an object"),
 ])
 def test_a_config_of_another_form_is_named(data, tmp_path, config, sentence):
-    written(tmp_path, changed(data, ("model", "config"), ...))
+    written(tmp_path, changed(data, "model.config", ...))
     (tmp_path / "config.json").write_text(json.dumps(config))
     with pytest.raises(UserError) as error:
         write_report(tmp_path)
@@ -296,3 +276,26 @@ def test_a_stray_file_among_the_pictures_is_passed_over(run, tmp_path):
     for name in ("x.prediction.png", "-1.prediction.png", "²²²²²².prediction.png", f"{'9' * 40}.prediction.png"):
         (copied / "evaluation/panels/town" / name).write_bytes(b"x")
     assert write_report(copied).is_file()
+
+
+@pytest.mark.browser
+def test_hostile_names_run_nothing_in_a_browser(run, data, tmp_path):
+    if chromium.BROWSER is None:
+        pytest.skip("no Chromium on this machine")
+    copied = shutil.copytree(run, tmp_path / "run")
+    text = json.dumps(data)
+    for name in ("road", "car", "contrast", "run", "fog", "fake", "rein"):
+        text = text.replace(json.dumps(name), json.dumps(SCRIPT + name))
+    (copied / "evaluation/results.json").write_text(text)
+    made = write_report([copied, run], tmp_path / "page.html")
+    page = chromium.Page(tmp_path / "profile")
+    try:
+        page.call("Page.navigate", url=f"file://{made}")
+        page.until("document.readyState == 'complete' && document.documentElement.className == 'live'")
+        page.run("document.querySelectorAll('.shot').forEach(fill)")
+        page.until("document.querySelectorAll('.panels img').length > 0 && [...document.images].every(i => i.complete && i.naturalWidth)")
+        assert page.run("typeof ran") == "undefined"
+        assert page.run("[...document.scripts].filter(s => s.type != 'application/json').length") == 1
+        assert page.run("[...document.querySelectorAll('*')].filter(e => [...e.attributes].some(a => a.name.startsWith('on'))).length") == 0
+    finally:
+        page.close()

@@ -6,8 +6,12 @@ from pathlib import Path
 import cv2
 import pytest
 
+from data_pipelines.labels import Classes
+from rein_jax.serve.engine import open_models
 from tests.use.chromium import BROWSER, Page
 from tests.use.test_serve import server  # noqa: F401
+from tests.use.test_serve_faults import serving
+from tests.use.tiny import tiny_config, write_tiny
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.skipif(BROWSER is None, reason="needs Chromium")]
 
@@ -53,5 +57,29 @@ def test_visitor(server, scenes, tmp_path):  # noqa: F811
         page.upload("#file", tmp_path / "evil.png")
         page.until("document.getElementById('status').className === 'error'")
         assert page.run("document.title") == "rein serve"
+    finally:
+        page.close()
+
+
+def test_hostile_names_are_text_in_the_browser(scenes, tmp_path):
+    """Names of a class and of a run that are markup show as they are; nothing in them runs or is fetched."""
+    evil = "\"><img src=x onerror=\"document.title='owned'\">"
+    config = tiny_config("lora")
+    config.name = evil
+    classes = Classes((evil, "</script><script>document.title='owned'</script>"), ((1, 2, 3), (4, 5, 6)))
+    model = write_tiny(tmp_path / "m.safetensors", "lora", classes=classes, config=config.to_dict())
+    cv2.imwrite(str(tmp_path / "street.png"), scenes[0][..., ::-1])
+    page = Page(tmp_path / "profile")
+    try:
+        with serving(open_models([str(model)])[0]) as (port, _, _, _):
+            page.call("Page.navigate", url=f"http://127.0.0.1:{port}/")
+            page.until("document.readyState === 'complete' && document.querySelectorAll('#model option').length === 1")
+            page.upload("#file", tmp_path / "street.png")
+            page.until("document.querySelectorAll('#legend tr').length > 0")
+            assert page.run("document.getElementById('model').textContent") == f"{evil} (lora)"
+            names = page.run("[...document.querySelectorAll('#legend tr')].map(r => r.cells[1].textContent)")
+            assert set(names) <= set(classes.names) and names
+            assert page.run("document.querySelectorAll('img[src=x], #legend script').length") == 0
+            assert page.run("document.title") == "rein serve"
     finally:
         page.close()

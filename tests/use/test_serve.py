@@ -25,7 +25,7 @@ from tests.use.conftest import png_header
 from tests.use.tiny import tiny_config, write_tiny
 
 pytest.importorskip("fastapi")
-uvicorn = pytest.importorskip("uvicorn")
+pytest.importorskip("uvicorn")
 pytest.importorskip("python_multipart")
 PATIENCE = 600  # seconds after which something hangs; no machine is as slow
 
@@ -34,6 +34,7 @@ PATIENCE = 600  # seconds after which something hangs; no machine is as slow
 def server(tmp_path_factory):
     """Two adapters on one backbone behind uvicorn on a free port: (port, engine)."""
     from rein_jax.serve.app import Limits, make_app
+    from rein_jax.serve.connections import make_server
 
     folder = tmp_path_factory.mktemp("served")
     files = [write_tiny(folder / f"{seed}.safetensors", "lora", seed=seed) for seed in (0, 1)]
@@ -42,7 +43,7 @@ def server(tmp_path_factory):
     engine = Engine(models, waiting=16, side=128, batch=4)
     engine.warm()
     app = make_app(engine, Limits(megabytes=1, megapixels=1, uploads=24, seconds=PATIENCE), hosts=["127.0.0.1"])
-    served = uvicorn.Server(uvicorn.Config(app, log_level="error", timeout_keep_alive=5))
+    served = make_server(app)
     with socket.create_server(("127.0.0.1", 0)) as listening:  # requests that come before the server runs wait here
         thread = threading.Thread(target=served.run, args=([listening],), daemon=True)
         thread.start()
