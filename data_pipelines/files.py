@@ -39,11 +39,11 @@ class Files(Protocol):
 def shown(name: str) -> str:
     """A file name that can always be printed and stored: bytes that are not UTF-8 and characters that steer a terminal or turn
     the direction of writing become \\xNN or \\uNNNN."""
-    text = name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
-    if text.isprintable():
-        return text
-    steering = ("Cc", "Cf", "Zl", "Zp")
-    return "".join(c if unicodedata.category(c) not in steering else ascii(c)[1:-1] for c in text)
+    if name.isprintable():
+        return name
+    bytes_of = {chr(0xDC00 + byte): f"\\x{byte:02x}" for byte in range(128, 256)}  # how Python keeps bytes that are not UTF-8
+    steering = ("Cc", "Cf", "Cs", "Zl", "Zp")
+    return "".join(bytes_of.get(c) or (c if unicodedata.category(c) not in steering else ascii(c)[1:-1]) for c in name)
 
 
 def wanted(name: str) -> bool:

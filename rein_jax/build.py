@@ -25,6 +25,8 @@ from rein_jax.parts import Parts
 from rein_jax.segmenter import Preprocessing, Segmenter
 from rein_jax.weights.check import first_map_statistics
 
+LARGEST = 4_000_000_000  # parameters of a model file; the largest backbone has 1.1e9
+
 
 def plain(section: Any) -> Any:
     """A ConfigDict (and what it holds) as plain dicts, lists and values."""
@@ -302,19 +304,19 @@ def load(path: str | Path) -> Segmenter:
 
 def load_parts(path: str | Path) -> tuple[trees.Skeleton, trees.Flat]:
     """(skeleton, all leaves) of a trained model; see `load`."""
-    from data_pipelines.labels import Classes
-    from rein_jax.weights.modelfile import check_backbone, read_model
+    from rein_jax.weights.modelfile import check_backbone, class_list, read_model
 
     file = model_file(path)
     arrays, meta = read_model(file)
-    config = ConfigDict(meta["config"])
-    classes = Classes(tuple(meta["classes"]), tuple(tuple(colour) for colour in meta["palette"]))
-    skeleton, trainable, frozen = skeleton_of(config, classes)
+    classes = class_list(file, meta)
+    try:
+        config = ConfigDict(meta.get("config", {}))
+        skeleton, trainable, frozen = skeleton_of(config, classes)
+    except (KeyError, AttributeError, TypeError, ValueError, ArithmeticError) as error:
+        reason = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {' '.join(str(error).split())}"
+        raise UserError(f"{file} cannot be built from the config in its metadata: {reason}") from None
     shapes = {**trainable, **frozen}
-    strangers = [n for n in arrays if n not in shapes or tuple(arrays[n].shape) != tuple(shapes[n].shape)]
-    if strangers:
-        raise UserError(f"{file}: {strangers[0]} does not fit the model of the file's own config; it was changed or is of another version.")
-    missing = set(shapes) - set(arrays)
+    missing = _missing(file, arrays, skeleton, trainable, frozen)
     values: trees.Flat = {}
     if any(name.startswith("backbone/") for name in missing) and (meta.get("weights") or {}).get("source") != "random":
         values, report = load_backbone(config, {name: shape for name, shape in shapes.items() if name.startswith("backbone/")})
@@ -323,6 +325,24 @@ def load_parts(path: str | Path) -> tuple[trees.Skeleton, trees.Flat]:
     if any(name.startswith("adapters/") for name in missing):  # frozen leaves that an adapter takes from the backbone
         values = {**after_loading(config, skeleton, values), **arrays}
     return skeleton, values
+
+
+def _missing(file: Path, arrays: trees.Flat, skeleton: trees.Skeleton, trainable: trees.Flat, frozen: trees.Flat) -> set[str]:
+    """Leaves of the model that its file may lack: frozen ones of the backbone, and those that follow from it or are constants. A UserError
+    for any other missing leaf, an array that is none of the model's, and a model larger than any."""
+    shapes = {**trainable, **frozen}
+    strangers = [n for n in arrays if n not in shapes or tuple(arrays[n].shape) != tuple(shapes[n].shape)]
+    if strangers:
+        raise UserError(f"{file}: {strangers[0]!r} does not fit the model of its own config; it was changed or is of another version.")
+    missing = shapes.keys() - arrays.keys()
+    lost = sorted(n for n in missing if n in trainable or not n.startswith("backbone/") and n not in trees.never_trained(skeleton))
+    if lost:
+        more = f" and {len(lost) - 1} more" if len(lost) > 1 else ""
+        raise UserError(f"{file} is not whole: it lacks {lost[0]!r}{more}, which a model of its config has; only frozen weights of the "
+                        "backbone may be missing. Copy the file again, or write it anew from its run.")
+    if trees.count(shapes) > LARGEST:
+        raise UserError(f"{file}: a model of its config has {trees.count(shapes):.1e} parameters, more than any; the file was changed.")
+    return missing
 
 
 def model_file(path: str | Path) -> Path:

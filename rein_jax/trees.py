@@ -53,10 +53,14 @@ def split(module: nnx.Module, trainable: Iterable[str]) -> tuple[Skeleton, Flat,
         name = name_of(path)
         variables.append((name, tuple(path), type(variable)))
         arrays[name] = variable.get_raw_value() if isinstance(variable, nnx.Variable) else variable
-    fixed = {name for name, _, kind in variables if issubclass(kind, (Fixed, nnx.BatchStat))}  # statistics of frozen batch norms too
-    chosen = matching(arrays, trainable) - fixed
     skeleton = Skeleton(graphdef, tuple(variables))
+    chosen = matching(arrays, trainable) - never_trained(skeleton)
     return skeleton, {n: a for n, a in arrays.items() if n in chosen}, {n: a for n, a in arrays.items() if n not in chosen}
+
+
+def never_trained(skeleton: Skeleton) -> set[str]:
+    """Names of the arrays that no pattern can make trainable: `Fixed` ones, and the statistics of batch norms."""
+    return {name for name, _, kind in skeleton.variables if issubclass(kind, (Fixed, nnx.BatchStat))}
 
 
 def merge(skeleton: Skeleton, *parts: Mapping[str, Any]) -> nnx.Module:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from data_pipelines.files import shown
 from rein_jax.cli import path_argument
 
 DESCRIPTION = """Copies the arrays of a checkpoint (.safetensors, .npz, .pth/.pt, .onnx) to .safetensors or .pth, bit for bit; names stay.
@@ -60,7 +61,7 @@ def main(argv: list[str]) -> int:
           + (f" that looks like {found.text}" if found else "")
           + (f"; of several sets of weights those under {source.wrapper!r}, not {', '.join(source.beside)}" if source.beside else ""))
     if options.names:
-        print("\n".join(f"{name}  {entry.shape}  {entry.dtype}" for name, entry in source.entries.items()))
+        print("\n".join(shown(f"{name}  {entry.shape}  {entry.dtype}") for name, entry in source.entries.items()))
     return 0
 
 

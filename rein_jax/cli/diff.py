@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from rein_jax.cli import path_argument
+from data_pipelines.files import shown
 from rein_jax.errors import UserError, read_json
 
 DESCRIPTION = """Compares two runs (folders) or model files: config keys that differ, then their numbers side by side."""
@@ -37,7 +38,7 @@ def main(argv: list[str]) -> int:
 
 def read_run(path: Path) -> dict[str, Any]:
     """{"config", "numbers", "facts"} of a run folder or a model file."""
-    from rein_jax.cli.show import numbers
+    from rein_jax.cli.show import foreign, numbers
     from rein_jax.weights.modelfile import read_meta
 
     if path.is_dir():
@@ -47,10 +48,11 @@ def read_run(path: Path) -> dict[str, Any]:
     else:
         meta = read_meta(path)
         config = meta.get("config") or {}
-    weights = meta.get("weights") or {}
-    facts = {"steps": meta.get("step"), "backbone hash": weights.get("sha256") or meta.get("frozen"),
-             "classes": ", ".join(meta.get("classes") or ()), "data fingerprint": meta.get("fingerprint")}
-    return {"config": flat(config), "numbers": numbers(meta), "facts": {key: value for key, value in facts.items() if value}}
+    with foreign(path):
+        weights = meta.get("weights") or {}
+        facts = {"steps": meta.get("step"), "backbone hash": weights.get("sha256") or meta.get("frozen"),
+                 "classes": ", ".join(meta.get("classes") or ()), "data fingerprint": meta.get("fingerprint")}
+        return {"config": flat(config), "numbers": numbers(meta), "facts": {key: value for key, value in facts.items() if value}}
 
 
 def flat(section: Any, prefix: str = "") -> dict[str, Any]:
@@ -90,9 +92,9 @@ def text(found: Mapping[str, Mapping[str, tuple[Any, Any]]], a: str, b: str) -> 
         lines += ["", f"{'':<{width}} {'A':>8} {'B':>8} {'B - A':>8}"]
     for key, (left, right) in found["numbers"].items():
         both = isinstance(left, float) and isinstance(right, float)
-        shown = [f"{value:.2f}" if isinstance(value, float) else value for value in (left, right)]
-        lines.append(f"{key:<{width}} {shown[0]:>8} {shown[1]:>8} {f'{right - left:+.2f}' if both else '':>8}")
-    return "\n".join(lines)
+        texts = [f"{value:.2f}" if isinstance(value, float) else value for value in (left, right)]
+        lines.append(f"{key:<{width}} {texts[0]:>8} {texts[1]:>8} {f'{right - left:+.2f}' if both else '':>8}")
+    return "\n".join(shown(line) for line in lines)
 
 
 def _json(path: Path, missing: Any = None) -> dict[str, Any]:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from data_pipelines.files import shown
 from rein_jax.cli import path_argument
 from rein_jax.errors import UserError, read_json
 
@@ -42,10 +44,22 @@ def main(argv: list[str]) -> int:
     if options.json:
         print(json.dumps(meta, indent=2, sort_keys=True))
     else:
-        print(describe(path, checkpoint, meta) if model else describe_other(path, checkpoint))
+        with foreign(path):
+            print(describe(path, checkpoint, meta) if model else describe_other(path, checkpoint))
     if options.names:
-        print("\n".join(f"{name}  {entry.shape}  {entry.dtype}" for name, entry in sorted(checkpoint.entries.items())))
+        print("\n".join(shown(f"{name}  {entry.shape}  {entry.dtype}") for name, entry in sorted(checkpoint.entries.items())))
     return 0
+
+
+@contextmanager
+def foreign(path: Path):
+    """Around what reads nested metadata: those of another program may have any form, which is then a UserError."""
+    try:
+        yield
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        if isinstance(error, UserError):
+            raise
+        raise UserError(f"{path}: its metadata have another form than rein writes ({error}); --json shows them as they are.") from None
 
 
 def model_path(path: Path) -> Path:
@@ -97,7 +111,7 @@ def describe(path: Path, checkpoint, meta: Mapping[str, Any]) -> str:
     ]
     if meta.get("imported_from"):
         rows.append(("imported from", f"{meta['imported_from'].get('file')} (SHA-256 {meta['imported_from'].get('sha256')})"))
-    return "\n".join(f"{title:<14} {text}" for title, text in rows if str(text).strip())
+    return "\n".join(shown(f"{title:<14} {text}") for title, text in rows if str(text).strip())
 
 
 def numbers(meta: Mapping[str, Any]) -> dict[str, float]:
@@ -121,7 +135,7 @@ def describe_other(path: Path, checkpoint) -> str:
             ("opened at", checkpoint.wrapper), ("not opened", ", ".join(checkpoint.beside)),
             ("holds", f"{len(checkpoint)} arrays of {', '.join(dtypes)}"),
             *checkpoint.metadata.items()]
-    return "\n".join(f"{title:<14} {text}" for title, text in rows if text and title != "sha256")
+    return "\n".join(shown(f"{title:<14} {text}") for title, text in rows if text and title != "sha256")
 
 
 def _get(config: Mapping[str, Any], *keys: str) -> Any:

@@ -13,7 +13,7 @@ from jax.sharding import Mesh
 
 from data_pipelines.atomic import write_atomically
 from data_pipelines.sample import Sample
-from rein_jax import distributed
+from rein_jax import distributed, trees
 from rein_jax.errors import UserError, read_json
 from rein_jax.parts import Parts
 from rein_jax.precision import Policy
@@ -70,7 +70,7 @@ class Outputs:
         value, best = headline(results), self.best()
         better = value is not None and (best is None or value > best["mIoU"])
         if distributed.all_agree(better):  # which also means that nobody writes before everybody has read
-            self._write_model("best.safetensors", weights, step, {"mIoU": value})
+            self._write_model("best.safetensors", placed, step, {"mIoU": value})
             if distributed.is_main():
                 write_json(self.workdir / "best.json", {"step": step, "mIoU": value})
         distributed.barrier("evaluated")
@@ -105,11 +105,14 @@ class Outputs:
         except (UserError, OSError):
             return None
 
-    def _write_model(self, name: str, weights: Mapping[str, Any], step: int, more: Mapping[str, Any]) -> None:
-        """The trainable leaves with everything that is needed to use them, as one safetensors file."""
+    def _write_model(self, name: str, placed: Placed, step: int, more: Mapping[str, Any]) -> None:
+        """The trainable leaves, and frozen ones that were drawn and not loaded, with everything that is needed to use them, as one
+        safetensors file."""
         from rein_jax.weights.modelfile import write_model
 
-        arrays = gather(weights)
+        known = trees.never_trained(self.parts.skeleton)  # these are computed from the backbone, or constants
+        drawn = {n: a for n, a in placed.frozen.items() if n not in known and not n.startswith("backbone/")}
+        arrays = gather({**(placed.state.ema or placed.state.trainable), **drawn})
         if distributed.is_main():
             meta = {**self.meta, "preprocessing": dict(self.parts.preprocessing), "step": step, **more,
                     "palette": [list(map(int, colour)) for colour in self.parts.classes.palette]}
@@ -117,8 +120,7 @@ class Outputs:
 
     def write_final(self, placed: Placed, summary: Mapping[str, Any]) -> None:
         """model.safetensors, results.json and report.html."""
-        weights = placed.state.ema or placed.state.trainable
-        self._write_model("model.safetensors", weights, summary["steps"], {})
+        self._write_model("model.safetensors", placed, summary["steps"], {})
         if distributed.is_main():
             write_json(self.workdir / "results.json", {**summary, "best": self.best(), "config": self.config})
             if self.report is not None and summary["evaluation"]:

@@ -37,6 +37,8 @@ def read_checkpoint(path: str | Path, part: str = "") -> Checkpoint:
     try:
         path = local_path(path)
         checkpoint = _open(open_folder(path) if path.is_dir() else path, unwrap=not part)
+        if any(not name.isascii() and name != name.encode("utf-8", "replace").decode() for name in checkpoint):
+            raise UserError(f"{path} holds a name that is no text (half a pair of UTF-16); it is damaged or hostile and is refused.")
         return only(checkpoint, part) if part else checkpoint
     except UserError as error:  # a damaged file may put line breaks into its names
         raise UserError(" ".join(str(error).split())) from None

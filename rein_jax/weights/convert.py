@@ -46,7 +46,7 @@ def convert(source: Path, target: Path, to: str | None = None, *, force: bool = 
     writable(source, target, force)
     checkpoint = read_checkpoint(source, part)
     if not part:
-        check_hashes(checkpoint)
+        check_hashes(checkpoint, checkpoint)
     if to == "safetensors":
         kept = {_KEPT: checkpoint.wrapper} if checkpoint.wrapper else {}
         write_safetensors(target, checkpoint, {"source": source.name, "format": checkpoint.kind, **kept}, hashes=True)

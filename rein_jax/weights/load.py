@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from data_pipelines.files import shown
 from rein_jax.errors import UserError
 from rein_jax.weight_rules import LAYOUTS, Placement, Rule, part_of, place
 from rein_jax.weights.checkpoint import as_checkpoint
@@ -61,7 +62,7 @@ class Summary:
         """The line and every name, grouped."""
         lines = [str(self)]
         for title in ("resized", "skipped", "other_parts", "loaded"):
-            lines += [f"{title.replace('_', ' ')}: {name}" for name in getattr(self, title)]
+            lines += [shown(f"{title.replace('_', ' ')}: {name}") for name in getattr(self, title)]
         return "\n".join(lines)
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from data_pipelines.paths import local_path
+from data_pipelines.labels import Classes
 from rein_jax.errors import UserError
 from rein_jax.weights.checkpoint import read_checkpoint
 from rein_jax.weights.entries import Checkpoint
@@ -35,29 +35,70 @@ def write_model(path: str | Path, arrays: Mapping[str, np.ndarray], meta: Mappin
     write_safetensors(path, arrays, metadata, hashes=True)
 
 
-def read_model(path: str | Path, *, check: bool = True) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-    """(arrays by flat name, meta) of a model file; `check` compares every array with its recorded SHA-256.
+def read_model(path: str | Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """(arrays by flat name, meta) of a model file; every array is compared with its recorded SHA-256.
 
-    Raises UserError, one sentence, for files that are not model files, damaged or changed.
+    Raises UserError, one sentence, for files that are not model files, damaged or changed, and for values that are not finite.
     """
-    path = local_path(path)
     checkpoint = read_checkpoint(path)
     meta = read_meta(path, checkpoint)
-    check_hashes(checkpoint, arrays=check)
-    return {name: checkpoint[name] for name in checkpoint}, meta
+    arrays = {name: checkpoint[name] for name in checkpoint}
+    check_hashes(checkpoint, arrays)
+    for name, array in arrays.items():
+        if array.dtype.kind not in "iub" and not np.isfinite(array).all():
+            raise UserError(f"{path}: {name!r} holds values that are not finite (NaN or infinity); use an earlier model of its run.")
+    return arrays, meta
 
 
 def read_meta(path: str | Path, checkpoint: Checkpoint | None = None) -> dict[str, Any]:
-    """The metadata of a model file, without reading its arrays."""
+    """The metadata of a model file, checked against its recorded hash and by types, without reading its arrays."""
     checkpoint = checkpoint if checkpoint is not None else read_checkpoint(path)
     try:
         meta = {key: json.loads(value) for key, value in checkpoint.metadata.items() if key != "sha256"}
-    except json.JSONDecodeError:
+    except (ValueError, RecursionError):
         meta = {}
     if meta.get("format") != FORMAT:
         raise UserError(f"{path} ({checkpoint.kind}) is not a model that rein wrote ({FORMAT!r}); "
                         "official checkpoints are imported with: rein convert.")
+    if not check_hashes(checkpoint):
+        raise UserError(f"{path} was changed after it was written; it is refused (its list of hashes is missing).")
+    for key, value in meta.items():
+        kind = _KINDS.get(key, object)
+        if not isinstance(value, kind) or key == "palette" and not _colours(value) or key == "classes" and not _names(value):
+            raise UserError(f"{path}: {key!r} in its metadata is {_short(value)}, which is no {_WORDS.get(key, 'object')}; another program "
+                            "wrote the file, or it was changed.")
     return meta
+
+
+_KINDS: dict[str, Any] = {
+    "config": dict, "preprocessing": dict, "evaluation": dict, "imported_from": dict, "weights": dict, "classes": list, "palette": list,
+    "licence": str, "version": str, "frozen": str, "step": int | float | None,
+}
+_WORDS = {"classes": "list of names", "palette": "list of colours [r, g, b] of 0 to 255", "licence": "text", "version": "text",
+          "frozen": "text", "step": "number"}
+
+
+def _names(value: list) -> bool:
+    return 0 < len(value) < 256 and all(isinstance(name, str) for name in value)
+
+
+def _colours(value: list) -> bool:
+    """The colours of a palette: triples of whole numbers up to 255."""
+    return all(isinstance(colour, list) and len(colour) == 3 and all(type(n) is int and 0 <= n < 256 for n in colour) for colour in value)
+
+
+def _short(value: Any) -> str:
+    text = json.dumps(value)
+    return text if len(text) < 60 else f"{text[:57]}..."
+
+
+def class_list(path: str | Path, meta: Mapping[str, Any]) -> Classes:
+    """Names and colours of the classes of a model file; UserError where the file lacks them or they do not belong together."""
+    names, palette = meta.get("classes"), meta.get("palette")
+    if not names or palette is None or len(names) != len(palette):
+        found = [f"{len(part)} {word}" if part else f"no {word}" for part, word in ((names, "classes"), (palette, "colours"))]
+        raise UserError(f"{path} names {' and '.join(found)} in its metadata; another program wrote the file, or it was changed.")
+    return Classes(tuple(names), tuple(tuple(colour) for colour in palette))
 
 
 def is_model(checkpoint: Checkpoint) -> bool:

@@ -145,10 +145,10 @@ def _header_bytes(specs: Mapping, order: list[str], metadata: dict[str, str], ha
     return len(text).to_bytes(8, "little") + text
 
 
-def check_hashes(checkpoint: Checkpoint, *, arrays: bool = True) -> bool:
+def check_hashes(checkpoint: Checkpoint, arrays: Mapping[str, np.ndarray] | None = None) -> bool:
     """Compares a file with the hashes that were written into it; UserError where it was changed, False where it has none.
 
-    arrays=False looks at names and metadata only.
+    arrays: what was read of it, compared too; without them the list of names and the metadata are.
     """
     if "sha256" not in checkpoint.metadata:
         return False
@@ -156,14 +156,14 @@ def check_hashes(checkpoint: Checkpoint, *, arrays: bool = True) -> bool:
     try:
         recorded = json.loads(checkpoint.metadata["sha256"])
         own = recorded.pop(METADATA, None)
-    except (ValueError, AttributeError):
+    except (ValueError, AttributeError, TypeError, RecursionError):
         raise UserError(f"{refuse} (its list of hashes cannot be read).") from None
     if own != metadata_digest({k: v for k, v in checkpoint.metadata.items() if k != "sha256"}):
         raise UserError(f"{refuse} (its metadata).")
     if set(recorded) != set(checkpoint):
         raise UserError(f"{refuse} (it does not hold the arrays that it lists).")
-    for name in checkpoint if arrays else ():
-        if digest(checkpoint[name]) != recorded[name]:
+    for name in arrays or ():
+        if digest(arrays[name]) != recorded[name]:
             raise UserError(f"{refuse} (the array {name!r}).")
     return True
 
