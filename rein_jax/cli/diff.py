@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from rein_jax.cli import path_argument
 from data_pipelines.files import shown
+from rein_jax.cli import path_argument
 from rein_jax.errors import UserError, read_json
 
 DESCRIPTION = """Compares two runs (folders) or model files: config keys that differ, then their numbers side by side."""

@@ -1,0 +1,26 @@
+"""What a run writes as its model can be loaded again whatever was trained."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from data_pipelines.labels import CITYSCAPES
+from rein_jax import build
+from rein_jax.training.outputs import Outputs
+from tests.use.tiny import tiny_config, tiny_parts
+
+
+@pytest.mark.parametrize("trainable", [["adapters/"], ["adapters/", "head/"]])
+def test_a_frozen_head_is_written_too(tmp_path, trainable):
+    """It was drawn, so no other file holds it."""
+    config = tiny_config("lora")
+    config.trainable = tuple(trainable)
+    skeleton, moved, frozen = tiny_parts(config)
+    parts = SimpleNamespace(skeleton=skeleton, classes=CITYSCAPES, preprocessing={})
+    meta = {"config": config.to_dict(), "classes": list(CITYSCAPES.names), "weights": {"name": "dinov2_tiny", "source": "random"}}
+    placed = SimpleNamespace(state=SimpleNamespace(ema=None, trainable=moved), frozen=frozen)
+    Outputs(tmp_path, parts, meta, {}, None, None)._write_model("model.safetensors", placed, 1, {})
+    _, values = build.load_parts(tmp_path / "model.safetensors")
+    for name, array in {**moved, **frozen}.items():
+        np.testing.assert_array_equal(values[name], array, err_msg=name)
