@@ -202,8 +202,7 @@ def _look(source: Source, index: int) -> tuple[dict | None, tuple[bool, int | No
         if not isinstance(source, Source):
             return source[index], (False, None), None
         data, element = source.encoded(index).image, source.read(index)
-        turned = b"Exif" in data[:4096] and orientation(data) != 1
-        return element, (turned, used_bits(data, element["name"])), None
+        return element, (orientation(data) != 1, used_bits(data, element["name"])), None
     except DataError as error:
         return None, (False, None), str(error)
 

@@ -36,7 +36,7 @@ from data_pipelines.layout import FileDataset, Labels, unpaired
 from data_pipelines.maskscan import Masks, Reading, read_masks
 from data_pipelines.pairing import RULE, Item, Pairs, examples, pair
 from data_pipelines.paths import local_path
-from data_pipelines.places import locate, open_files
+from data_pipelines.places import locate, open_files, zips_in
 from data_pipelines.records import open_records, recognise
 from data_pipelines.source import Pair, Source
 
@@ -80,9 +80,7 @@ def open_folder(
     path = locate("folder", source)
     if recognise(path):
         return open_records(path, "folder", split, options={}, subset=subset, policy=policy, exif=exif)
-    files = open_files(path)
-    names = files.names()
-    arrangement = arrange(files, names, images, masks)
+    files, names, arrangement = _arranged(path, images, masks)
     chosen = _chosen(arrangement, split, val_share, files.where, policy)
     pairs = pair(arrangement.images, arrangement.masks, files)
     found = Masks(sorted(mask.name for mask in arrangement.masks), files.read, lambda name: shown(files.path(name)))
@@ -99,6 +97,20 @@ def open_folder(
     made.problems.update(problems)
     made.unused = [shown(name) for name in pairs.unused]
     return made
+
+
+def _arranged(path: Path, images: str | None, masks: str | None) -> tuple[Files, list[str], Arrangement]:
+    """The files of a place, their names and arrangement; .zip files in a folder are looked into where it holds nothing else."""
+    for with_zips in (False, True):
+        files = open_files(path, with_zips=with_zips)
+        names = files.names()
+        try:
+            return files, names, arrange(files, names, images, masks)
+        except NothingThere as error:
+            problem = error
+            if not (path.is_dir() and zips_in(path)):
+                break
+    raise problem
 
 
 def _chosen(arrangement: Arrangement, split: str, val_share: float, where: str, policy: str) -> list[Item]:

@@ -178,3 +178,16 @@ def test_bits_in_sixteen_are_listed_and_a_mixture_of_them_is_named(tmp_path):
     warnings = check("folder", tmp_path, splits=("all",))[0].splits["all"].warnings
     assert "images/photo_1.png holds 12 bits in 16; it is scaled to 8 bits by its own range." in warnings["images/photo_1.png"]
     assert "scaled each by its own: 10 (1 images), 12 (2 images)" in warnings["depths"]
+
+
+@pytest.mark.parametrize("kind", ["PNG", "WEBP"])
+def test_marks_that_turn_a_picture_are_listed_in_every_format(kind, tmp_path):
+    from PIL import Image
+
+    exif = Image.Exif()
+    exif[0x0112] = 3
+    build("folder", tmp_path)
+    (tmp_path / "images/photo_3.jpg").unlink()
+    Image.fromarray(scene(3)[0]).save(tmp_path / f"images/photo_3.{kind.lower()}", exif=exif)
+    found, _ = check("folder", tmp_path, splits=("all",))
+    assert list(found.splits["all"].warnings) == [f"images/photo_3.{kind.lower()}"]

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import EpsImagePlugin, Image
+from PIL import EpsImagePlugin, Image, ImageOps
 
 from data_pipelines import images, pictures
 from data_pipelines.errors import DataError
@@ -120,12 +120,11 @@ def test_flipped_bytes_in_whole_files_are_pictures_or_one_sentence(programs):
 
 
 def test_predictions_and_report_pictures_come_through_the_door(programs, tmp_path):
-    for name in ("prediction.png", "truth.png"):
-        (tmp_path / name).write_bytes(EPS)
+    (tmp_path / "prediction.png").write_bytes(EPS)
     with pytest.raises(ValueError, match="prediction.png is an EPS or PostScript drawing"):
         read_prediction(tmp_path / "prediction.png")
     with pytest.raises(ValueError, match="truth.png is an EPS or PostScript drawing"):
-        shots._error(tmp_path / "truth.png", tmp_path / "prediction.png")
+        shots._labels(EPS, "truth.png")
     assert not programs
 
 
@@ -234,6 +233,20 @@ def header_only(kind: str, width: int, height: int) -> bytes:
 def test_more_pixels_than_any_camera_takes_are_refused_before_decoding(door, kind):
     with pytest.raises(pictures.TooLarge, match="x has 40000x40000 pixels|x states more pixels"):
         DOORS[door](header_only(kind, 40_000, 40_000))
+
+
+@pytest.mark.parametrize("kind", ["PNG", "WEBP", "TIFF", "JPEG"])
+@pytest.mark.parametrize("turn", range(1, 9))
+def test_marks_that_turn_a_picture_are_obeyed_in_every_format(kind, turn):
+    exif = Image.Exif()
+    exif[0x0112] = turn
+    data = saved(Image.fromarray(RGB), kind, exif=exif, **({"lossless": True} if kind == "WEBP" else {}))
+    upright = np.asarray(ImageOps.exif_transpose(Image.open(io.BytesIO(data))).convert("RGB"))
+    decoded = images.decode_image(data, "x")
+    assert decoded.shape == upright.shape and np.abs(decoded.astype(int) - upright).max() <= (3 if kind == "JPEG" else 0)
+    assert images.orientation(data) == turn
+    if kind != "TIFF":  # whose mark is a part of the format itself, obeyed in images and masks alike
+        assert images.decode_image(data, "x", exif="ignore").shape == RGB.shape
 
 
 def test_the_name_does_not_count():

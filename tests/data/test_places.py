@@ -53,6 +53,17 @@ def test_a_zip_with_backslashes_is_a_data_set(tmp_path):
     assert len(source) == 4 and source.classes.names == ("a", "b", "c")
 
 
+def test_a_folder_that_holds_nothing_but_a_zip_is_a_data_set(tmp_path):
+    build("folder", tmp_path / "data").pack("")
+    assert len(open_source("folder", split="all", source=tmp_path / "data")) == 10
+
+
+def test_images_and_masks_in_two_zips_are_a_data_set(tmp_path):
+    build("folder", tmp_path / "data").pack("images/", "masks/")
+    source = open_source("folder", split="all", source=tmp_path / "data")
+    assert len(source) == 10 and source.classes.names == open_source("folder", source=build("folder", tmp_path / "raw").root).classes.names
+
+
 @pytest.mark.parametrize("name", ["../evil.png", "images/../../evil.png", r"..\evil.png", "/../evil.png"])
 def test_zip_names_that_lead_out_are_refused(name, tmp_path):
     with pytest.raises(DataError, match="x.zip holds .* which leads out of the archive"):

@@ -219,3 +219,15 @@ def test_bad_settings_and_pairs_are_named():
         tf.TrainTransform(resize="offical")
     with pytest.raises(DataError, match="5x4 and 4x5"):
         tf.TrainTransform(8)(np.zeros((4, 5, 3), np.uint8), np.zeros((5, 4), np.uint8), np.random.default_rng(0))
+
+
+@pytest.mark.parametrize("size", [(8, 8), (9, 200), (300, 10), (15, 640), (14, 14), (63, 65)])
+def test_small_and_long_pictures_become_examples(size):
+    rng = np.random.default_rng(3)
+    image, label = rng.integers(0, 256, (*size, 3), np.uint8), rng.integers(0, 3, size, np.uint8)
+    for _ in range(5):
+        example = tf.TrainTransform(crop=64)(image, label, rng)
+        height, width = example["size"]
+        assert example["image"].shape == (64, 64, 3) and 1 <= min(height, width) and max(height, width) <= 64
+        assert (example["label"][:height, :width] < 3).all() and (example["label"][height:] == 255).all()
+        assert (example["label"][:, width:] == 255).all()
