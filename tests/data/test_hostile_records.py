@@ -101,7 +101,7 @@ def test_preparing_again_over_a_planted_folder_imports_nothing(planted, made):
         (lambda m: m["splits"]["train"]["parts"][0].update(elements="many"), "a part of 'many' elements"),
         (lambda m: m["splits"]["train"].pop("parts"), "'parts'"),
         (lambda m: m["splits"]["train"].update(parts=[]), "'elements'"),
-        (lambda m: m["splits"]["train"].update(decode={"kind": "evil.Kind"}), "'evil.Kind'"),
+        (lambda m: m["splits"]["train"]["decode"].update(kind="evil.Kind"), "'evil.Kind'"),
         (lambda m: m["splits"].update(train=None), "NoneType"),
         (lambda m: m.update(splits=["train"]), "list"),
         (lambda m: m.pop("dataset"), "'dataset'"),
