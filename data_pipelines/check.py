@@ -2,65 +2,30 @@
 
 from __future__ import annotations
 
-import json
 import os
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field, replace
-from pathlib import Path
+from dataclasses import replace
 from typing import Any
 
-import cv2
 import numpy as np
 
 import data_pipelines
+from data_pipelines.checkreport import Report, SplitReport
+from data_pipelines.decoders import IndexLabels
 from data_pipelines.depth import said
 from data_pipelines.errors import DataError
 from data_pipelines.files import NothingThere
 from data_pipelines.images import orientation, used_bits
 from data_pipelines.labels import VOID, ranges
 from data_pipelines.layout import FileDataset
+from data_pipelines.maskfaults import between_classes, interpolated, looks_interpolated
 from data_pipelines.sheet import sheet
 from data_pipelines.source import Source
 
 PICTURES = 6
-
-
-@dataclass
-class SplitReport:
-    """What was found in one split. `problems` make a data set unfit, `warnings` do not; both map a file to a sentence."""
-
-    found: str
-    count: int
-    published: int | None
-    checked: int
-    fitting: int = 0  # of those that were checked
-    problems: dict[str, str] = field(default_factory=dict)
-    warnings: dict[str, str] = field(default_factory=dict)
-    sizes: dict[str, int] = field(default_factory=dict)
-    label_values: dict[int, int] = field(default_factory=dict)
-    stored: dict[str, str] = field(default_factory=dict)  # class -> the values or colours that mean it
-    pixels: dict[str, int] = field(default_factory=dict)
-    images_with: dict[str, int] = field(default_factory=dict)
-    void_pixels: int = 0
-
-
-@dataclass
-class Report:
-    """Result of a check; `reasons` says why a data set is not fit (empty = fit)."""
-
-    dataset: str
-    source: str
-    fit: bool
-    reasons: list[str]
-    absent: list[str]
-    splits: dict[str, SplitReport]
-
-    def json(self) -> str:
-        """The report as JSON text."""
-        return json.dumps(asdict(self), indent=1)
 
 
 class _Recorder:
@@ -132,6 +97,7 @@ def _check_split(spec: Any, source: Source, jobs, sample, watch, options) -> tup
     report, reading, recorder = _begin(spec, source, options)
     report.checked = len(indices)
     pixels, images, sizes, depths, good = np.zeros(256, np.int64), np.zeros(256, np.int64), Counter(), Counter(), []
+    edges = np.zeros(2, np.int64)
     with ThreadPoolExecutor(jobs or os.cpu_count()) as pool:
         for index, (element, facts, problem) in watch(_in_order(pool, reading, indices), len(indices), source.split):
             if problem is not None:
@@ -140,6 +106,7 @@ def _check_split(spec: Any, source: Source, jobs, sample, watch, options) -> tup
             counts = np.bincount(element["label"].ravel(), minlength=256)
             _warn(report, element["name"], counts, facts, _labelled(source))
             depths[facts[1]] += facts[1] is not None
+            edges += between_classes(element["label"])
             pixels, images = pixels + counts, images + (counts > 0)
             sizes[f"{element['image'].shape[1]}x{element['image'].shape[0]}"] += 1
             good.append(index)
@@ -154,6 +121,8 @@ def _check_split(spec: Any, source: Source, jobs, sample, watch, options) -> tup
         report.stored = _stored(source)
     _odd_sizes(spec, report)
     _mixed_depths(report, +depths)
+    if isinstance(recorder.decode, IndexLabels) and looks_interpolated(edges):
+        report.warnings["edges"] = interpolated(edges)
     return report, good
 
 
@@ -241,7 +210,7 @@ def _reasons(split: str, report: SplitReport, partial: bool, skip: bool) -> list
     if skip:
         report.warnings, report.problems = {**report.problems, **report.warnings}, {}
     if report.problems:
-        reasons.append(f"{split}: {len(report.problems)} files do not fit; the first: {first}")
+        reasons.append(f"{split}: {len(report.problems)} files do not fit (policy=skip leaves them out); the first: {first}")
     if report.published is not None and report.count != report.published and not (partial and report.count < report.published):
         reasons.append(f"{split}: {report.count} images instead of the published {report.published}.")
     if not report.fitting:
@@ -256,64 +225,3 @@ def _sheet(source: Source, good: list[int]) -> np.ndarray | None:
         return None
     chosen = [good[k * len(good) // PICTURES] for k in range(PICTURES)] if len(good) >= PICTURES else good
     return sheet([source[index] for index in chosen], source.classes)
-
-
-def write(report: Report, picture: np.ndarray | None, out: Path) -> list[Path]:
-    """Writes check.json and, if there is one, sheet.png; returns the paths. A full disk is a DataError."""
-    content = {"check.json": report.json().encode("utf-8", "backslashreplace")}
-    if picture is not None:
-        content["sheet.png"] = cv2.imencode(".png", picture[..., ::-1])[1].tobytes()
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        for name, data in content.items():
-            (out / name).write_bytes(data)
-    except OSError as error:
-        raise DataError(f"{error.filename or out} cannot be written ({error.strerror}); free space or choose another --out.") from None
-    return [out / name for name in content]
-
-
-def describe(report: Report) -> str:
-    """The report as text for a terminal."""
-    total = sum(part.count for part in report.splits.values())
-    lines = [f"{report.dataset} at {report.source}: {'fit' if report.fit else 'NOT FIT'}, {total} images"]
-    for split, part in report.splits.items():
-        published = "" if part.published is None else f" (published {part.published})"
-        looked = "" if part.checked == part.count else f", {part.checked} looked at"
-        lines += ["", f"{split}: {part.count} images{published}{looked}; {part.found}"]
-        lines.append("  sizes: " + ", ".join(f"{size} x {n}" for size, n in list(part.sizes.items())[:6]))
-        if part.label_values:
-            lines.append(f"  label values: {ranges(part.label_values)}")
-        lines += _histogram(part)
-        for title, entries in (("problem", part.problems), ("warning", part.warnings)):
-            lines += [f"  {title}: {text}" for text in list(entries.values())[:10]]
-            if len(entries) > 10:
-                lines.append(f"  ... and {len(entries) - 10} more, all listed in check.json")
-    if report.absent:
-        lines += ["", f"not there: {', '.join(report.absent)}"]
-    lines += ["", *report.reasons] if report.reasons else []
-    return "\n".join(lines)
-
-
-def _histogram(part: SplitReport) -> list[str]:
-    total = sum(part.pixels.values()) + part.void_pixels
-    if not total:
-        return []
-    wide = max(16, min(48, max(map(len, part.pixels))))
-    rows = [
-        f"  {_short(name, wide):<{wide}} {100 * n / total:6.2f} %  in {part.images_with[name]} images" for name, n in part.pixels.items()
-    ]
-    return [_first_classes(part, total), *rows, f"  {'void':<{wide}} {100 * part.void_pixels / total:6.2f} %"]
-
-
-def _first_classes(part: SplitReport, total: int) -> str:
-    """One line that shows at a glance a list that is shifted by a class, or reversed."""
-    first = [
-        f"{part.stored.get(name, '?')} = {_short(name, 48)} ({100 * n / total:.1f} %)" for name, n in list(part.pixels.items())[:3]
-    ]
-    more = len(part.pixels) - len(first)
-    return "  first classes: " + ", ".join(first) + (f", and {more} more" if more else "")
-
-
-def _short(name: str, wide: int) -> str:
-    """A long name without its middle: what tells names apart often stands at the end."""
-    return name if len(name) <= wide else f"{name[: wide // 2 - 1]}..{name[len(name) - (wide - wide // 2 - 1) :]}"

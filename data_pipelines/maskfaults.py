@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 
+import numpy as np
+
 from data_pipelines.classrows import Colour
 from data_pipelines.errors import DataError
-from data_pipelines.labels import ranges
+from data_pipelines.labels import VOID, ranges
 from data_pipelines.masklooks import Look, total
 
 SHOWN = 8
@@ -28,6 +30,29 @@ def smoothed(looks: Sequence[Look]) -> bool:
     seen = {value for look in greys for value in look.values}
     solid = {value for look in greys for value in look.solid}
     return len(seen) > 3 and 2 * len(seen - solid) >= len(seen)
+
+
+def between_classes(label: np.ndarray) -> np.ndarray:
+    """(edges, how many pass through a number in between) along the rows of a label of class numbers.
+
+    An edge is where the second next pixel has a number that is two or more away. Drawn labels change at once; resized with
+    interpolation they pass through the classes that happen to have the numbers in between.
+    """
+    first, middle, last = label[:, :-2], label[:, 1:-1], label[:, 2:]
+    low, high = np.minimum(first, last), np.maximum(first, last)
+    edge = (high - low >= 2) & (high != VOID) & (middle != VOID)
+    return np.array([edge.sum(), (edge & (middle > low) & (middle < high)).sum()], np.int64)
+
+
+def looks_interpolated(edges: np.ndarray) -> bool:
+    """Whether so many edges pass through numbers in between as only interpolation makes."""
+    return bool(edges[0] >= 100 and 2 * edges[1] > edges[0])
+
+
+def interpolated(edges: np.ndarray) -> str:
+    """What is said of labels that look interpolated though all their values are classes."""
+    return (f"{100 * edges[1] / edges[0]:.0f} % of the edges between classes pass through a class with a number in between: the masks look "
+            f"resized with interpolation or smoothed. If they are, {_AGAIN}.")  # fmt: skip
 
 
 def between(counts: Mapping[Colour, int]) -> bool:

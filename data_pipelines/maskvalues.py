@@ -70,6 +70,15 @@ def ignored(ignore: Any) -> Group | None:
     return group
 
 
+def plain(ignore: Any, values: Any) -> dict[str, Any]:
+    """The two options as JSON values that are equal where they mean the same."""
+    void, made = ignored(ignore), understand(values)
+    groups = [[list(group)] if name is None else [name, list(group)] for name, group in made.groups] if made else None
+    if groups and all(len(group) == 1 and len(group[0]) == 1 for group in groups):
+        groups = [group[0][0] for group in groups]  # one number for each class, as they are mostly given
+    return {"ignore": None if void is None else void[0] if len(void) == 1 else list(void), "values": groups}
+
+
 def index_map(listed: ClassList | None, values: Values | None, void: Group | None) -> tuple[IdMap, Classes, ClassList]:
     """(mask value -> train id, the classes, the list with their names) of index masks.
 

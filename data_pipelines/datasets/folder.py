@@ -34,6 +34,7 @@ from data_pipelines.errors import DataError
 from data_pipelines.files import Files, NothingThere, read_file, shown
 from data_pipelines.layout import FileDataset, Labels, unpaired
 from data_pipelines.maskscan import Masks, Reading, read_masks
+from data_pipelines.maskvalues import plain
 from data_pipelines.pairing import RULE, Item, Pairs, examples, pair
 from data_pipelines.paths import local_path
 from data_pipelines.places import locate, open_files, zips_in
@@ -79,18 +80,14 @@ def open_folder(
         raise DataError(f"folder has no split {split!r}; choose one of {', '.join(SPLITS)}.")
     path = locate("folder", source)
     if recognise(path):
-        return open_records(path, "folder", split, options={}, subset=subset, policy=policy, exif=exif)
+        return _prepared(path, split, classes, plain(ignore, values), {"subset": subset, "policy": policy, "exif": exif})
     files, names, arrangement = _arranged(path, images, masks)
     chosen = _chosen(arrangement, split, val_share, files.where, policy)
     pairs = pair(arrangement.images, arrangement.masks, files)
     found = Masks(sorted(mask.name for mask in arrangement.masks), files.read, lambda name: shown(files.path(name)))
     tolerant = policy == "skip"
     reading = read_masks(found, _class_list(classes, files, names), ignore, values, encoding, tolerant)
-    options = {
-        "ignore": ignore,
-        "values": list(values) if isinstance(values, tuple) else values,
-        "val_share": None if arrangement.splits else val_share,
-    }
+    options = {**plain(ignore, values), "val_share": None if arrangement.splits else val_share}
     problems, kept = _problems(chosen, pairs, files, policy)
     kind = Labels(reading.found + pairs.rule, "", reading.decode)
     made = _Folder(reading).source_of(files, split, arrangement.found, kind, kept, subset, {"policy": policy, "exif": exif}, options)
@@ -111,6 +108,20 @@ def _arranged(path: Path, images: str | None, masks: str | None) -> tuple[Files,
             if not (path.is_dir() and zips_in(path)):
                 break
     raise problem
+
+
+def _prepared(path: Path, split: str, classes: Any, meaning: dict[str, Any], reading: dict[str, Any]) -> Source:
+    """A folder that `rein prepare` wrote: what masks mean was settled then, and options that say otherwise are refused."""
+    given = {key: value for key, value in meaning.items() if value is not None}
+    made = open_records(path, "folder", split, options=given, **reading)
+    if classes is not None:
+        names = _given_list(classes).classes().names
+        if names != made.classes.names:
+            raise DataError(
+                f"{shown(os.fspath(path))} was prepared with the classes {', '.join(made.classes.names[:5])}, not those of classes=; "
+                "open it without classes=, or prepare another folder."
+            )
+    return made
 
 
 def _chosen(arrangement: Arrangement, split: str, val_share: float, where: str, policy: str) -> list[Item]:
@@ -166,7 +177,7 @@ def _share(images: Sequence[Item], split: str, val_share: float, where: str) -> 
         raise NothingThere(
             f"{shown(where)} has no split folders, so there are only train, val and all; make images/test for a test split."
         )
-    if not 0 < val_share < 1:
+    if not isinstance(val_share, (int, float)) or not 0 < val_share < 1:
         raise DataError(f"val_share={val_share} must lie between 0 and 1.")
     if len(images) < 2:
         raise DataError(f"{shown(where)} holds a single image, which cannot be split; use split='all'.")
@@ -179,16 +190,23 @@ def _share(images: Sequence[Item], split: str, val_share: float, where: str) -> 
 
 
 def _class_list(classes: Any, files: Files, names: Sequence[str]) -> ClassList | None:
-    if isinstance(classes, (str, os.PathLike)):
-        path = local_path(classes)
-        return classlist.read(_bytes_of(path), str(classes), path.name)
     if classes is not None:
-        return classlist.from_names(list(classes))
+        return _given_list(classes)
     for known in (CLASS_FILES, FOREIGN_CLASS_FILES):
         lists = sorted((n for n in names if n.rpartition("/")[2] in known), key=lambda n: (n.count("/"), n))
         if lists:
             return _the_list([name for name in lists if name.count("/") == lists[0].count("/")], files)
     return None
+
+
+def _given_list(classes: Any) -> ClassList:
+    """The class list of the option `classes`: a file or the names."""
+    if isinstance(classes, (str, os.PathLike)):
+        path = local_path(classes)
+        return classlist.read(_bytes_of(path), str(classes), path.name)
+    if not isinstance(classes, Sequence):
+        raise DataError(f"classes={classes!r} is not understood; give a file with one name on each line, or a list of names.")
+    return classlist.from_names(list(classes))
 
 
 def _the_list(lists: Sequence[str], files: Files) -> ClassList:

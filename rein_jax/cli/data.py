@@ -112,7 +112,8 @@ def main(argv: list[str]) -> int:
     if arguments.action == "list":
         print(listing(arguments.name))
         return 0
-    from data_pipelines.check import check, describe, write
+    from data_pipelines.check import check
+    from data_pipelines.checkreport import describe, write
 
     report, picture = check(
         arguments.name,

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from data_pipelines import open_source
-from data_pipelines.check import check, describe, write
+from data_pipelines.check import check
+from data_pipelines.checkreport import describe, write
 from data_pipelines.errors import DataError
 from rein_jax.cli import data as command
 from rein_jax.errors import UserError

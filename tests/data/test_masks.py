@@ -299,3 +299,45 @@ def test_colour_masks_with_a_mask_of_one_grey_class(tmp_path):
     made(tmp_path, lambda label: png(colours[label]))
     (tmp_path / "masks/002.png").write_bytes(png(np.zeros((HEIGHT, WIDTH, 3), np.uint8)))
     assert len(whole(tmp_path).classes) == 3 and (whole(tmp_path)[2]["label"] == 0).all()
+
+
+def test_interpolated_masks_whose_values_are_all_classes_are_told_by_their_edges(tmp_path):
+    def drawn_with(interpolation):
+        return lambda label: png(cv2.resize(np.array((0, 6, 3), np.uint8)[label][::2, ::2], (WIDTH, HEIGHT), interpolation=interpolation))
+
+    names = "".join(f"class {k}\n" for k in range(7))
+    for interpolation, told in ((cv2.INTER_NEAREST, False), (cv2.INTER_LINEAR, True)):
+        made(tmp_path / str(interpolation), drawn_with(interpolation), names)
+        report, _ = check("folder", tmp_path / str(interpolation))
+        warnings = report.splits["train"].warnings
+        assert ("look resized with interpolation" in warnings.get("edges", "")) == told and report.fit
+
+
+def test_a_prepared_folder_keeps_what_its_masks_mean(tmp_path):
+    from data_pipelines.prepare import prepare
+
+    made(tmp_path / "raw", coded(0, 13, 26))
+    meaning = {"values": "13:sky/26:car/0:ignore"}
+    prepare("folder", tmp_path / "raw", tmp_path / "out", splits=("all",), say=lambda _: None, **meaning)
+    same = {"sky": 13, "car": [26], "ignore": (0,)}
+    for options in ({}, meaning, {"values": same}, {"classes": ["sky", "car"]}):
+        source = whole(tmp_path / "out", **options)
+        assert source.classes.names == ("sky", "car")
+        assert_read(source, (255, 0, 1))
+    for options in ({"values": {"sky": 26, "car": 13, "ignore": 0}}, {"ignore": 13}):
+        with pytest.raises(DataError, match="was prepared with"):
+            whole(tmp_path / "out", **options)
+    with pytest.raises(DataError, match="prepared with the classes sky, car, not those of classes="):
+        whole(tmp_path / "out", classes=["car", "sky"])
+
+
+def test_options_of_other_kinds_are_named(tmp_path):
+    made(tmp_path, coded(0, 1, 2))
+    with pytest.raises(DataError, match="classes=3 is not understood"):
+        whole(tmp_path, classes=3)
+    with pytest.raises(DataError, match="classes: 1 is not text"):
+        whole(tmp_path, classes=[1, 2])
+    with pytest.raises(DataError, match="val_share=x must lie between 0 and 1"):
+        open_source("folder", source=tmp_path, val_share="x")
+    with pytest.raises(DataError, match="encoding='grey' is unknown; choose one of auto, index, colour"):
+        whole(tmp_path, encoding="grey")
