@@ -5,24 +5,16 @@ from __future__ import annotations
 import argparse
 import importlib
 
+import shtab
+
 from rein_jax.bench import BENCHES
 from rein_jax.cli import COMMANDS
+from rein_jax.cli.main import HELP
 
 EPILOG = """examples:
   source <(rein completion bash)                                       # in ~/.bashrc
   source <(rein completion zsh)                                        # in ~/.zshrc, after compinit
   rein completion fish > ~/.config/fish/completions/rein.fish"""
-
-BASH = """_rein() {{
-  local word=${{COMP_WORDS[COMP_CWORD]}} words=
-  if [ "$COMP_CWORD" -eq 1 ]; then words="{commands}"; else case ${{COMP_WORDS[1]}} in
-{cases}
-  esac; fi
-  COMPREPLY=($(compgen -W "$words" -- "$word"))
-}}
-complete -o default -o bashdefault -F _rein rein
-"""
-
 
 def parser() -> argparse.ArgumentParser:
     """The command's options."""
@@ -38,28 +30,26 @@ def main(argv: list[str]) -> int:
     return 0
 
 
-def options() -> dict[str, list[str]]:
-    """{command: words that may follow it}, from the commands' own parsers."""
-    found = {}
-    for name, target in COMMANDS.items():
-        module = importlib.import_module(target.partition(":")[0])
-        made = getattr(module, "parser", None)
-        actions = made()._actions if made else []
-        found[name] = [text for action in actions for text in action.option_strings if text.startswith("--")] or ["--help"]
-    found["bench"] = [*BENCHES, "--out", "--help"]
-    found["completion"] = ["bash", "zsh", "fish"]
-    return found
-
-
 def script(shell: str) -> str:
-    """The script for bash, zsh (through its own bash emulation) or fish."""
-    words = options()
-    if shell == "fish":
-        lines = [f"complete -c rein -n __fish_use_subcommand -f -a {name}" for name in words]
-        for name, follow in words.items():
-            given = f"complete -c rein -n '__fish_seen_subcommand_from {name}'"
-            lines += [f"{given} -l {w[2:]}" if w.startswith("--") else f"{given} -a {w}" for w in follow]
-        return "\n".join(lines) + "\n"
-    cases = "\n".join(f'    {name}) words="{" ".join(follow)}" ;;' for name, follow in words.items())
-    made = BASH.format(commands=" ".join(words), cases=cases)
-    return f"autoload -U +X bashcompinit && bashcompinit\n{made}" if shell == "zsh" else made
+    """The script for bash, zsh or fish, made by shtab from the commands' own parsers."""
+    whole = argparse.ArgumentParser("rein")
+    commands = whole.add_subparsers()
+    for name, target in COMMANDS.items():
+        commands.add_parser(name, help=HELP[name])  # shtab passes over commands without
+        if name != "bench":  # which hands on what follows
+            commands.choices[name] = importlib.import_module(target.partition(":")[0]).parser()
+        commands.choices[name].description = HELP[name]
+    commands.choices["bench"].add_argument("name", choices=list(BENCHES))
+    commands.choices["bench"].add_argument("--out")
+    _complete_files(whole)
+    return shtab.complete(whole, shell) + "\n"
+
+
+def _complete_files(parse: argparse.ArgumentParser) -> None:
+    """Whatever takes a value and has no choices completes with files: most such values are runs, configs, images and folders."""
+    for action in parse._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for part in action.choices.values():
+                _complete_files(part)
+        elif action.choices is None and action.nargs != 0:
+            action.complete = shtab.FILE

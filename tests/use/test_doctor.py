@@ -30,12 +30,32 @@ def test_wrong_numbers_are_noticed(capsys, monkeypatch):
     assert "!!  one training step" in capsys.readouterr().out
 
 
-def test_completion_scripts():
-    for shell in ("bash", "zsh", "fish"):
-        assert all(name in script(shell) for name in (*COMMANDS, "--watch" if shell != "fish" else "watch"))
-    if shutil.which("bash"):
-        ask = script("bash") + 'COMP_WORDS=(rein predict --wa); COMP_CWORD=2; _rein; echo "${COMPREPLY[@]}"'
-        assert subprocess.run(["bash", "-c", ask], capture_output=True, text=True, check=True).stdout.strip() == "--watch"
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_scripts(shell, tmp_path):
+    made = script(shell)
+    assert all(name in made for name in (*COMMANDS, *BENCHES, "watch", "markdown"))
+    if shutil.which(shell):
+        (tmp_path / "script").write_text(made)
+        assert subprocess.run([shell, "-n", str(tmp_path / "script")], capture_output=True).returncode == 0
+
+
+@pytest.mark.skipif(not shutil.which("bash"), reason="no bash")
+def test_what_bash_completes(tmp_path):
+    """Commands, options, their values, and paths; the name of a file is never run."""
+    names = ["a$(touch hacked).py", "b`touch hacked`.py", "c; touch hacked"]
+    for name in names:
+        (tmp_path / name).touch()
+    asked = [("pre",), ("predict", "--wa"), ("report", "--table", "m"), ("completion", ""), ("bench", "lo"), ("weights", "g"),
+             ("train", "--config", ""), ("report", "")]
+    lines = [script("bash"), f"cd '{tmp_path}'"]
+    for words in asked:
+        given = " ".join(f"'{word}'" for word in ("rein", *words))
+        lines += [f"COMP_WORDS=({given}); COMP_CWORD={len(words)}; COMPREPLY=(); _shtab_rein; (IFS=\"|\"; echo \"${{COMPREPLY[*]}}\")"]
+    out = subprocess.run(["bash", "-c", "\n".join(lines)], capture_output=True, text=True, check=True).stdout.splitlines()
+    files = "|".join(names)
+    assert [sorted(line.split("|")) for line in out] == [sorted(line.split("|")) for line in (
+        "predict|prepare", "--watch", "markdown", "bash|zsh|fish", "loader", "get", files, files)]
+    assert not (tmp_path / "hacked").exists()
 
 
 @pytest.mark.parametrize("name", COMMANDS)
