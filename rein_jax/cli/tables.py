@@ -30,8 +30,8 @@ def parser() -> argparse.ArgumentParser:
 def main(argv: list[str]) -> int:
     """Exit code of the command."""
     options = parser().parse_args(argv)
+    from data_pipelines.atomic import write_atomically
     from rein_jax.experiments import runs, tables
-    from rein_jax.metrics.accumulator import write_atomically
 
     found, unfinished = runs.find(options.runs)
     for folder in unfinished:

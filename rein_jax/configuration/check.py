@@ -39,8 +39,14 @@ SECTIONS: dict[str, dict[str, Kind]] = {
 }
 
 
+NEEDED = tuple(key for key, kind in TOP.items() if kind is SECTION and key not in ("mesh", "augment"))
+
+
 def check(config: Any) -> None:
     """Refuse a config with a key that nothing reads, or a value of another kind, in one sentence."""
+    for name in NEEDED:
+        if name not in config:
+            raise UserError(f"The config has no section {name!r}; restore it, or name the config file the run began with.")
     _section("", config, TOP)
     for name, kinds in SECTIONS.items():
         if name in config:

@@ -57,12 +57,17 @@ def defaults() -> dict[str, Any]:
 
 def settings(section: Mapping[str, Any]) -> Settings:
     """`config.train` -> Settings; an unknown key or a value out of range is a UserError that names it."""
-    known = {field.name for field in fields(Settings)}
-    for key in section:
+    if not isinstance(section, Mapping):
+        raise UserError(f"The config's 'train' is {section!r}; it must be a section with keys of its own.")
+    known = {field.name: field.default for field in fields(Settings)}
+    for key, value in section.items():
         if key not in known:
             close = difflib.get_close_matches(key, known, n=1)
             hint = f" Did you mean train.{close[0]}?" if close else ""
             raise UserError(f"Unknown config key train.{key}.{hint} Known: {', '.join(sorted(known))}.")
+        kind, given = type(known[key]), type(value)
+        if given is not kind and not (kind is float and given is int):
+            raise UserError(f"train.{key} is {value!r}; it must be of type {kind.__name__}, such as {known[key]!r}.")
     chosen = Settings(**section)
     _check(chosen)
     return chosen

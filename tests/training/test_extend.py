@@ -10,7 +10,9 @@ import pytest
 from run_train import evaluate
 from stand_in import make_parts
 
+from rein_jax import configuration
 from rein_jax.errors import UserError
+from rein_jax.run import train as whole_run
 from rein_jax.training.guards import StepGuard
 from rein_jax.training.identity import check_resume
 from rein_jax.training.loop import train
@@ -185,3 +187,26 @@ def test_an_odd_best_json_ends_no_run(run):
     (run / "best.json").write_text("{}")
     assert go(run)["steps"] == 4
     assert json.loads((run / "results.json").read_text())["best"]["step"] == 4
+
+
+@pytest.mark.parametrize("change, words", [
+    (lambda plain: {}, "has no section 'backbone'"),
+    (lambda plain: {**plain, "train": 3}, "'train' is 3; it must be a section"),
+    (lambda plain: {**plain, "data": {**plain["data"], "crop": "32"}}, r"config\.data\.crop is '32'; it must be a list of 2 values"),
+    (lambda plain: {**plain, "train": {**plain["train"], "steps": "9"}}, "train.steps is '9'; it must be of type int"),
+    (lambda plain: {**plain, "train": {**plain["train"], "ema": True}}, "train.ema is True; it must be of type float"),
+])
+def test_a_config_json_edited_by_hand_is_refused_by_key(tmp_path, change, words):
+    """As the config of a new run; the folder is not touched."""
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps(change(json.loads(configuration.to_json(configuration.load("quickstart"))))))
+    with pytest.raises(UserError, match=words):
+        whole_run(configuration.load(str(path)), tmp_path / "run")
+    assert not (tmp_path / "run" / "checkpoints").exists()
+
+
+@pytest.mark.parametrize("name", ["config.py", "config.json"])
+def test_a_fifo_as_config_is_refused(tmp_path, name):
+    os.mkfifo(tmp_path / name)
+    with pytest.raises(UserError, match="is no regular file"):
+        configuration.load(str(tmp_path / name))
