@@ -11,30 +11,46 @@ from data_pipelines.files import Files, NothingThere, shown
 from data_pipelines.pairing import MASK_WORDS, Item, pair, stem
 from data_pipelines.pictures import SUFFIXES
 
-IMAGE_FOLDERS = ("images", "image", "imgs", "img", "rgb", "photos", "JPEGImages")
+IMAGE_FOLDERS = ("images", "image", "imgs", "img", "rgb", "photos", "JPEGImages", "img_dir", "image_2", "images_png", "leftImg8bit")
 MASK_FOLDERS = (
     "masks",
     "mask",
     "labels",
     "label",
     "annotations",
+    "annotation",
     "annots",
     "annot",
     "gt",
+    "groundtruth",
+    "ground_truth",
     "segmentations",
     "SegmentationClass",
+    "ann_dir",
+    "semantic",
+    "masks_png",
+    "gtFine",
 )
 SPLITS = {"train": ("train", "training"), "val": ("val", "valid", "validation"), "test": ("test", "testing")}
 _SPLIT_OF = {word: split for split, words in SPLITS.items() for word in words}
-_PART = rf"(?P<part>{'|'.join(_SPLIT_OF)})"
+_PART = rf"(?P<part>(?:{'|'.join(_SPLIT_OF)})(?:\d{{{{4}}}})?)"  # also train2017
 _PICTURE = re.compile(rf".+(?:{'|'.join(map(re.escape, SUFFIXES))})", re.IGNORECASE | re.DOTALL)
 _MASK = re.compile(rf"(?:.*/)?(?:(?:{MASK_WORDS})[ _.-][^/]+|[^/]+[ _.-](?:{MASK_WORDS}))\.[^/.]+", re.IGNORECASE | re.DOTALL)
-_PLACES = {"inside": rf"{{0}}/{_PART}/(?P<inner>.+)", "outside": rf"{_PART}/{{0}}/(?P<inner>.+)", "none": "{0}/(?P<inner>.+)"}
-# Where the split stands, of images and of masks, in order of preference.
-_ORDER = (("inside", "inside"), ("outside", "outside"), ("inside", "none"), ("outside", "none"), ("none", "none"))
-_WORDS = {
+_PLACES = {
+    "inside": rf"{{0}}/{_PART}/(?P<inner>.+)",
+    "outside": rf"{_PART}/(?P<between>(?:[^/]+/)*){{0}}/(?P<inner>.+)",
+    "behind": rf"{_PART}[ _-]?{{0}}/(?P<inner>.+)",
+    "before": rf"{{0}}[ _-]?{_PART}/(?P<inner>.+)",
+    "alone": rf"{_PART}/(?P<inner>[^/]+)",
+    "none": "{0}/(?P<inner>.+)",
+}
+# Where the split stands, of images and of masks, in words and in order of preference; {0} and {1} are the names of the folders.
+_ORDER = {
     ("inside", "inside"): "{0}/SPLIT and {1}/SPLIT",
     ("outside", "outside"): "SPLIT/{0} and SPLIT/{1}",
+    ("behind", "behind"): "SPLIT_{0} and SPLIT_{1}",
+    ("before", "before"): "{0}_SPLIT and {1}_SPLIT",
+    ("alone", "behind"): "SPLIT and SPLIT_{1}",
     ("inside", "none"): "{0}/SPLIT and {1}",
     ("outside", "none"): "SPLIT/{0} and {1}",
     ("none", "none"): "{0} and {1}",
@@ -71,18 +87,22 @@ class Arrangement:
 def arrange(files: Files, names: Sequence[str], images: str | None, masks: str | None) -> Arrangement:
     """Recognises how `names` are arranged; `images` and `masks` name the folders. NothingThere if no way fits."""
     pictures = [name for name in names if _PICTURE.fullmatch(name)]
-    for places in _ORDER:
-        some = _present(pictures, places[0], (images,) if images else IMAGE_FOLDERS, "images", files)
-        others = _present(pictures, places[1], (masks,) if masks else MASK_FOLDERS, "masks", files)
-        if some and others:
+    for places, words in _ORDER.items():
+        known = ("SPLIT",) if places[0] == "alone" else IMAGE_FOLDERS  # where the split stands alone the images' folder has no name
+        if places[0] == "alone" and images:
+            continue
+        some = _present(pictures, places[0], (images,) if images else known, "images", files)
+        others = _present(pictures, places[1], (masks,) if masks else MASK_FOLDERS, "masks", files) if some else None
+        if others:
             splits = places != ("none", "none")
             listed = None if splits else _lists(files, names)
-            found = _WORDS[places].format(some, others) + ("" if splits else ", split by lists" if listed else ", split by a hash")
+            found = words.format(some, others) + ("" if splits else ", split by lists" if listed else ", split by a hash")
             items = _items(pictures, places[0], some), _items(pictures, places[1], others)
             return Arrangement(*items, found, splits or listed is not None, listed)
-    beside = None if images or masks else _beside(pictures, files)
-    if beside is not None:
-        return beside
+    other = None if images else _around(pictures, masks, files)
+    other = other if other or images or masks else _beside(pictures, files)
+    if other is not None:
+        return other
     raise NothingThere(
         f"{shown(files.where)} holds no folders {images or 'images'}/ and {masks or 'masks'}/ with pictures; "
         f"name the folders with images= and masks=.{_hint(names)}"
@@ -115,7 +135,26 @@ def _present(pictures: Sequence[str], place: str, candidates: Sequence[str], opt
 def _items(pictures: Sequence[str], place: str, folder: str) -> tuple[Item, ...]:
     pattern = re.compile(rf"(?P<prefix>(?:.*/)?){_PLACES[place].format(re.escape(folder.strip('/')))}", re.IGNORECASE | re.DOTALL)
     hits = [(picture, hit) for picture in pictures if (hit := pattern.fullmatch(picture))]
-    return tuple(Item(n, h["prefix"], _SPLIT_OF[h["part"].lower()] if place != "none" else "", h["inner"]) for n, h in hits)
+    return tuple(_item(name, hit.groupdict()) for name, hit in hits)
+
+
+def _item(name: str, groups: dict[str, str]) -> Item:
+    return Item(name, groups["prefix"] + groups.get("between", ""), _split(groups.get("part", "")), groups["inner"])
+
+
+def _split(word: str) -> str:
+    """The split of a folder or list of this name; "" for other names."""
+    return _SPLIT_OF.get(re.sub(r"\d{4}$", "", word).lower(), "")
+
+
+def _around(pictures: Sequence[str], masks: str | None, files: Files) -> Arrangement | None:
+    """Images that lie in the folder that holds the masks' folder."""
+    folder = _present(pictures, "none", (masks,) if masks else MASK_FOLDERS, "masks", files)
+    items = _items(pictures, "none", folder) if folder else ()
+    prefixes = {item.prefix for item in items}
+    at = [(name, *name.rpartition("/")) for name in pictures]
+    images = tuple(Item(name, above + slash, "", inner) for name, above, slash, inner in at if above + slash in prefixes)
+    return Arrangement(images, items, f"images around {folder}, split by a hash", False) if images else None
 
 
 def _beside(pictures: Sequence[str], files: Files) -> Arrangement | None:
@@ -135,7 +174,7 @@ def _beside(pictures: Sequence[str], files: Files) -> Arrangement | None:
 def _item_beside(name: str) -> Item:
     folder, _, inner = name.rpartition("/")
     above, _, last = folder.rpartition("/")
-    split = _SPLIT_OF.get(last.lower(), "")
+    split = _split(last)
     return Item(name, f"{prefix}/" if (prefix := above if split else folder) else "", split, inner)
 
 
@@ -144,8 +183,7 @@ def _lists(files: Files, names: Sequence[str]) -> dict[str, frozenset[str]] | No
     found: dict[str, frozenset[str]] = {}
     for name in names:
         hit = _LISTS.fullmatch(name)
-        split = _SPLIT_OF.get(hit["split"].lower()) if hit else None
-        if split is not None:
+        if hit and (split := _split(hit["split"])):
             lines = files.read(name).decode("utf-8-sig", "surrogateescape").splitlines()
             found[split] = frozenset(stem(line.strip()) for line in lines if line.strip())
     return found or None

@@ -2,7 +2,8 @@
 
 Layout, any of (pictures in .jpg .png .bmp .webp .tif .gif .jp2; masks in a format that keeps values):
   * images/a.jpg and masks/a.png: split by `val_share` (default 0.1 of the images, at least one, chosen by a hash of the names);
-  * images/train/a.jpg and masks/train/a.png (train, val, test); or train/images/a.jpg and train/masks/a.png;
+  * images/train/a.jpg and masks/train/a.png (train, val, test); or train/images/a.jpg and train/masks/a.png; or train_images/a.jpg
+    and train_masks/a.png; or train/a.jpg and train_labels/a.png;
   * train/a.jpg and train/a_mask.png (Roboflow), or a.jpg beside a_mask.png or a.png without split folders;
   * JPEGImages, SegmentationClass and ImageSets/Segmentation/train.txt (Pascal VOC, CVAT).
 Other folder names for masks: labels, annotations, gt, ...; `images=` and `masks=` name them when they are different or
@@ -142,6 +143,8 @@ def _chosen(arrangement: Arrangement, split: str, val_share: float, where: str, 
 def _problems(images: Sequence[Item], pairs: Pairs, files: Files, policy: str) -> tuple[dict[str, str], list[Pair]]:
     """What is wrong with the pairs of these images, raised with policy "raise", and the pairs that are left, in order."""
     names = {image.name for image in images}
+    if pairs.masks and names.isdisjoint(pairs.masks) and names.isdisjoint(name for some, _ in pairs.doubles for name in some):
+        raise NothingThere(f"{shown(files.where)} holds no masks for these {len(images)} images: {examples([i.name for i in images])}.")
     doubles = [(some, masks) for some, masks in pairs.doubles if names & set(some)]
     problems = {shown(some[0]): f"{_rivals(some, masks)}; left out." for some, masks in doubles}
     if doubles and policy == "raise":

@@ -114,6 +114,7 @@ def main(argv: list[str]) -> int:
         return 0
     from data_pipelines.check import check
     from data_pipelines.checkreport import describe, write
+    from data_pipelines.files import shown
 
     report, picture = check(
         arguments.name,
@@ -126,6 +127,6 @@ def main(argv: list[str]) -> int:
         **options_of(arguments.option),
     )
     paths = write(report, picture, arguments.out or Path("runs/check") / arguments.name)
-    print(report.json() if arguments.json else describe(report))
-    print("\nwritten: " + ", ".join(map(str, paths)), file=sys.stderr if arguments.json else sys.stdout)
+    print(report.json() if arguments.json else "\n".join(map(shown, describe(report).split("\n"))))
+    print("\nwritten: " + ", ".join(shown(str(path)) for path in paths), file=sys.stderr if arguments.json else sys.stdout)
     return 0 if report.fit else 1

@@ -192,3 +192,15 @@ def test_marks_that_turn_a_picture_are_listed_in_every_format(kind, tmp_path):
     Image.fromarray(scene(3)[0]).save(tmp_path / f"images/photo_3.{kind.lower()}", exif=exif)
     found, _ = check("folder", tmp_path, splits=("all",))
     assert list(found.splits["all"].warnings) == [f"images/photo_3.{kind.lower()}"]
+
+
+def test_no_name_steers_the_terminal(tmp_path, capsys):
+    place = tmp_path / "\x1b[2Jplace\n\x9b"
+    build("folder", place)
+    for part, suffix in (("images", "jpg"), ("masks", "png")):
+        (place / part / f"photo_1.{suffix}").rename(place / part / f"\x1b]0;x\x07.{suffix}")
+    (place / "masks/photo_2.png").unlink()
+    (place / "images/photo_3.jpg").write_bytes(b"")
+    command.main(["check", "folder", "--source", str(place), "--out", str(place / "out")])
+    said = "".join(capsys.readouterr())
+    assert r"\x1b[2Jplace\n\x9b" in said and not any(code in said for code in "\x1b\x9b\x07")

@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 from data_pipelines import open_source
+from data_pipelines.check import check
 from data_pipelines.errors import DataError
 from data_pipelines.files import Folder, NothingThere
 from data_pipelines.pairing import Item, pair
@@ -101,6 +102,49 @@ def test_split_folders_of_any_case(shape, words, tmp_path):
     for folder in ("images", "masks"):
         lay(tmp_path, *(shape.format(folder=folder, split=split, key=key) for split in words for key in range(2)))
     assert [len(paired(tmp_path, split)) for split in ("train", "val", "all")] == [2, 2, 4]
+
+
+LAYOUTS = {
+    "mmsegmentation": ("img_dir/{}/{}.jpg", "ann_dir/{}/{}.png", ("train", "val")),
+    "ADE20K": ("images/{}/{}.jpg", "annotations/{}/{}.png", ("training", "validation")),
+    "COCO": ("images/{}2017/{}.jpg", "annotations/{}2017/{}.png", ("train", "val")),
+    "CamVid of Kaggle": ("{}/{}.png", "{}_labels/{}_L.png", ("train", "val")),
+    "SegNet": ("{}/{}.png", "{}annot/{}.png", ("train", "val")),
+    "split and kind in one word": ("{}_images/{}.jpg", "{}_masks/{}.png", ("train", "valid")),
+    "kind and split in one word": ("images_{}/{}.jpg", "masks-{}/{}.png", ("train", "test")),
+    "LoveDA": ("{}/Urban/images_png/{}.png", "{}/Urban/masks_png/{}.png", ("Train", "Val")),
+    "KITTI": ("{}/image_2/{}.png", "{}/semantic/{}.png", ("training", "testing")),
+    "below another folder": ("my data/images/{}/{}.jpg", "my data/labels/{}/{}.png", ("train", "val")),
+}
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_layouts_in_use(layout, tmp_path):
+    image, mask, splits = LAYOUTS[layout]
+    for split in splits:
+        lay(tmp_path, *(shape.format(split, f"{split}{key}") for shape in (image, mask) for key in range(3)))
+    for split in splits:
+        wanted = {"tr": "train", "va": "val", "te": "test"}[split[:2].lower()]
+        found = {image.format(split, f"{split}{key}"): mask.format(split, f"{split}{key}") for key in range(3)}
+        assert paired(tmp_path, wanted) == found
+    assert len(paired(tmp_path)) == 6
+
+
+@pytest.mark.parametrize("where", ["", "data/"])
+def test_images_around_the_folder_of_masks(where, tmp_path):
+    lay(tmp_path, *(f"{where}{key}.jpg" for key in "abcd"), *(f"{where}masks/{key}.png" for key in "abcd"), "logo/x.png")
+    assert paired(tmp_path) == {f"{where}{key}.jpg": f"{where}masks/{key}.png" for key in "abcd"}
+
+
+def test_a_split_without_masks_is_not_there(tmp_path):
+    for split in ("train", "val", "test"):
+        lay(tmp_path, *(f"images/{split}/{split}{key}.jpg" for key in range(3)))
+    for split in ("train", "val"):
+        lay(tmp_path, *(f"masks/{split}/{split}{key}.png" for key in range(3)))
+    with pytest.raises(NothingThere, match="holds no masks for these 3 images: images/test/test0.jpg"):
+        paired(tmp_path, "test")
+    report, _ = check("folder", tmp_path)
+    assert report.fit and report.absent == ["test"] and len(paired(tmp_path, "val")) == 3
 
 
 def test_masks_without_split_folders(tmp_path):
