@@ -38,6 +38,7 @@ class Server(http.server.BaseHTTPRequestHandler):
 @pytest.fixture
 def server(tmp_path, monkeypatch):
     monkeypatch.setenv("REIN_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(fetch, "TIMEOUT", 600)  # a busy machine is no unreachable address
     monkeypatch.delenv("REIN_OFFLINE", raising=False)
     monkeypatch.delenv("REIN_WEIGHTS_WHEEL", raising=False)
     for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"):
