@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 import re
+import textwrap
 from collections.abc import Sequence
 from typing import Any
 
@@ -22,8 +23,8 @@ from data_pipelines.errors import DataError
 MOST_LINES = 10_000  # more than any list has; the rest need not be looked at
 _YAML = re.compile(r"""(?m)^(?:%YAML|---|["']?(?:names|classes|labels|categories)["']?\s{0,9}:\s{0,9}(?:$|[\[{#&*!]))""")
 _CVAT = re.compile(r"(.+):(\d+),(\d+),(\d+):([^:]*):([^:]*)")
-_FIRST = re.compile(r"\(?(-?\d{1,10})\s?[.):,;|=\s]\s?")
-_LAST = re.compile(r"\s?[\[(:,;|=\s]\s?(-?\d{1,10})\)?$")
+_FIRST = re.compile(r"\(?(-?\d{1,10})(?:[.)]\s|\s?[:,;|=\s]\s?)(?:[-=]?>?\s)?")
+_LAST = re.compile(r"(?:\s[-=]?>?)?\s?[\[(:,;|=\s]\s?(-?\d{1,10})\)?$")
 _HEX_FIRST = re.compile(r"#([0-9a-fA-F]{6})\s?[:,;|=\s]\s?(?=\S)")
 _HEX_LAST = re.compile(r"\s?[(:,;|=\s]\s?#([0-9a-fA-F]{6})\)?$")
 _EDGE = " ,;:|=\t"
@@ -31,7 +32,7 @@ _EDGE = " ,;:|=\t"
 
 def rows(text: str, where: str) -> list[Row]:
     """The rows of a class list; DataError names `where` and the line."""
-    text = text.lstrip("\ufeff").strip()
+    text = textwrap.dedent(text.lstrip("\ufeff").strip("\r\n").rstrip())
     if text[:1] in ("{", "["):
         return classtrees.rows(_tree(text, where), where)
     kept = []

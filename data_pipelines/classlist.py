@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import colorsys
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -13,6 +14,7 @@ from data_pipelines.labels import MAX_CLASSES, Classes
 
 VOID_NAMES = ("void", "ignore")  # a line of this name is no class: its value or colour becomes 255
 UNCOUNTED = "__ignore__"  # labelme's first line, which has the value -1: the next line is value 0
+_NO_NAME = re.compile(r"(?i)\.(?:jpe?g|png|tiff?|bmp|gif|json|xml)(?:$|[\s,;])|^<[^<>]*>")
 _BIGGEST = 1 << 20  # bytes of a file
 
 
@@ -104,6 +106,8 @@ def _refuse_twice(rows: Sequence[Row], where: str) -> None:
         at = f"{where}, {row.place}"
         if len(row.name) > LONGEST or not row.name.isprintable():
             raise DataError(f"{at}: {row.name[:40]!r} is not a name that can be printed; write plain text.")
+        if _NO_NAME.search(row.name):
+            raise DataError(f"{at}: {row.name[:60]!r} looks like the name of a file or like markup; write the names of the classes.")
         if row.name == UNCOUNTED and row.value is None:
             raise DataError(f"{at}: {UNCOUNTED} stands first in labelme's lists, where it has no mask value; here write 'void'.")
         if row.colour is not None and max(row.colour) > 255:

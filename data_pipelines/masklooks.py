@@ -12,7 +12,8 @@ import numpy as np
 
 from data_pipelines.classrows import Colour
 from data_pipelines.errors import DataError
-from data_pipelines.images import decode_colours, decode_label, label_mode
+from data_pipelines.images import decode_colours, decode_label, label_mode, label_palette
+from data_pipelines.png import SIGNATURE
 
 SAMPLE = 32  # masks looked at before a class list is believed
 
@@ -96,17 +97,21 @@ def look(data: bytes, file: str) -> Look:
             return Look(file, "rgb", None, _colour_counts(rgb))
     raw = decode_label(data, file)
     values = _counts(raw)
-    shown = _shown(raw, data, file) if mode in ("1", "L", "P", "LA", "PA", "RGB", "RGBA", "RGBX") else {}
+    shown = _shown(mode, raw, values, data, file)
     colours = total({shown[v]: n} for v, n in values.items() if v in shown)
     kind = {"P": "palette", "RGB": "rgb", "RGBA": "rgb", "RGBX": "rgb"}.get(mode, "grey")
     return Look(file, kind, values, dict(colours), shown, _solid(raw))
 
 
-def _shown(raw: np.ndarray, data: bytes, file: str) -> dict[int, Colour]:
+def _shown(mode: str, raw: np.ndarray, values: Iterable[int], data: bytes, file: str) -> dict[int, Colour]:
     """The colour of every value: palettes say it, and grey of few bits is stretched."""
-    values, first = np.unique(raw, return_index=True)
-    rgb = decode_colours(data, file).reshape(-1, 3)
-    return {int(v): tuple(rgb[at].tolist()) for v, at in zip(values, first, strict=True)}
+    if mode == "P":
+        palette = label_palette(data, file).tolist()
+        return {v: tuple(palette[v]) for v in values if v < len(palette)}
+    if mode == "1" or (data[:8] == SIGNATURE and data[24] < 8):
+        rgb = decode_colours(data, file)
+        return {v: tuple(rgb[raw == v][0].tolist()) for v in values}
+    return {v: (v, v, v) for v in values if 0 <= v <= 255}
 
 
 def total(counts: Iterable[dict]) -> Counter:
@@ -134,7 +139,8 @@ def _colour_counts(rgb: np.ndarray) -> dict[Colour, int]:
 def _solid(raw: np.ndarray) -> frozenset[int]:
     if min(raw.shape) < 3:
         return frozenset(np.unique(raw).tolist())
-    across = (raw[:, :-2] == raw[:, 1:-1]) & (raw[:, 1:-1] == raw[:, 2:])
-    middle = raw[:, 1:-1]
-    whole = across[:-2] & across[1:-1] & across[2:] & (middle[:-2] == middle[1:-1]) & (middle[1:-1] == middle[2:])
-    return frozenset(np.unique(middle[1:-1][whole]).tolist())
+    same = raw[:, :-1] == raw[:, 1:]
+    across = same[:, :-1] & same[:, 1:]
+    below = raw[:-1, 1:-1] == raw[1:, 1:-1]
+    whole = across[:-2] & across[1:-1] & across[2:] & below[:-1] & below[1:]
+    return frozenset(_counts(raw[1:-1, 1:-1][whole]))

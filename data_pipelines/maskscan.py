@@ -88,8 +88,10 @@ def _listed_colours(masks: Masks, looks: Sequence[Look], listed: ClassList, igno
     if fewer < len(looks):
         if differ and 2 * fewer >= len(looks):
             raise _ambiguous(differ[0])
-        if fewer == more:  # the values of true-colour pictures mean nothing
-            return any(look.values is None for look in looks)
+        if fewer == more:  # the values of true-colour pictures mean nothing; else what covers more pixels is nearer
+            fit = [sum(n for v, n in (look.values or {}).items() if v in ids) for look in looks]
+            shown = [sum(n for c, n in look.colours.items() if c in trains) for look in looks]
+            return any(look.values is None for look in looks) or sum(shown) > sum(fit)
         return len(by_colour) > len(by_index)
     if all(look.kind == "palette" for look in looks) and not differ:
         return False

@@ -37,6 +37,9 @@ def parsed(text: str):
         "road 0\ncar 1\n",
         "road, 0\ncar, 1\n",
         "road=0\ncar=1\n",
+        "0 - road\n1 - car\n",
+        "road -> 0\ncar -> 1\n",
+        "labels:\n  - name: road\n    id: 0\n  - name: car\n    id: 1\n",
         "nc: 2\nnames:\n  0: road\n  1: car\n",
         "# of YOLO\npath: ../data\nnames: {0: road, 1: car}\n",
         json.dumps(JSON["by value"]),
@@ -63,6 +66,8 @@ def test_values_beside_the_names(text):
         "__ignore__\nroad\ncar\n",
         "road,\ncar,\n",
         '"road"\n"car"\n',
+        "  - road\n  - car\n",
+        "\n\n names:\n   - road\n   - car\n",
     ],
 )
 def test_names_alone(text):
@@ -98,6 +103,7 @@ def test_values_and_colours_together():
 def test_numbers_that_belong_to_names_stay():
     assert parsed("class 1\nclass 2\n")[0] == ("class 1", "class 2")
     assert parsed("lane 1 1 2 3\nlane 2 4 5 6\n")[:2] == (("lane 1", "lane 2"), ((1, 2, 3), (4, 5, 6)))
+    assert parsed("2.5d\n3d\ncovid-19\n")[0] == ("2.5d", "3d", "covid-19")
     assert parsed('car\n"2 wheeler"\n')[0] == ("car", "2 wheeler")
     assert parsed("0\n1\n2\n")[0] == ("0", "1", "2")
     assert parsed("Idx\tRatio\tName\n1\t0.15\twall\n2\t0.1\tbuilding, edifice\n") == (("wall", "building, edifice"), None, (1, 2))
@@ -128,6 +134,10 @@ def test_numbers_that_belong_to_names_stay():
         ('{"names": ["a"], "classes": ["b"]}', "has 'names' and 'classes'"),
         ("ro\x1b[31mad\ncar\n", "not a name that can be printed"),
         ("void\n", "nothing but 'void'"),
+        ("a.jpg\nb.jpg\n", "'a.jpg' looks like the name of a file"),
+        ("filename, road, car\na.jpg, 1, 0\n", "line 2: 'a.jpg, 1, 0' looks like the name of a file"),
+        ("<ul>\n<li>road</li>\n</ul>\n", "looks like .* markup"),
+        ("item {\n  id: 1\n  name: 'a'\n}\nitem {\n", "'item {' is there twice"),
         ("id,name\n", "lists no class"),
     ],
 )

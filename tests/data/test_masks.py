@@ -1,8 +1,11 @@
 """How masks are understood: greys that a class list gives as colours, values with gaps, smoothed and JPEG masks, own value maps."""
 
+import io
+
 import cv2
 import numpy as np
 import pytest
+from PIL import Image
 
 from data_pipelines import open_source
 from data_pipelines.check import check
@@ -341,3 +344,33 @@ def test_options_of_other_kinds_are_named(tmp_path):
         open_source("folder", source=tmp_path, val_share="x")
     with pytest.raises(DataError, match="encoding='grey' is unknown; choose one of auto, index, colour"):
         whole(tmp_path, encoding="grey")
+
+
+@pytest.mark.parametrize(
+    "encode, names, words",
+    [
+        (coded(0, 128, 255), "sky 0 0 0\nroad 128 128 128\n", r"does not give: \(255, 255, 255\) \([\d,]+ pixels\).*`void red green blue`"),
+        (coded(0, 1, 9), "sky 0 0 0\nroad 128 128 128\ncar 1 2 3\n", r"values outside the class list of names.txt \(0-2, 255\): 9 \("),
+    ],
+)
+def test_neither_values_nor_listed_greys_fit(encode, names, words, tmp_path):
+    made(tmp_path, encode, names)
+    with pytest.raises(DataError, match=f"6 of the 6 masks .*{words}"):
+        whole(tmp_path)
+
+
+def one_bit(label: np.ndarray) -> bytes:
+    file = io.BytesIO()
+    Image.fromarray(label == 2).save(file, "PNG")
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("names, expected", [("background\ncar\n", (0, 0, 1)), ("background 0 0 0\ncar 255 255 255\n", (0, 0, 1)),
+                                             ("car 255 255 255\nbackground 0 0 0\n", None)])  # fmt: skip
+def test_masks_of_one_bit(names, expected, tmp_path):
+    made(tmp_path, one_bit, names)
+    if expected:
+        return assert_read(whole(tmp_path), expected)
+    with pytest.raises(DataError, match="pass encoding='index' or encoding='colour'"):
+        whole(tmp_path)
+    assert_read(whole(tmp_path, encoding="colour"), (1, 1, 0))
