@@ -35,7 +35,7 @@ def plain(section: Any) -> Any:
     return [plain(value) for value in section] if isinstance(section, list | tuple) else section
 
 
-def options_of(section: Mapping[str, Any], target: Callable, where: str, given=("rngs", "stage", "widths", "classes")) -> dict[str, Any]:
+def options_of(section: Mapping[str, Any], target: Callable, where: str, given=("rngs", "spec", "widths", "classes")) -> dict[str, Any]:
     """The options of a section without its name, checked against what the class takes."""
     names = accepted(target)
     chosen = {key: plain(value) for key, value in section.items() if key != "name"}
@@ -71,7 +71,7 @@ def make_segmenter(config, classes, rngs: nnx.Rngs) -> Segmenter:
     if config.adapter.name != "none":
         method = registry.load(ADAPTERS, config.adapter.name, "adapter")
         options = options_of(config.adapter, method, "config.adapter")
-        adapters = [method(stage, rngs=rngs, **options) for stage in backbone.stages]
+        adapters = [method(spec, rngs=rngs, **options) for spec in backbone.block_specs]
     kind = registry.load(HEADS, config.head.name, "head")
     head = kind(backbone.widths, len(classes), rngs=rngs, **options_of(config.head, kind, "config.head"))
     if hasattr(head, "check"):

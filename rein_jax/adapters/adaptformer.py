@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from rein_jax.adapters.base import Adapter, Site, Stage, active_blocks, check_rate, dropout, require
+from rein_jax.adapters.base import Adapter, BlockSpec, LayerContext, active_blocks, check_rate, dropout, require
 from rein_jax.errors import UserError
 from rein_jax.layers.init import torch_uniform
 from rein_jax.layers.stack import stacked
@@ -28,16 +28,16 @@ class AdaptFormer(Adapter):
     """
 
     def __init__(
-        self, stage: Stage, *, rngs: nnx.Rngs, hidden: int = 64, scale: float = 0.1, dropout: float = 0.1,
+        self, spec: BlockSpec, *, rngs: nnx.Rngs, hidden: int = 64, scale: float = 0.1, dropout: float = 0.1,
         blocks: tuple[int, ...] | None = None,
     ):  # fmt: skip
-        require(stage, "mlp", "adaptformer")
+        require(spec, "mlp", "adaptformer")
         if hidden < 1:
             raise UserError(f"config.adapter.hidden is {hidden}; it must be at least 1.")
-        self.stage, self.factor, self.rate, self.active = stage, scale, check_rate(dropout), active_blocks(blocks, stage)
-        depth = stage.depth if self.active is None else len(self.active)
-        self.layers = stacked(lambda r: Bottleneck(stage.width, hidden, rngs=r), depth, rngs)
+        self.spec, self.factor, self.rate, self.active = spec, scale, check_rate(dropout), active_blocks(blocks, spec)
+        depth = spec.depth if self.active is None else len(self.active)
+        self.layers = stacked(lambda r: Bottleneck(spec.width, hidden, rngs=r), depth, rngs)
 
-    def mlp(self, site: Site, x, y):
-        inner = dropout(jax.nn.relu(site.layer.down(x)), self.rate, site.key)
-        return y + jnp.asarray(self.factor, y.dtype) * site.layer.up(inner).astype(y.dtype)
+    def on_mlp(self, context: LayerContext, x, y):
+        inner = dropout(jax.nn.relu(context.layer.down(x)), self.rate, context.key)
+        return y + jnp.asarray(self.factor, y.dtype) * context.layer.up(inner).astype(y.dtype)

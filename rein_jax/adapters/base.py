@@ -1,8 +1,8 @@
 """The interface between a stack of blocks and a method that adapts it.
 
-A backbone declares each run of equally wide blocks as a `Stage`. An adapter is built for one stage, keeps its per-layer
-parameters stacked in `layers`, and is called by the block loop (`layers/stack.py:run_blocks`) at named places. A method
-overrides only the places it needs; the backbone's own parameters are never touched.
+A backbone declares each run of equally wide blocks as a `BlockSpec`. An adapter is built for one of them, keeps its per-layer
+parameters stacked in `layers`, and is called by the block loop (`backbones/run_blocks.py`) at named hook points. A method
+overrides only the hooks it needs; the backbone's own parameters are never touched.
 """
 
 from __future__ import annotations
@@ -17,65 +17,65 @@ from rein_jax.errors import UserError
 
 
 @dataclass(frozen=True)
-class Stage:
+class BlockSpec:
     """A run of blocks that one adapter serves.
 
-    depth: number of blocks; width: channels d; prefix: class and register tokens in front of the patch tokens; linears: (name, (in, out))
-    of the linear maps that call `Adapter.linear`; patch: patch size (initial values of Rein and VPT use it); places: what else the blocks
-    offer: "tokens" (they attend over one sequence, so tokens may be inserted), "mlp" (they call `Adapter.mlp`). Empty for CNNs.
-    key_bias: a fused qkv map has a bias for k.
+    depth: number of blocks; width: channels d; num_prefix_tokens: class and register tokens in front of the patch tokens; linears:
+    (name, (in, out)) of the linear maps that call `Adapter.on_linear`; patch: patch size (initial values of Rein and VPT use it);
+    hook_points: what else the blocks offer: "tokens" (they attend over one sequence, so tokens may be inserted), "mlp" (they call
+    `Adapter.on_mlp`); empty for CNNs. key_bias: a fused qkv map has a bias for k.
     """
 
     depth: int
     width: int
-    prefix: int = 0
+    num_prefix_tokens: int = 0
     linears: tuple[tuple[str, tuple[int, int]], ...] = ()
     patch: int = 16
-    places: tuple[str, ...] = ("tokens", "mlp")
+    hook_points: tuple[str, ...] = ("tokens", "mlp")
     key_bias: bool = True
 
 
-class Site(NamedTuple):
+class LayerContext(NamedTuple):
     """Where in the stack an adapter is being called."""
 
     layer: Any  # this layer's slice of `Adapter.layers`: a module whose arrays have lost the leading axis, or None
     index: jax.Array | int  # which of the adapter's layers (traced inside scan)
-    prefix: int  # tokens in front of the patch tokens, without those the adapter itself inserted
+    num_prefix_tokens: int  # tokens in front of the patch tokens, without those the adapter itself inserted
     key: jax.Array | None  # random key for dropout; None means deterministic
 
 
 class Adapter(nnx.Module):
-    """Does nothing at every place; methods override what they need.
+    """Does nothing at every hook; methods override what they need.
 
-    Attributes of a built adapter: `stage` (Stage), `active` (tuple of block indices at which it acts, None = all) and
+    Attributes of a built adapter: `spec` (BlockSpec), `active` (tuple of block indices at which it acts, None = all) and
     `layers` (an nnx.Module whose arrays carry a leading axis of length len(active), or None).
     """
 
-    stage: Stage | None = None
+    spec: BlockSpec | None = None
     active: tuple[int, ...] | None = None
     layers: nnx.Module | None = None
 
-    def begin(self, x, prefix: int, key=None):
-        """Once before the first block; key as in Site, for this place alone."""
+    def pre_forward(self, x, num_prefix_tokens: int, key=None):
+        """Once before the first block; key as in LayerContext, for this call alone."""
         return x
 
-    def enter(self, site: Site, x):
+    def pre_block(self, context: LayerContext, x):
         """Before a block. x [B, N, d]."""
         return x
 
-    def linear(self, site: Site, name: str, x, y):
+    def on_linear(self, context: LayerContext, name: str, x, y):
         """At a linear map of a block: x is its input, y its output [..., out]; returns the new output."""
         return y
 
-    def mlp(self, site: Site, x, y):
+    def on_mlp(self, context: LayerContext, x, y):
         """At the MLP of a block: x is the stream before the MLP's norm, y the MLP branch's result (LayerScale applied)."""
         return y
 
-    def leave(self, site: Site, x):
+    def post_block(self, context: LayerContext, x):
         """After a block; what it returns is what the next block sees and what a tap collects."""
         return x
 
-    def finish(self, x, prefix: int):
+    def post_forward(self, x, num_prefix_tokens: int):
         """Applied to every collected tap."""
         return x
 
@@ -87,21 +87,21 @@ class Adapter(nnx.Module):
 NONE = Adapter()
 
 
-def require(stage: Stage, place: str, method: str) -> None:
+def require(spec: BlockSpec, hook_point: str, method: str) -> None:
     """Refuse a method on blocks that lack what it needs."""
-    if place not in stage.places:
-        what = {"tokens": "attend over one token sequence", "mlp": "have an MLP with a hook"}[place]
+    if hook_point not in spec.hook_points:
+        what = {"tokens": "attend over one token sequence", "mlp": "have an MLP with a hook"}[hook_point]
         raise UserError(f"config.adapter.name={method!r} needs blocks that {what}; this backbone's do not. Use rein, or another backbone.")
 
 
-def active_blocks(blocks, stage: Stage) -> tuple[int, ...] | None:
+def active_blocks(blocks, spec: BlockSpec) -> tuple[int, ...] | None:
     """The checked block numbers of an adapter that acts on some blocks only; None for all of them."""
     if blocks is None:
         return None
     blocks = tuple(int(b) for b in blocks)
-    if list(blocks) != sorted(set(blocks)) or not blocks or not 0 <= blocks[0] <= blocks[-1] < stage.depth:
-        raise UserError(f"config.adapter.blocks is {blocks}; give increasing block numbers between 0 and {stage.depth - 1}.")
-    return None if len(blocks) == stage.depth else blocks
+    if list(blocks) != sorted(set(blocks)) or not blocks or not 0 <= blocks[0] <= blocks[-1] < spec.depth:
+        raise UserError(f"config.adapter.blocks is {blocks}; give increasing block numbers between 0 and {spec.depth - 1}.")
+    return None if len(blocks) == spec.depth else blocks
 
 
 def check_rate(rate: float) -> float:

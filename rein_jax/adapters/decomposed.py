@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from rein_jax import trees
-from rein_jax.adapters.base import Adapter, Site
+from rein_jax.adapters.base import Adapter, LayerContext
 from rein_jax.adapters.lora import factor_delta, product
 from rein_jax.adapters.merge import active_rows, kernel_stacks
 from rein_jax.layers.attention import query_value
@@ -26,17 +26,17 @@ class Decomposed(Adapter):
     biased: tuple[str, ...] = ()
     factor = 1.0
 
-    def linear(self, site: Site, name: str, x, y):
+    def on_linear(self, context: LayerContext, name: str, x, y):
         if name not in self.targets:
             return y
-        (a, b), (a0, b0) = site.layer.factors(name), site.layer.factors(name, "0")
+        (a, b), (a0, b0) = context.layer.factors(name), context.layer.factors(name, "0")
         y = y + (product(x, a - a0, b, self.factor) + product(x, a0, b - b0, self.factor)).astype(y.dtype)
-        return y + self.bias_delta(site.layer, name).astype(y.dtype) if name in self.biased else y
+        return y + self.bias_delta(context.layer, name).astype(y.dtype) if name in self.biased else y
 
     def bias_delta(self, layers, name: str):
         """What a target's bias has moved by, [..., out]."""
         delta = getattr(layers, f"{name}_bias")[...] - getattr(layers, f"{name}_bias0")[...]
-        return delta if self.stage.key_bias or name != "qkv" else query_value(delta)
+        return delta if self.spec.key_bias or name != "qkv" else query_value(delta)
 
     def kernel_deltas(self):
         """{target: what to add to the kernels of the active blocks}: exact."""
@@ -58,7 +58,7 @@ class Decomposed(Adapter):
     def gathered(self, values: trees.Flat, name: str, leaf: str):
         """Kernels or biases of a target in the adapted blocks, [blocks, ...] in float32, from the backbone's stacks."""
         out = []
-        for path, blocks in kernel_stacks(values, self.stage, name):
-            rows, _ = active_rows(self.active, self.stage, blocks)
+        for path, blocks in kernel_stacks(values, self.spec, name):
+            rows, _ = active_rows(self.active, self.spec, blocks)
             out.append(np.asarray(values[path.removesuffix("kernel") + leaf], np.float32)[rows])
         return np.concatenate(out)

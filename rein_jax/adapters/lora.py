@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from rein_jax import registry
-from rein_jax.adapters.base import Adapter, Site, Stage, active_blocks, check_rate, dropout
+from rein_jax.adapters.base import Adapter, BlockSpec, LayerContext, active_blocks, check_rate, dropout
 from rein_jax.errors import UserError
 from rein_jax.layers.init import torch_uniform
 from rein_jax.layers.stack import stacked
@@ -16,10 +16,10 @@ THIRDS = ("q", "k", "v")
 ATTENTION = ("qkv", *THIRDS)
 
 
-def pick_targets(targets, stage: Stage, default: tuple[str, ...], parts: bool = False) -> dict[str, tuple[int, int]]:
+def pick_targets(targets, spec: BlockSpec, default: tuple[str, ...], parts: bool = False) -> dict[str, tuple[int, int]]:
     """{name: (in, out)} of the chosen linear maps; names that the backbone lacks are a UserError. () = those of `default` that exist.
     parts: "q", "k", "v" may name thirds of a fused qkv map."""
-    known = dict(stage.linears)
+    known = dict(spec.linears)
     if not known:
         raise UserError("This method changes linear maps, and this backbone's blocks have none; use rein, full or freeze, or another.")
     targets = targets.replace(" ", "").split(",") if isinstance(targets, str) else targets  # "qkv,proj" from a command line
@@ -75,7 +75,7 @@ class LoRA(Adapter):
 
     def __init__(
         self,
-        stage: Stage,
+        spec: BlockSpec,
         *,
         rngs: nnx.Rngs,
         targets: tuple[str, ...] = (),
@@ -87,23 +87,23 @@ class LoRA(Adapter):
     ):
         if rank < 1:
             raise UserError(f"config.adapter.rank is {rank}; it must be at least 1.")
-        self.stage, self.rate, self.active = stage, check_rate(dropout), active_blocks(blocks, stage)
+        self.spec, self.rate, self.active = spec, check_rate(dropout), active_blocks(blocks, spec)
         self.factor = (rank if alpha is None else alpha) / rank
-        sizes = pick_targets(targets, stage, ATTENTION, parts=True)
+        sizes = pick_targets(targets, spec, ATTENTION, parts=True)
         self.targets = tuple(sizes)
-        self.thirds = tuple(name for name in sizes if name not in dict(stage.linears))  # of a fused qkv map
+        self.thirds = tuple(name for name in sizes if name not in dict(spec.linears))  # of a fused qkv map
         parts = {name: 3 if separate and name == "qkv" else 1 for name in sizes}
-        depth = stage.depth if self.active is None else len(self.active)
+        depth = spec.depth if self.active is None else len(self.active)
         self.layers = stacked(lambda r: LowRank(sizes, rank, parts, rngs=r), depth, rngs)
 
-    def linear(self, site: Site, name: str, x, y):
+    def on_linear(self, context: LayerContext, name: str, x, y):
         if name == "qkv" and self.thirds:
-            return y + self._fused(lambda third: self._change(site, third, x)).astype(y.dtype)
-        return y + self._change(site, name, x).astype(y.dtype) if name in self.targets else y
+            return y + self._fused(lambda third: self._change(context, third, x)).astype(y.dtype)
+        return y + self._change(context, name, x).astype(y.dtype) if name in self.targets else y
 
-    def _change(self, site: Site, name: str, x):
-        key = None if site.key is None else jax.random.fold_in(site.key, self.targets.index(name))
-        return product(dropout(x, self.rate, key), *site.layer.factors(name), self.factor)
+    def _change(self, context: LayerContext, name: str, x):
+        key = None if context.key is None else jax.random.fold_in(context.key, self.targets.index(name))
+        return product(dropout(x, self.rate, key), *context.layer.factors(name), self.factor)
 
     def _fused(self, of):
         """`of` each third side by side, with zeros for those that are no target."""

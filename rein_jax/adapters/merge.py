@@ -8,28 +8,28 @@ import jax.numpy as jnp
 import numpy as np
 
 from rein_jax import trees
-from rein_jax.adapters.base import Stage
+from rein_jax.adapters.base import BlockSpec
 from rein_jax.errors import UserError
 
 
-def kernel_stacks(names, stage: Stage, linear: str) -> list[tuple[str, range]]:
-    """Where the kernels of one linear map of a stage lie: (name of a stack [n, in, out], numbers of its blocks), in block order.
+def kernel_stacks(names, spec: BlockSpec, linear: str) -> list[tuple[str, range]]:
+    """Where the kernels of one linear map of these blocks lie: (name of a stack [n, in, out], numbers of its blocks), in block order.
 
     Most backbones hold one stack a stage; SAM holds one for every run of equal blocks. A map stored otherwise is a UserError.
     """
-    shape = dict(stage.linears)[linear]
+    shape = dict(spec.linears)[linear]
     found = [n for n in names if n.startswith("backbone/") and n.endswith(f"/{linear}/kernel") and tuple(names[n].shape[1:]) == shape]
     found.sort(key=lambda name: [int(part) if part.isdigit() else part for part in name.split("/")])
     stops = np.cumsum([names[n].shape[0] for n in found], dtype=int).tolist()
-    if not found or stops[-1] != stage.depth:
-        raise UserError(f"The linear map {linear!r} of this backbone is not stored as stacks of {stage.depth} kernels in all; "
+    if not found or stops[-1] != spec.depth:
+        raise UserError(f"The linear map {linear!r} of this backbone is not stored as stacks of {spec.depth} kernels in all; "
                         "leave it out of config.adapter.targets.")  # fmt: skip
     return [(name, range(start, stop)) for name, start, stop in zip(found, [0, *stops], stops, strict=False)]
 
 
-def active_rows(active, stage: Stage, blocks: range) -> tuple[np.ndarray, np.ndarray]:
+def active_rows(active, spec: BlockSpec, blocks: range) -> tuple[np.ndarray, np.ndarray]:
     """(rows of a stack of these blocks, rows of the adapter's layers) of the adapted blocks in the stack."""
-    numbers = np.arange(stage.depth) if active is None else np.asarray(active)
+    numbers = np.arange(spec.depth) if active is None else np.asarray(active)
     mine = np.flatnonzero((numbers >= blocks.start) & (numbers < blocks.stop))
     return numbers[mine] - blocks.start, mine
 
@@ -51,8 +51,8 @@ def merge_adapters(skeleton: trees.Skeleton, *parts: trees.Flat) -> trees.Flat:
     for adapter in model.adapters:
         for deltas, leaf in ((adapter.kernel_deltas(), "kernel"), (adapter.bias_deltas(), "bias")):
             for linear, delta in deltas.items():
-                for name, blocks in kernel_stacks(values, adapter.stage, linear):
-                    rows, mine = active_rows(adapter.active, adapter.stage, blocks)
+                for name, blocks in kernel_stacks(values, adapter.spec, linear):
+                    rows, mine = active_rows(adapter.active, adapter.spec, blocks)
                     path = name.removesuffix("kernel") + leaf
                     out[path] = jnp.asarray(out[path], jnp.float32).at[rows].add(delta[mine])
     return out

@@ -13,7 +13,7 @@ import scipy.linalg
 from flax import nnx
 
 from rein_jax import trees
-from rein_jax.adapters.base import Stage, active_blocks
+from rein_jax.adapters.base import BlockSpec, active_blocks
 from rein_jax.adapters.decomposed import TARGETS, Decomposed
 from rein_jax.adapters.lora import pick_targets
 from rein_jax.errors import UserError
@@ -43,7 +43,7 @@ class RecycleLoRA(Decomposed):
 
     def __init__(
         self,
-        stage: Stage,
+        spec: BlockSpec,
         *,
         rngs: nnx.Rngs,
         main: int = 32,
@@ -52,17 +52,17 @@ class RecycleLoRA(Decomposed):
         targets: tuple[str, ...] = (),
         blocks: tuple[int, ...] | None = None,
     ):
-        sizes = pick_targets(targets, stage, TARGETS)
+        sizes = pick_targets(targets, spec, TARGETS)
         small = min(min(size) for size in sizes.values())
         if min(main, sub) < 0 or not 1 <= main + sub <= small:
             raise UserError(f"config.adapter.main and config.adapter.sub are {main} and {sub}; their sum must lie between 1 and {small}, "
                             "the smallest side of a target.")  # fmt: skip
         if not alpha > 0:
             raise UserError(f"config.adapter.alpha is {alpha}; it must be above 0.")
-        self.stage, self.active, self.targets = stage, active_blocks(blocks, stage), tuple(sizes)
+        self.spec, self.active, self.targets = spec, active_blocks(blocks, spec), tuple(sizes)
         self.factor = alpha / (main + sub)
         self.ranks = tuple((part, rank) for part, rank in (("main", main), ("sub", sub)) if rank)
-        depth = stage.depth if self.active is None else len(self.active)
+        depth = spec.depth if self.active is None else len(self.active)
         self.layers = stacked(lambda r: RecycledLayer(sizes, self.ranks), depth, rngs)
 
     def decomposed(self, stem: str, values: trees.Flat, name: str) -> trees.Flat:

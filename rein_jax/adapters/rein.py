@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from rein_jax.adapters.base import Adapter, Site, Stage, active_blocks
+from rein_jax.adapters.base import Adapter, BlockSpec, LayerContext, active_blocks
 from rein_jax.errors import UserError
 from rein_jax.layers.init import torch_linear
 from rein_jax.layers.stack import stacked
@@ -40,7 +40,7 @@ class ReinLayer(nnx.Module):
         return self.tokens[...] if hasattr(self, "tokens") else self.tokens_a[...] @ self.tokens_b[...]
 
 
-class ReinMaps(nnx.Module):
+class ReinProjections(nnx.Module):
     """The linear maps of Rein: tokens to values, features to refinement, tokens to queries."""
 
     def __init__(self, width: int, query_dims: int, link: bool, zero_delta: bool, init: str, *, rngs: nnx.Rngs):
@@ -62,7 +62,7 @@ class Rein(Adapter):
 
     def __init__(
         self,
-        stage: Stage,
+        spec: BlockSpec,
         *,
         rngs: nnx.Rngs,
         tokens: int = 100,
@@ -81,17 +81,17 @@ class Rein(Adapter):
             raise UserError(f"config.adapter.query_init is {query_init!r}; it is one of {', '.join(QUERY_INITS)}.")
         if tokens < 2:
             raise UserError(f"config.adapter.tokens is {tokens}; Rein needs at least 2 (the first one is a sink).")
-        self.stage, self.use_softmax, self.link, self.shared = stage, use_softmax, link, shared
-        self.active = active_blocks(blocks, stage)
-        depth = stage.depth if self.active is None else len(self.active)
-        effective = stage.width if rank is None else math.sqrt(stage.width * rank)
-        bound = math.sqrt(6.0 / (3 * stage.patch**2 + effective))
+        self.spec, self.use_softmax, self.link, self.shared = spec, use_softmax, link, shared
+        self.active = active_blocks(blocks, spec)
+        depth = spec.depth if self.active is None else len(self.active)
+        effective = spec.width if rank is None else math.sqrt(spec.width * rank)
+        bound = math.sqrt(6.0 / (3 * spec.patch**2 + effective))
 
         def maps(rngs):
-            return ReinMaps(stage.width, query_dims, link, zero_mlp_delta_f, init, rngs=rngs)
+            return ReinProjections(spec.width, query_dims, link, zero_mlp_delta_f, init, rngs=rngs)
 
         own = None if shared else maps
-        self.layers = stacked(lambda r: ReinLayer(stage.width, tokens, rank, bound, own, rngs=r), depth, rngs)
+        self.layers = stacked(lambda r: ReinLayer(spec.width, tokens, rank, bound, own, rngs=r), depth, rngs)
         self.maps = maps(rngs) if shared else None
         self.scale = None if zero_mlp_delta_f else nnx.Param(jnp.asarray(scale_init, jnp.float32))
         self.merge = torch_linear(3 * query_dims, query_dims, init=init, rngs=rngs) if link else None
@@ -105,19 +105,19 @@ class Rein(Adapter):
         self.merge.kernel[...] = self.merge.kernel[...] / deviation
         self.merge.bias[...] = (self.merge.bias[...] - mean) / deviation
 
-    def leave(self, site: Site, x):
-        """f <- f + scale * delta(f) on patch tokens; the tokens of the prefix pass unchanged. x [B, N, d]."""
-        refined = self.delta(site.layer, x)
+    def post_block(self, context: LayerContext, x):
+        """f <- f + scale * refine(f) on patch tokens; the prefix tokens pass unchanged. x [B, N, d]."""
+        refined = self.refine(context.layer, x)
         if self.scale is not None:
             refined = refined * self.scale[...].astype(x.dtype)
-        if site.prefix:
-            refined = jnp.where((jnp.arange(x.shape[1]) >= site.prefix)[None, :, None], refined, 0)
+        if context.num_prefix_tokens:
+            refined = jnp.where((jnp.arange(x.shape[1]) >= context.num_prefix_tokens)[None, :, None], refined, 0)
         return x + refined
 
-    def delta(self, layer: ReinLayer, f):
+    def refine(self, layer: ReinLayer, f):
         """W_f(S' V + f) for features f [B, N, d]. Products run through the tokens' rank where they have one."""
         maps = self.maps if self.shared else layer.maps
-        to_value, refine = maps.mlp_token2feat, maps.mlp_delta_f
+        to_value, to_refined = maps.mlp_token2feat, maps.mlp_delta_f
         low_rank = not hasattr(layer, "tokens")
         if low_rank:
             a, b = layer.tokens_a[...].astype(f.dtype), layer.tokens_b[...].astype(f.dtype)
@@ -126,7 +126,7 @@ class Rein(Adapter):
             whole = layer.whole().astype(f.dtype)
             logits = f @ whole.T
         if self.use_softmax:
-            share = jax.nn.softmax(logits.astype(jnp.float32) * self.stage.width**-0.5, axis=-1).astype(f.dtype)
+            share = jax.nn.softmax(logits.astype(jnp.float32) * self.spec.width**-0.5, axis=-1).astype(f.dtype)
         else:
             share = logits
         share = share[..., 1:]
@@ -134,7 +134,7 @@ class Rein(Adapter):
             mixed = (share @ a[1:]) @ (b @ to_value.kernel[...]) + share.sum(-1, keepdims=True) * to_value.bias[...]
         else:
             mixed = share @ to_value(whole[1:])
-        return refine(mixed + f)
+        return to_refined(mixed + f)
 
     def queries(self):
         """Object queries [m, query_dims]: maximum, mean and last over the layers of the transformed tokens, merged; None without link.

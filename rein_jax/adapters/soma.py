@@ -11,7 +11,7 @@ import numpy as np
 from flax import nnx
 
 from rein_jax import trees
-from rein_jax.adapters.base import Stage
+from rein_jax.adapters.base import BlockSpec
 from rein_jax.adapters.decomposed import TARGETS, Decomposed
 from rein_jax.adapters.lora import LowRank, pick_targets
 from rein_jax.errors import UserError
@@ -39,7 +39,7 @@ class SoMA(Decomposed):
 
     def __init__(
         self,
-        stage: Stage,
+        spec: BlockSpec,
         *,
         rngs: nnx.Rngs,
         rank: int = 16,
@@ -52,22 +52,22 @@ class SoMA(Decomposed):
     ):
         if order not in ("paper", "released"):
             raise UserError(f"config.adapter.order is {order!r}; choose paper or released.")
-        start = stage.depth // 3 if start is None else start
-        if not 0 <= start < stage.depth:
-            raise UserError(f"config.adapter.start is {start}; give a block number below {stage.depth}.")
-        sizes = pick_targets(targets, stage, TARGETS)
+        start = spec.depth // 3 if start is None else start
+        if not 0 <= start < spec.depth:
+            raise UserError(f"config.adapter.start is {start}; give a block number below {spec.depth}.")
+        sizes = pick_targets(targets, spec, TARGETS)
         small = min(min(size) // (3 if name == "qkv" else 1) for name, size in sizes.items())
         if not 1 <= rank <= small:
             raise UserError(f"config.adapter.rank is {rank}; it must lie between 1 and {small}, the smallest side of a target.")
         if alpha is not None and not alpha > 0:
             raise UserError(f"config.adapter.alpha is {alpha}; it must be above 0.")
-        self.stage, self.order, self.rank = stage, order, rank
-        self.active = tuple(range(start, stage.depth)) if start else None
+        self.spec, self.order, self.rank = spec, order, rank
+        self.active = tuple(range(start, spec.depth)) if start else None
         self.factor = (rank if alpha is None else alpha) / rank
         self.targets = tuple(sizes)
         self.biased = tuple(name for name in sizes if biases and name not in no_bias)
         parts = {name: 3 if name == "qkv" else 1 for name in sizes}
-        self.layers = stacked(lambda r: SoMALayer(sizes, rank, parts, self.biased, rngs=r), stage.depth - start, rngs)
+        self.layers = stacked(lambda r: SoMALayer(sizes, rank, parts, self.biased, rngs=r), spec.depth - start, rngs)
 
     def decomposed(self, stem: str, values: trees.Flat, name: str) -> trees.Flat:
         kernels = self.gathered(values, name, "kernel")

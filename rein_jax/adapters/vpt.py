@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from rein_jax.adapters.base import Adapter, Site, Stage, check_rate, dropout, require
+from rein_jax.adapters.base import Adapter, BlockSpec, LayerContext, check_rate, dropout, require
 from rein_jax.errors import UserError
 from rein_jax.layers.stack import stacked
 
@@ -26,32 +26,32 @@ class VPT(Adapter):
     dropout: on each image's copy of the prompts, in training. Prompts stand after the prefix tokens, carry no position, and are dropped
     from the features."""
 
-    def __init__(self, stage: Stage, *, rngs: nnx.Rngs, tokens: int = 150, deep: bool = True, dropout: float = 0.0):
-        require(stage, "tokens", "vpt")
+    def __init__(self, spec: BlockSpec, *, rngs: nnx.Rngs, tokens: int = 150, deep: bool = True, dropout: float = 0.0):
+        require(spec, "tokens", "vpt")
         if tokens < 1:
             raise UserError(f"config.adapter.tokens is {tokens}; it must be at least 1.")
-        self.stage, self.tokens, self.deep, self.rate = stage, tokens, deep, check_rate(dropout)
-        make = lambda r: Prompts(tokens, stage.width, stage.patch, rngs=r)
-        self.layers = stacked(make, stage.depth, rngs) if deep else None
+        self.spec, self.tokens, self.deep, self.rate = spec, tokens, deep, check_rate(dropout)
+        make = lambda r: Prompts(tokens, spec.width, spec.patch, rngs=r)
+        self.layers = stacked(make, spec.depth, rngs) if deep else None
         self.first = None if deep else make(rngs)
 
-    def begin(self, x, prefix: int, key=None):
-        return x if self.deep else self._insert(x, self.first, prefix, key)
+    def pre_forward(self, x, num_prefix_tokens: int, key=None):
+        return x if self.deep else self._insert(x, self.first, num_prefix_tokens, key)
 
-    def enter(self, site: Site, x):
-        return self._insert(x, site.layer, site.prefix, site.key) if self.deep else x
+    def pre_block(self, context: LayerContext, x):
+        return self._insert(x, context.layer, context.num_prefix_tokens, context.key) if self.deep else x
 
-    def leave(self, site: Site, x):
-        return self._drop(x, site.prefix) if self.deep else x
+    def post_block(self, context: LayerContext, x):
+        return self._drop(x, context.num_prefix_tokens) if self.deep else x
 
-    def finish(self, x, prefix: int):
-        return x if self.deep else self._drop(x, prefix)
+    def post_forward(self, x, num_prefix_tokens: int):
+        return x if self.deep else self._drop(x, num_prefix_tokens)
 
-    def _insert(self, x, layer: Prompts, prefix: int, key):
-        """A layer's prompts after the prefix of x [B, N, d]."""
+    def _insert(self, x, layer: Prompts, num_prefix_tokens: int, key):
+        """A layer's prompts after the prefix tokens of x [B, N, d]."""
         prompts = layer.prompts[...].astype(x.dtype)
         prompts = dropout(jnp.broadcast_to(prompts, (x.shape[0], *prompts.shape)), self.rate, key)
-        return jnp.concatenate([x[:, :prefix], prompts, x[:, prefix:]], axis=1)
+        return jnp.concatenate([x[:, :num_prefix_tokens], prompts, x[:, num_prefix_tokens:]], axis=1)
 
-    def _drop(self, x, prefix: int):
-        return jnp.concatenate([x[:, :prefix], x[:, prefix + self.tokens :]], axis=1)
+    def _drop(self, x, num_prefix_tokens: int):
+        return jnp.concatenate([x[:, :num_prefix_tokens], x[:, num_prefix_tokens + self.tokens :]], axis=1)

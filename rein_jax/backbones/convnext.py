@@ -12,7 +12,7 @@ import jax
 from flax import nnx
 
 from rein_jax import registry
-from rein_jax.adapters.base import Adapter, Stage
+from rein_jax.adapters.base import Adapter, BlockSpec
 from rein_jax.backbones.cnn import adapter_of, as_map, as_tokens, run_last, stage_key
 from rein_jax.backbones.names import Rules, conv, linear, norm
 from rein_jax.backbones.vit import LayerScale
@@ -46,9 +46,9 @@ class ConvNeXtBlock(nnx.Module):
 
     def __call__(self, tokens, hooks, context):
         x = self.norm(as_tokens(self.dwconv(as_map(tokens, context))))
-        y = gelu(hooks.linear("pwconv1", x, self.pwconv1(x)))
-        y = hooks.linear("pwconv2", y, self.pwconv2(y))
-        return tokens + hooks.mlp(tokens, self.scale(y))
+        y = gelu(hooks.on_linear("pwconv1", x, self.pwconv1(x)))
+        y = hooks.on_linear("pwconv2", y, self.pwconv2(y))
+        return tokens + hooks.on_mlp(tokens, self.scale(y))
 
     @staticmethod
     def linears(width: int) -> tuple:
@@ -91,7 +91,7 @@ class ConvNeXt(nnx.Module):
         plan = tuple(zip(sizes.depths, sizes.widths, strict=True))
         self.blocks = nnx.List([stacked(lambda r, w=width: ConvNeXtBlock(w, rngs=r), depth, rngs) for depth, width in plan])
         self.norms = nnx.List([layer_norm(width, EPS, rngs=rngs) for width in sizes.widths])
-        self.stages = tuple(Stage(depth, width, 0, ConvNeXtBlock.linears(width), places=("mlp",)) for depth, width in plan)
+        self.block_specs = tuple(BlockSpec(depth, width, 0, ConvNeXtBlock.linears(width), hook_points=("mlp",)) for depth, width in plan)
 
     def __call__(self, images, adapters: tuple[Adapter, ...] = (), key=None) -> tuple:
         """Four maps at strides 4, 8, 16, 32. images [B, H, W, 3], normalised, sides multiples of 32."""
@@ -104,7 +104,7 @@ class ConvNeXt(nnx.Module):
                     self.blocks[i], as_tokens(x), offset=0, depth=depth, adapter=adapter, key=stage_key(key, i), remat=self.remat,
                     unroll=self.unroll, context=grid,
                 )  # fmt: skip
-                x = as_map(tokens if adapter is None else adapter.finish(tokens, 0), grid)
+                x = as_map(tokens if adapter is None else adapter.post_forward(tokens, 0), grid)
                 maps.append(self.norms[i](x))
         return tuple(maps)
 

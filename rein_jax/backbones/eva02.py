@@ -40,12 +40,12 @@ class SeparateAttention(nnx.Module):
 
     def __call__(self, x, hooks, rotate=None, allowed=None):
         q, k, v = (
-            split_heads(hooks.linear(name, x, part(x)), self.heads) for name, part in (("q", self.q), ("k", self.k), ("v", self.v))
+            split_heads(hooks.on_linear(name, x, part(x)), self.heads) for name, part in (("q", self.q), ("k", self.k), ("v", self.v))
         )
         if rotate is not None:
             q, k = rotate(q), rotate(k)
         y = attend(q, k, v, allowed=allowed).reshape(x.shape)
-        return hooks.linear("proj", y, self.proj(y))
+        return hooks.on_linear("proj", y, self.proj(y))
 
 
 class NormedSwiGLU(nnx.Module):
@@ -58,9 +58,9 @@ class NormedSwiGLU(nnx.Module):
         self.w3 = nnx.Linear(hidden, width, rngs=rngs)
 
     def __call__(self, x, hooks):
-        gate, value = hooks.linear("w1", x, self.w1(x)), hooks.linear("w2", x, self.w2(x))
+        gate, value = hooks.on_linear("w1", x, self.w1(x)), hooks.on_linear("w2", x, self.w2(x))
         y = self.ffn_ln(jax.nn.silu(gate) * value)
-        return hooks.linear("w3", y, self.w3(y))
+        return hooks.on_linear("w3", y, self.w3(y))
 
 
 class SubNormBlock(nnx.Module):
@@ -74,7 +74,7 @@ class SubNormBlock(nnx.Module):
 
     def __call__(self, x, hooks, context: Context):
         x = x + self.attn(self.norm1(x), hooks, *context)
-        return x + hooks.mlp(x, self.mlp(self.norm2(x), hooks))
+        return x + hooks.on_mlp(x, self.mlp(self.norm2(x), hooks))
 
     @staticmethod
     def linears(sizes: EvaSizes) -> tuple:

@@ -9,9 +9,9 @@ from rein_jax.layers.resize import bilinear_by
 SCALES = (4.0, 2.0, 1.0, 0.5)
 
 
-def to_map(tokens, grid: tuple[int, int], prefix: int):
-    """Patch tokens as a map: [B, prefix + h*w, d] -> [B, h, w, d]."""
-    return tokens[:, prefix:].reshape(tokens.shape[0], *grid, tokens.shape[-1])
+def to_map(tokens, grid: tuple[int, int], num_prefix_tokens: int):
+    """Patch tokens as a map: [B, num_prefix_tokens + h*w, d] -> [B, h, w, d]."""
+    return tokens[:, num_prefix_tokens:].reshape(tokens.shape[0], *grid, tokens.shape[-1])
 
 
 def pyramid(maps: Sequence) -> tuple:

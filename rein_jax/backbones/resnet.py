@@ -11,7 +11,7 @@ import jax
 from flax import nnx
 
 from rein_jax import registry
-from rein_jax.adapters.base import Adapter, Stage
+from rein_jax.adapters.base import Adapter, BlockSpec
 from rein_jax.backbones.cnn import adapter_of, as_map, as_tokens, run_last, stage_key
 from rein_jax.backbones.names import Rules, batch_norm
 from rein_jax.errors import UserError
@@ -70,7 +70,7 @@ class ResNetStage(nnx.Module):
         tokens = run_last(self.first, tokens, offset=0, depth=1, unroll=True, context=grid, **options)  # shapes change: no scan
         grid = tuple(-(-side // self.stride) for side in grid)
         tokens = run_last(self.rest, tokens, offset=1, depth=self.depth - 1, unroll=unroll, context=grid, **options)
-        return as_map(tokens if adapter is None else adapter.finish(tokens, 0), grid)
+        return as_map(tokens if adapter is None else adapter.post_forward(tokens, 0), grid)
 
 
 class Stem(nnx.Module):
@@ -111,7 +111,7 @@ class ResNet(nnx.Module):
         inner = (sizes.stem, *sizes.widths[:-1])
         plan = zip(inner, sizes.widths, sizes.depths, strides, dilations, strict=True)
         self.layers = nnx.List([ResNetStage(*row, rngs=rngs) for row in plan])
-        self.stages = tuple(Stage(depth, width, places=()) for depth, width in zip(sizes.depths, sizes.widths, strict=True))
+        self.block_specs = tuple(BlockSpec(depth, width, hook_points=()) for depth, width in zip(sizes.depths, sizes.widths, strict=True))
 
     def __call__(self, images, adapters: tuple[Adapter, ...] = (), key=None) -> tuple:
         """Four maps (strides 4, 8, 8, 8 as published). images [B, H, W, 3], normalised."""

@@ -21,16 +21,16 @@ from rein_jax.layers.stack import REMAT
 
 @dataclass(frozen=True)
 class Hooks:
-    """An adapter bound to one site; what a block sees of it."""
+    """An adapter bound to one layer; what a block sees of it."""
 
     adapter: base.Adapter
-    site: base.Site
+    layer_context: base.LayerContext
 
-    def linear(self, name: str, x, y):
-        return self.adapter.linear(self.site, name, x, y)
+    def on_linear(self, name: str, x, y):
+        return self.adapter.on_linear(self.layer_context, name, x, y)
 
-    def mlp(self, x, y):
-        return self.adapter.mlp(self.site, x, y)
+    def on_mlp(self, x, y):
+        return self.adapter.on_mlp(self.layer_context, x, y)
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ def run_blocks(
     *,
     adapter: base.Adapter | None = None,
     offset: int = 0,
-    prefix: int = 0,
+    num_prefix_tokens: int = 0,
     taps: Sequence[int] = (),
     key=None,
     remat: str = "none",
@@ -59,9 +59,9 @@ def run_blocks(
     """Run stacked blocks over x; returns (the last output, the outputs of the blocks in `taps`).
 
     blocks: from `stacked`; each is called `block(x, hooks, context)`. offset: number of the first block within the adapter's
-    stage. prefix: tokens before the patch tokens. taps: block numbers counted like `offset`. remat: a key of REMAT. between: the first
-    block to run, and the one to stop before, of this stack (default: all).
-    `Adapter.begin` and `finish` are the caller's (they frame the whole stage, not one run).
+    stage. num_prefix_tokens: tokens before the patch tokens. taps: block numbers counted like `offset`. remat: a key of REMAT.
+    between: the first block to run, and the one to stop before, of this stack (default: all).
+    `Adapter.pre_forward` and `post_forward` are the caller's (they frame the whole stage, not one run).
     """
     adapter = base.NONE if adapter is None else adapter
     if remat not in REMAT:
@@ -70,18 +70,19 @@ def run_blocks(
     depth = jax.tree.leaves(state)[0].shape[0]
     layers = nnx.split(adapter.layers) if adapter.layers is not None else None
 
-    def step(block_state, layer_state, x, index, site_index, guest):
+    def step(block_state, layer_state, x, index, layer_index, active_adapter):
         block = nnx.merge(graph, block_state)
         layer = nnx.merge(layers[0], layer_state) if layer_state is not None else None
-        site = base.Site(layer, site_index, prefix, None if key is None else jax.random.fold_in(key, index))
-        y = guest.leave(site, block(guest.enter(site, x), Hooks(guest, site), context))
+        layer_context = base.LayerContext(layer, layer_index, num_prefix_tokens, None if key is None else jax.random.fold_in(key, index))
+        y = block(active_adapter.pre_block(layer_context, x), Hooks(active_adapter, layer_context), context)
+        y = active_adapter.post_block(layer_context, y)
         return y.astype(x.dtype)  # a float32 adapter must not widen a bfloat16 stream
 
     run = _run_unrolled if unroll else _run_scanned
     collected: list = [None] * len(taps)
     for segment in _segments(adapter, offset, depth, between or (0, depth)):
-        guest = adapter if segment.first is not None else base.NONE
-        x, found = run(step, state, layers, x, segment, offset, taps, guest, depth, REMAT[remat])
+        active_adapter = adapter if segment.first is not None else base.NONE
+        x, found = run(step, state, layers, x, segment, offset, taps, active_adapter, depth, REMAT[remat])
         for slot, value in found.items():
             collected[slot] = value
     return x, collected
@@ -91,7 +92,7 @@ def _segments(adapter: base.Adapter, offset: int, depth: int, between: tuple[int
     start, stop = between
     if adapter is base.NONE:
         return [_Segment(start, stop, None)]
-    active = tuple(range(adapter.stage.depth)) if adapter.active is None else adapter.active
+    active = tuple(range(adapter.spec.depth)) if adapter.active is None else adapter.active
     numbers = [active.index(offset + i) if offset + i in active else None for i in range(depth)]
     cuts = [start] + [i for i in range(start + 1, stop) if (numbers[i] is None) != (numbers[i - 1] is None)] + [stop]
     return [_Segment(a, b, numbers[a]) for a, b in zip(cuts, cuts[1:], strict=False)]
@@ -102,21 +103,21 @@ def _take(state, start: int, stop: int):
     return jax.tree.map(lambda a: a if (start, stop) == (0, a.shape[0]) else a[start:stop], state)
 
 
-def _run_unrolled(step, state, layers, x, segment, offset, taps, guest, depth, remat):
+def _run_unrolled(step, state, layers, x, segment, offset, taps, active_adapter, depth, remat):
     found = {}
     for i in range(segment.start, segment.stop):
-        layer_state, site = None, 0
+        layer_state, layer_index = None, 0
         if segment.first is not None:
-            site = segment.first + i - segment.start
-            layer_state = None if layers is None else jax.tree.map(lambda a: a[site], layers[1])  # noqa: B023
-        body = remat(lambda b, a, x, i=i, site=site: step(b, a, x, i, site, guest))
+            layer_index = segment.first + i - segment.start
+            layer_state = None if layers is None else jax.tree.map(lambda a: a[layer_index], layers[1])  # noqa: B023
+        body = remat(lambda b, a, x, i=i, layer_index=layer_index: step(b, a, x, i, layer_index, active_adapter))
         x = body(jax.tree.map(lambda a: a[i], state), layer_state, x)  # noqa: B023
         if offset + i in taps:
             found[taps.index(offset + i)] = x
     return x, found
 
 
-def _run_scanned(step, state, layers, x, segment, offset, taps, guest, depth, remat):
+def _run_scanned(step, state, layers, x, segment, offset, taps, active_adapter, depth, remat):
     n = segment.stop - segment.start
     mine = [slot for slot, tap in enumerate(taps) if segment.start <= tap - offset < segment.stop]
     slots = np.full(n, len(mine), np.int32)  # the slot after the last one takes what nobody asked for
@@ -125,18 +126,19 @@ def _run_scanned(step, state, layers, x, segment, offset, taps, guest, depth, re
     layer_states = None
     if segment.first is not None and layers is not None:
         layer_states = _take(layers[1], segment.first, segment.first + n)
-    sites = jnp.arange(n) + (segment.first or 0)
-    body = remat(lambda b, a, x, index, site: step(b, a, x, index, site, guest))
+    layer_indices = jnp.arange(n) + (segment.first or 0)
+    body = remat(lambda b, a, x, index, layer_index: step(b, a, x, index, layer_index, active_adapter))
 
     def scan(carry, row):
         x, kept = carry
-        block_state, layer_state, index, site, slot = row
-        x = body(block_state, layer_state, x, index, site)
+        block_state, layer_state, index, layer_index, slot = row
+        x = body(block_state, layer_state, x, index, layer_index)
         if mine:
             kept = jax.lax.dynamic_update_index_in_dim(kept, x, slot, 0)
         return (x, kept), None
 
     kept = jnp.zeros((len(mine) + 1, *x.shape), x.dtype) if mine else None
-    rows = (_take(state, segment.start, segment.stop), layer_states, jnp.arange(segment.start, segment.stop), sites, jnp.asarray(slots))
+    numbers = jnp.arange(segment.start, segment.stop)
+    rows = (_take(state, segment.start, segment.stop), layer_states, numbers, layer_indices, jnp.asarray(slots))
     (x, kept), _ = jax.lax.scan(scan, (x, kept), rows)
     return x, {slot: kept[position] for position, slot in enumerate(mine)}

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from rein_jax.adapters.base import Adapter, Stage
+from rein_jax.adapters.base import Adapter, BlockSpec
 from rein_jax.backbones.names import Rules, linear, norm, patch_embed
 from rein_jax.backbones.pyramid import pyramid, to_map
 from rein_jax.backbones.run_blocks import run_blocks
@@ -57,10 +57,10 @@ class PositionAttention(Attention):
 
     def __call__(self, x, hooks, grid):
         """x [B, h*w, d] on a grid (h, w)."""
-        qkv = hooks.linear("qkv", x, self.qkv(x))
+        qkv = hooks.on_linear("qkv", x, self.qkv(x))
         q, k, v = (split_heads(part, self.heads) for part in jnp.split(qkv, 3, axis=-1))
         y = attend_with_positions(q, k, v, self.rel_pos_h[...], self.rel_pos_w[...], grid).reshape(x.shape)
-        return hooks.linear("proj", y, self.proj(y))
+        return hooks.on_linear("proj", y, self.proj(y))
 
 
 class SamBlock(nnx.Module):
@@ -83,7 +83,7 @@ class SamBlock(nnx.Module):
         else:
             y = self.attn(y, hooks, (h, w))
         x = x + y
-        return x + hooks.mlp(x, self.mlp(self.norm2(x), hooks))
+        return x + hooks.on_mlp(x, self.mlp(self.norm2(x), hooks))
 
 
 class SAM(nnx.Module):
@@ -115,7 +115,7 @@ class SAM(nnx.Module):
             for is_global, _, count in sizes.runs()
         ])  # fmt: skip
         linears = Attention.linears(d) + Mlp.linears(d, sizes.inner)
-        self.stages = (Stage(sizes.depth, d, 0, linears, patch, places=("mlp",)),)  # windows have no room for prompts
+        self.block_specs = (BlockSpec(sizes.depth, d, 0, linears, patch, hook_points=("mlp",)),)  # windows have no room for prompts
 
     def embed(self, images):
         """Images [B, H, W, 3] -> tokens [B, h*w, d] and the grid (h, w)."""
@@ -132,7 +132,7 @@ class SAM(nnx.Module):
         with jax.named_scope("embed"):
             x, grid = self.embed(images)
         if adapter is not None:
-            x = adapter.begin(x, 0, None if key is None else jax.random.fold_in(key, self.sizes.depth))
+            x = adapter.pre_forward(x, 0, None if key is None else jax.random.fold_in(key, self.sizes.depth))
         found: dict[int, jax.Array] = {}
         for (_, first, count), blocks in zip(self.sizes.runs(), self.runs, strict=True):
             taps = tuple(t for t in self.taps if first <= t < first + count)
@@ -142,7 +142,7 @@ class SAM(nnx.Module):
                     remat=self.remat, unroll=self.unroll, context=grid,
                 )  # fmt: skip
             found.update(zip(taps, outputs, strict=True))
-        return [found[t] if adapter is None else adapter.finish(found[t], 0) for t in self.taps], grid
+        return [found[t] if adapter is None else adapter.post_forward(found[t], 0) for t in self.taps], grid
 
     def __call__(self, images, adapters: tuple[Adapter, ...] = (), key=None) -> tuple:
         """Four maps at strides 4, 8, 16, 32. images [B, H, W, 3], normalised, sides multiples of the patch."""

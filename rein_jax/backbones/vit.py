@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from rein_jax import registry
-from rein_jax.adapters.base import Adapter, Stage
+from rein_jax.adapters.base import Adapter, BlockSpec
 from rein_jax.backbones.pyramid import pyramid, to_map
 from rein_jax.backbones.run_blocks import run_blocks
 from rein_jax.errors import UserError
@@ -90,7 +90,7 @@ class Block(nnx.Module):
         y = self.attn(self.norm1(x), hooks, *context)
         x = x + (self.ls1(y) if self.ls1 else y)
         y = self.mlp(self.norm2(x), hooks)
-        return x + hooks.mlp(x, self.ls2(y) if self.ls2 else y)
+        return x + hooks.on_mlp(x, self.ls2(y) if self.ls2 else y)
 
     @staticmethod
     def linears(sizes: Sizes) -> tuple:
@@ -130,7 +130,7 @@ class ViT(nnx.Module):
         self.sizes, self.patch, self.remat, self.unroll = sizes, patch, remat, unroll
         self.taps = check_taps(taps, sizes.depth)
         self.grid = grid_of(image_size, patch)
-        self.prefix = 1 + sizes.registers
+        self.num_prefix_tokens = 1 + sizes.registers
         self.widths = (sizes.width,) * 4
         d = sizes.width
         normal = nnx.initializers.normal(0.02)
@@ -142,7 +142,7 @@ class ViT(nnx.Module):
         self.patch_embed = PatchEmbed(d, patch, bias=self.patch_bias, rngs=rngs)
         self.blocks = stacked(lambda r: self.make_block(sizes, r), sizes.depth, rngs)
         self.norm = layer_norm(d, self.eps, rngs=rngs) if final_norm else None
-        self.stages = (Stage(sizes.depth, d, self.prefix, self.linears(sizes), patch, key_bias=self.key_bias),)
+        self.block_specs = (BlockSpec(sizes.depth, d, self.num_prefix_tokens, self.linears(sizes), patch, key_bias=self.key_bias),)
 
     def make_block(self, sizes: Sizes, rngs: nnx.Rngs) -> nnx.Module:
         return Block(
@@ -167,7 +167,7 @@ class ViT(nnx.Module):
         return jnp.concatenate([stored[:, :1], resized.reshape(1, -1, d).astype(stored.dtype)], axis=1)
 
     def embed(self, images):
-        """Images [B, H, W, 3] -> tokens [B, prefix + h*w, d] and the grid (h, w)."""
+        """Images [B, H, W, 3] -> tokens [B, num_prefix_tokens + h*w, d] and the grid (h, w)."""
         x = self.patch_embed(images)
         b, h, w, d = x.shape
         cls = jnp.broadcast_to(self.cls_token[...].astype(x.dtype), (b, 1, d))
@@ -188,7 +188,7 @@ class ViT(nnx.Module):
         with jax.named_scope("embed"):
             x, grid = self.embed(images)
         if adapters:
-            x = adapters[0].begin(x, self.prefix, None if key is None else jax.random.fold_in(key, self.sizes.depth))
+            x = adapters[0].pre_forward(x, self.num_prefix_tokens, None if key is None else jax.random.fold_in(key, self.sizes.depth))
         return x, grid
 
     def run(self, x, grid: tuple[int, int], adapters: tuple[Adapter, ...] = (), key=None, *, between=None, taps=(), inserted: int = 0,
@@ -197,20 +197,21 @@ class ViT(nnx.Module):
         allowed: bool [B, N, N], what each token may look at."""
         with jax.named_scope("blocks"):
             return run_blocks(
-                self.blocks, x, adapter=adapters[0] if adapters else None, prefix=self.prefix + inserted, taps=taps, key=key,
-                remat=self.remat, unroll=self.unroll, context=self.context(grid, x.dtype)._replace(allowed=allowed), between=between,
+                self.blocks, x, adapter=adapters[0] if adapters else None, num_prefix_tokens=self.num_prefix_tokens + inserted, taps=taps,
+                key=key, remat=self.remat, unroll=self.unroll, context=self.context(grid, x.dtype)._replace(allowed=allowed),
+                between=between,
             )  # fmt: skip
 
     def tokens(self, images, adapters: tuple[Adapter, ...] = (), key=None):
-        """The taps as tokens [B, prefix + h*w, d], and the grid."""
+        """The taps as tokens [B, num_prefix_tokens + h*w, d], and the grid."""
         x, grid = self.begin(images, adapters, key)
         _, taps = self.run(x, grid, adapters, key, taps=self.taps)
-        return [adapters[0].finish(tap, self.prefix) if adapters else tap for tap in taps], grid
+        return [adapters[0].post_forward(tap, self.num_prefix_tokens) if adapters else tap for tap in taps], grid
 
     def __call__(self, images, adapters: tuple[Adapter, ...] = (), key=None) -> tuple:
         """Four maps at strides 4, 8, 16, 32. images [B, H, W, 3], normalised, sides multiples of the patch."""
         taps, grid = self.tokens(images, adapters, key)
-        return self.to_maps([to_map(tap, grid, self.prefix) for tap in taps])
+        return self.to_maps([to_map(tap, grid, self.num_prefix_tokens) for tap in taps])
 
     def to_maps(self, maps) -> tuple:
         """Maps at stride 16 -> the four maps."""

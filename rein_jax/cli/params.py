@@ -74,7 +74,7 @@ def rein_count(name: str) -> int:
 
     def make():
         backbone = cls(name, rngs=nnx.Rngs(0))
-        return nnx.List([Rein(stage, rngs=nnx.Rngs(0)) for stage in backbone.stages])
+        return nnx.List([Rein(spec, rngs=nnx.Rngs(0)) for spec in backbone.block_specs])
 
     return trees.count(trees.flatten(nnx.eval_shape(make)))
 

@@ -66,14 +66,14 @@ class Attention(nnx.Module):
 
     def __call__(self, x, hooks, rotate=None, allowed=None):
         """`rotate` is applied to q and k [B, N, heads, hd] (rotary positions), if given; allowed: see `attend`."""
-        qkv = hooks.linear("qkv", x, self.qkv(x))
+        qkv = hooks.on_linear("qkv", x, self.qkv(x))
         q, k, v = (split_heads(part, self.heads) for part in jnp.split(qkv, 3, axis=-1))
         if rotate is not None:
             q, k = rotate(q), rotate(k)
         y = attend(q, k, v, allowed=allowed).reshape(x.shape)
-        return hooks.linear("proj", y, self.proj(y))
+        return hooks.on_linear("proj", y, self.proj(y))
 
     @staticmethod
     def linears(width: int) -> tuple:
-        """What `Stage.linears` says of this part."""
+        """What `BlockSpec.linears` says of this part."""
         return (("qkv", (width, 3 * width)), ("proj", (width, width)))

@@ -41,12 +41,12 @@ class Mlp(nnx.Module):
         self.activation = activation
 
     def __call__(self, x, hooks):
-        y = self.activation(hooks.linear("fc1", x, self.fc1(x)))
-        return hooks.linear("fc2", y, self.fc2(y))
+        y = self.activation(hooks.on_linear("fc1", x, self.fc1(x)))
+        return hooks.on_linear("fc2", y, self.fc2(y))
 
     @staticmethod
     def linears(width: int, hidden: int) -> tuple:
-        """What `Stage.linears` says of this part."""
+        """What `BlockSpec.linears` says of this part."""
         return (("fc1", (width, hidden)), ("fc2", (hidden, width)))
 
 
@@ -58,9 +58,9 @@ class FusedSwiGLU(nnx.Module):
         self.w3 = nnx.Linear(hidden, width, rngs=rngs)
 
     def __call__(self, x, hooks):
-        gate, value = jnp.split(hooks.linear("w12", x, self.w12(x)), 2, axis=-1)
+        gate, value = jnp.split(hooks.on_linear("w12", x, self.w12(x)), 2, axis=-1)
         y = jax.nn.silu(gate) * value
-        return hooks.linear("w3", y, self.w3(y))
+        return hooks.on_linear("w3", y, self.w3(y))
 
     @staticmethod
     def linears(width: int, hidden: int) -> tuple:

@@ -48,7 +48,7 @@ class Net(nnx.Module):
         self.backbone = cls(sizes, image_size=64, rngs=rngs, **taps)
         kind = load(ADAPTERS, method, "adapter") if method else None
         options = {**OPTIONS.get(method, {}), **more}
-        self.adapters = nnx.List([kind(stage, rngs=rngs, **options) for stage in self.backbone.stages] if method else [])
+        self.adapters = nnx.List([kind(spec, rngs=rngs, **options) for spec in self.backbone.block_specs] if method else [])
 
     def __call__(self, x):
         return self.backbone(x, tuple(self.adapters))
@@ -83,7 +83,7 @@ HEAVY = [pytest.param(family, method, marks=pytest.mark.slow) for family in ("sa
 
 @pytest.mark.parametrize("family, method", [("sam", "lora"), *HEAVY])
 def test_merging_is_exact(family, method):
-    """SAM keeps a stack for every run of equal blocks, ConvNeXt one a stage, EVA-02 separate q, k and v without a bias of k."""
+    """SAM keeps a stack for every run of equal blocks, ConvNeXt one a spec, EVA-02 separate q, k and v without a bias of k."""
     net = Net(family, method, rngs=nnx.Rngs(0), **options_for(family, method))
     skeleton, _, leaves = trees.split(net, ())
     rng = np.random.default_rng(0)
@@ -107,10 +107,10 @@ def test_merging_is_exact(family, method):
 
 def test_stacks_are_found_in_block_order():
     net = nnx.eval_shape(lambda: Net("sam", rngs=nnx.Rngs(0)))
-    stacks = kernel_stacks(trees.flatten(net), net.backbone.stages[0], "fc1")
+    stacks = kernel_stacks(trees.flatten(net), net.backbone.block_specs[0], "fc1")
     assert stacks == [(f"backbone/runs/{i}/mlp/fc1/kernel", range(i, i + 1)) for i in range(4)]
     with pytest.raises(UserError, match="config.adapter.targets"):
-        kernel_stacks({}, net.backbone.stages[0], "fc1")
+        kernel_stacks({}, net.backbone.block_specs[0], "fc1")
 
 
 def test_targets_from_a_command_line_are_names():

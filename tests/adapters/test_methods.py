@@ -10,7 +10,7 @@ from flax import nnx
 
 from rein_jax import trees
 from rein_jax.adapters.adaptformer import AdaptFormer
-from rein_jax.adapters.base import Site, Stage
+from rein_jax.adapters.base import BlockSpec, LayerContext
 from rein_jax.adapters.lora import LoRA
 from rein_jax.adapters.merge import merge_adapters
 from rein_jax.adapters.recyclelora import RecycleLoRA
@@ -111,9 +111,9 @@ def test_adaptformer_is_linear_in_its_scale_and_off_without_up():
     adapter = trees.merge(skeleton, leaves).adapters[0]
     layer = nnx.merge(*[*nnx.split(adapter.layers)][:1], jax.tree.map(lambda a: a[0], nnx.split(adapter.layers)[1]))
     x = jnp.ones((1, 3, 48))
-    one = adapter.mlp(Site(layer, 0, 1, None), x, jnp.zeros_like(x))
+    one = adapter.on_mlp(LayerContext(layer, 0, 1, None), x, jnp.zeros_like(x))
     adapter.factor = 0.3
-    assert np.allclose(adapter.mlp(Site(layer, 0, 1, None), x, jnp.zeros_like(x)), 3 * one, rtol=1e-5)
+    assert np.allclose(adapter.on_mlp(LayerContext(layer, 0, 1, None), x, jnp.zeros_like(x)), 3 * one, rtol=1e-5)
 
 
 def test_vpt_does_not_care_for_the_order_of_prompts_and_needs_every_block():
@@ -160,7 +160,7 @@ def test_soma_moves_as_little_in_bfloat16_as_in_float32():
     def change(values, x):
         here = adapter(values)
         layer = nnx.merge(nnx.split(here.layers)[0], jax.tree.map(lambda a: a[0], nnx.split(here.layers)[1]))
-        return np.asarray(here.linear(Site(layer, 0, 1, None), "fc1", x, jnp.zeros((1, 7, 192), x.dtype)), np.float32)
+        return np.asarray(here.on_linear(LayerContext(layer, 0, 1, None), "fc1", x, jnp.zeros((1, 7, 192), x.dtype)), np.float32)
 
     exact = change({**leaves, **moved}, x)
     half = change(policy("bf16").inputs({n: jnp.asarray(a) for n, a in {**leaves, **moved}.items()}), x.astype(jnp.bfloat16))
@@ -233,10 +233,10 @@ def test_wrong_options_are_named(method, options, message):
 
 
 def test_a_backbone_that_cannot_take_a_method_is_named():
-    stage = Stage(3, 64, places=())
+    spec = BlockSpec(3, 64, hook_points=())
     for method, name in ((VPT, "vpt"), (AdaptFormer, "adaptformer")):
         with pytest.raises(UserError, match=name):
-            method(stage, rngs=nnx.Rngs(0))
+            method(spec, rngs=nnx.Rngs(0))
 
 
 @pytest.mark.parametrize(
@@ -254,8 +254,8 @@ def test_a_backbone_that_cannot_take_a_method_is_named():
     ],
 )
 def test_published_counts_on_vit_large(method, options, published):
-    stage = nnx.eval_shape(lambda: DINOv2("vitl14", rngs=nnx.Rngs(0))).stages[0]
-    assert trees.count(trees.flatten(nnx.eval_shape(lambda: method(stage, rngs=nnx.Rngs(0), **options)))) == published
+    spec = nnx.eval_shape(lambda: DINOv2("vitl14", rngs=nnx.Rngs(0))).block_specs[0]
+    assert trees.count(trees.flatten(nnx.eval_shape(lambda: method(spec, rngs=nnx.Rngs(0), **options)))) == published
 
 
 def twin(name, leaves):

@@ -7,7 +7,7 @@ import pytest
 from flax import nnx
 
 from rein_jax import trees
-from rein_jax.adapters.base import Site, Stage
+from rein_jax.adapters.base import BlockSpec, LayerContext
 from rein_jax.adapters.rein import Rein, rules
 from rein_jax.errors import UserError
 from rein_jax.weight_rules import LAYOUTS
@@ -20,11 +20,11 @@ CASES = {
 }
 
 
-def at_every_layer(adapter: Rein, xs, prefix: int = 1):
+def at_every_layer(adapter: Rein, xs, num_prefix_tokens: int = 1):
     """Each layer of the adapter on its own input [B, N, d]."""
     graph, state = nnx.split(adapter.layers)
     take = lambda i: nnx.merge(graph, jax.tree.map(lambda a: a[i], state))
-    return [adapter.leave(Site(take(i), i, prefix, None), x) for i, x in enumerate(xs)]
+    return [adapter.post_block(LayerContext(take(i), i, num_prefix_tokens, None), x) for i, x in enumerate(xs)]
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -32,7 +32,7 @@ def test_outputs_and_gradients_equal_the_official_ones(name, fixture_case):
     depth, width, options = CASES[name]
     inputs, outputs = fixture_case(f"reins/{name}", "inputs"), fixture_case(f"reins/{name}", "outputs")
     table = rules("", "")
-    make = lambda: Rein(Stage(depth, width, prefix=1), rngs=nnx.Rngs(0), **options)
+    make = lambda: Rein(BlockSpec(depth, width, num_prefix_tokens=1), rngs=nnx.Rngs(0), **options)
     skeleton, params = filled(make, fixture_case(f"reins/{name}", "weights"), table)
 
     def loss(params, xs):
@@ -54,7 +54,7 @@ def test_outputs_and_gradients_equal_the_official_ones(name, fixture_case):
 
 def test_tokens_are_the_product_of_their_factors(fixture_case):
     _, params = filled(
-        lambda: Rein(Stage(4, 64), rngs=nnx.Rngs(0), tokens=12, rank=4, query_dims=32),
+        lambda: Rein(BlockSpec(4, 64), rngs=nnx.Rngs(0), tokens=12, rank=4, query_dims=32),
         fixture_case("reins/lora_d64_r4", "weights"), rules("", ""),
     )  # fmt: skip
     whole = np.asarray(params["layers/tokens_a"]) @ np.asarray(params["layers/tokens_b"])
@@ -65,9 +65,10 @@ def test_tokens_are_the_product_of_their_factors(fixture_case):
 def test_ablations_follow_the_formula(options):
     """f + scale * W_f(S' V + f), written out in NumPy."""
     rng = np.random.default_rng(0)
-    adapter = Rein(Stage(3, 16, prefix=2), rngs=nnx.Rngs(0), **{"tokens": 7, "rank": 4, "query_dims": 8, "scale_init": 0.3, **options})
+    small = {"tokens": 7, "rank": 4, "query_dims": 8, "scale_init": 0.3}
+    adapter = Rein(BlockSpec(3, 16, num_prefix_tokens=2), rngs=nnx.Rngs(0), **{**small, **options})
     xs = rng.normal(size=(3, 2, 11, 16)).astype(np.float32)
-    ours = jax.jit(lambda xs: at_every_layer(adapter, xs, prefix=2))(jnp.asarray(xs))
+    ours = jax.jit(lambda xs: at_every_layer(adapter, xs, num_prefix_tokens=2))(jnp.asarray(xs))
     for i, x in enumerate(xs):
         maps = adapter.maps if adapter.shared else adapter.layers.maps
         value = lambda p: np.asarray(p[...]) if adapter.shared else np.asarray(p[...])[i]  # noqa: B023
@@ -99,26 +100,26 @@ SIZES = {
 
 @pytest.mark.parametrize("options, published", SIZES.values(), ids=SIZES)
 def test_parameter_counts(options, published):
-    adapter = nnx.eval_shape(lambda: Rein(Stage(24, 1024, 1), rngs=nnx.Rngs(0), **options))
+    adapter = nnx.eval_shape(lambda: Rein(BlockSpec(24, 1024, 1), rngs=nnx.Rngs(0), **options))
     assert trees.count(trees.flatten(adapter)) == published
 
 
 @pytest.mark.parametrize("blocks, published", [(None, 4_510_721), ((7, 15, 23, 31), 3_892_481)])
 def test_sam_h_as_in_the_paper_and_as_released(blocks, published):
-    adapter = nnx.eval_shape(lambda: Rein(Stage(32, 1280), rngs=nnx.Rngs(0), blocks=blocks))
+    adapter = nnx.eval_shape(lambda: Rein(BlockSpec(32, 1280), rngs=nnx.Rngs(0), blocks=blocks))
     assert trees.count(trees.flatten(adapter)) == published
 
 
 def test_bad_blocks_are_named():
     with pytest.raises(UserError, match="increasing block numbers between 0 and 3"):
-        Rein(Stage(4, 8), rngs=nnx.Rngs(0), blocks=(2, 4))
+        Rein(BlockSpec(4, 8), rngs=nnx.Rngs(0), blocks=(2, 4))
     with pytest.raises(UserError, match="at least 2"):
-        Rein(Stage(4, 8), rngs=nnx.Rngs(0), tokens=1)
+        Rein(BlockSpec(4, 8), rngs=nnx.Rngs(0), tokens=1)
 
 
 @pytest.mark.parametrize("rank,shared", [(16, True), (None, False)])
 def test_spread_queries_start_apart_and_change_nothing_else(rank, shared):
-    make = lambda init: Rein(Stage(6, 96), rngs=nnx.Rngs(0), rank=rank, shared=shared, query_dims=64, query_init=init)
+    make = lambda init: Rein(BlockSpec(6, 96), rngs=nnx.Rngs(0), rank=rank, shared=shared, query_dims=64, query_init=init)
     plain, spread = make("torch"), make("spread")
     queries = np.asarray(spread.queries())
     np.testing.assert_allclose(queries.mean(0), 0, atol=1e-4)
@@ -130,4 +131,4 @@ def test_spread_queries_start_apart_and_change_nothing_else(rank, shared):
 
 def test_an_unknown_query_init_is_refused():
     with pytest.raises(UserError, match="torch, spread"):
-        Rein(Stage(2, 16), rngs=nnx.Rngs(0), query_init="far")
+        Rein(BlockSpec(2, 16), rngs=nnx.Rngs(0), query_init="far")

@@ -7,7 +7,7 @@ import pytest
 from flax import nnx
 
 from rein_jax import trees
-from rein_jax.adapters.base import Adapter, Site, Stage
+from rein_jax.adapters.base import Adapter, BlockSpec, LayerContext
 from rein_jax.adapters.rein import Rein
 from rein_jax.backbones.run_blocks import Hooks, run_blocks
 from rein_jax.errors import UserError
@@ -23,7 +23,7 @@ class Block(nnx.Module):
         self.fc = nnx.Linear(WIDTH, WIDTH, rngs=rngs)
 
     def __call__(self, x, hooks, context):
-        return x + hooks.mlp(x, jnp.tanh(hooks.linear("fc", x, self.fc(x)))) + context
+        return x + hooks.on_mlp(x, jnp.tanh(hooks.on_linear("fc", x, self.fc(x)))) + context
 
 
 @pytest.fixture(scope="module")
@@ -37,8 +37,8 @@ def x():
 
 
 def rein(active=None, **options):
-    stage = Stage(DEPTH, WIDTH, prefix=1)
-    return Rein(stage, rngs=nnx.Rngs(1), tokens=4, rank=2, query_dims=4, scale_init=0.5, blocks=active, **options)
+    spec = BlockSpec(DEPTH, WIDTH, num_prefix_tokens=1)
+    return Rein(spec, rngs=nnx.Rngs(1), tokens=4, rank=2, query_dims=4, scale_init=0.5, blocks=active, **options)
 
 
 def by_hand(blocks, adapter, x, active):
@@ -48,11 +48,11 @@ def by_hand(blocks, adapter, x, active):
     outputs = []
     for i in range(DEPTH):
         block = nnx.merge(graph, jax.tree.map(lambda a: a[i], state))  # noqa: B023
-        x = block(x, Hooks(Adapter(), Site(None, 0, 1, None)), 0.1)
+        x = block(x, Hooks(Adapter(), LayerContext(None, 0, 1, None)), 0.1)
         if i in active:
             place = active.index(i)
             layer = nnx.merge(layer_graph, jax.tree.map(lambda a: a[place], layer_state))  # noqa: B023
-            x = adapter.leave(Site(layer, place, 1, None), x)
+            x = adapter.post_block(LayerContext(layer, place, 1, None), x)
         outputs.append(x)
     return outputs
 
@@ -61,7 +61,7 @@ def by_hand(blocks, adapter, x, active):
 @pytest.mark.parametrize("unroll", [False, True])
 def test_adapters_on_some_blocks(blocks, x, active, unroll):
     adapter = rein(active)
-    run = lambda x: run_blocks(blocks, x, adapter=adapter, prefix=1, taps=(0, 2, 4), unroll=unroll, context=0.1)
+    run = lambda x: run_blocks(blocks, x, adapter=adapter, num_prefix_tokens=1, taps=(0, 2, 4), unroll=unroll, context=0.1)
     expected = jax.jit(lambda x: by_hand(blocks, adapter, x, tuple(range(DEPTH)) if active is None else active))(x)
     last, taps = jax.jit(run)(x)
     np.testing.assert_allclose(last, expected[-1], atol=1e-6)
@@ -70,16 +70,16 @@ def test_adapters_on_some_blocks(blocks, x, active, unroll):
 
 
 def test_two_stacks_share_one_adapter_through_offset(blocks, x):
-    """SAM and ResNet run a stage as several stacks: offset says where each begins."""
+    """SAM and ResNet run a spec as several stacks: offset says where each begins."""
     adapter = rein((0, 3))
     graph, state = nnx.split(blocks)
     first, second = (nnx.merge(graph, jax.tree.map(lambda a, s=s: a[s], state)) for s in (slice(0, 2), slice(2, 5)))
 
     def in_two(x):
-        _, taps = run_blocks(first, x, adapter=adapter, prefix=1, taps=(1,), context=0.1)
-        return run_blocks(second, taps[0], adapter=adapter, prefix=1, offset=2, context=0.1)[0]
+        _, taps = run_blocks(first, x, adapter=adapter, num_prefix_tokens=1, taps=(1,), context=0.1)
+        return run_blocks(second, taps[0], adapter=adapter, num_prefix_tokens=1, offset=2, context=0.1)[0]
 
-    whole = jax.jit(lambda x: run_blocks(blocks, x, adapter=adapter, prefix=1, context=0.1)[0])(x)
+    whole = jax.jit(lambda x: run_blocks(blocks, x, adapter=adapter, num_prefix_tokens=1, context=0.1)[0])(x)
     rest = jax.jit(in_two)(x)
     np.testing.assert_allclose(rest, whole, atol=1e-6)
 
@@ -90,7 +90,7 @@ def test_gradients_do_not_depend_on_scan_or_remat(blocks, x, shared):
 
     def loss(params, unroll, remat):
         adapter = trees.merge(skeleton, params)
-        y, taps = run_blocks(blocks, x, adapter=adapter, prefix=1, taps=(1, 3), unroll=unroll, remat=remat, context=0.1)
+        y, taps = run_blocks(blocks, x, adapter=adapter, num_prefix_tokens=1, taps=(1, 3), unroll=unroll, remat=remat, context=0.1)
         return (y**2).sum() + (taps[0] * taps[1]).sum()
 
     grad = jax.jit(jax.grad(loss), static_argnums=(1, 2))
@@ -112,7 +112,7 @@ def test_a_float32_adapter_does_not_widen_a_bfloat16_stream(blocks, x):
     skeleton, _, params = trees.split(blocks, ())
     half = trees.merge(skeleton, trees.cast(params, jnp.bfloat16))
     adapter = rein()
-    run = lambda x: run_blocks(half, x.astype(jnp.bfloat16), adapter=adapter, prefix=1, taps=(0,), context=jnp.bfloat16(0.1))
+    run = lambda x: run_blocks(half, x.astype(jnp.bfloat16), adapter=adapter, num_prefix_tokens=1, taps=(0,), context=jnp.bfloat16(0.1))
     y, taps = jax.eval_shape(run, x)
     assert y.dtype == taps[0].dtype == jnp.bfloat16
 

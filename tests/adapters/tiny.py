@@ -20,7 +20,7 @@ class Tiny(nnx.Module):
 
     def __init__(self, method=None, options=None, *, rngs, **backbone):
         self.backbone = DINOv2(SIZES, image_size=64, rngs=rngs, **backbone)
-        self.adapters = nnx.List([method(self.backbone.stages[0], rngs=rngs, **(options or {}))] if method else [])
+        self.adapters = nnx.List([method(self.backbone.block_specs[0], rngs=rngs, **(options or {}))] if method else [])
 
     def __call__(self, x, key=None):
         return self.backbone(x, tuple(self.adapters), key)

@@ -68,7 +68,7 @@ def build(kind: str, method=Rein, options=SMALL, **backbone):
 
     def make():
         body = TINY[kind](nnx.Rngs(0), **backbone)
-        return Guests(body, [method(stage, rngs=nnx.Rngs(1), **options) for stage in body.stages] if method else [])
+        return Guests(body, [method(spec, rngs=nnx.Rngs(1), **options) for spec in body.block_specs] if method else [])
 
     skeleton, _, shapes = trees.split(nnx.eval_shape(make), ())
     rng = np.random.default_rng(0)
@@ -134,11 +134,11 @@ class Probe(Adapter):
         self.stage = stage
         self.seen = nnx.static([])
 
-    def linear(self, site, name, x, y):
+    def on_linear(self, context, name, x, y):
         self.seen.append((name, (x.shape[-1], y.shape[-1])))
         return y
 
-    def mlp(self, site, x, y):
+    def on_mlp(self, context, x, y):
         assert x.shape == y.shape
         self.seen.append("mlp")
         return y
@@ -150,13 +150,13 @@ def test_stages_declare_what_blocks_offer(kind):
 
     def run():
         backbone = TINY[kind](nnx.Rngs(0), unroll=True)
-        probes.extend(Probe(stage) for stage in backbone.stages)
+        probes.extend(Probe(spec) for spec in backbone.block_specs)
         return backbone(jnp.zeros((1, 64, 64, 3)), tuple(probes))
 
     jax.eval_shape(run)
     for probe in probes:
         assert {call for call in probe.seen if call != "mlp"} == set(probe.stage.linears)
-        assert probe.seen.count("mlp") == (probe.stage.depth if "mlp" in probe.stage.places else 0)
+        assert probe.seen.count("mlp") == (probe.stage.depth if "mlp" in probe.stage.hook_points else 0)
 
 
 @pytest.mark.parametrize("kind", TINY)

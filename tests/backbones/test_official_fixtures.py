@@ -32,7 +32,7 @@ def opened(name, fixture_case):
 
     def make():
         backbone = cls(sizes, image_size=64, taps=taps, rngs=nnx.Rngs(0))
-        return Guests(backbone, [rein.Rein(backbone.stages[0], rngs=nnx.Rngs(0), **options)])
+        return Guests(backbone, [rein.Rein(backbone.block_specs[0], rngs=nnx.Rngs(0), **options)])
 
     rules, skip = module.formats(sizes)["official"]
     skeleton, params = filled(make, fixture_case(name, "weights"), rules + ADAPTER_RULES, skip)
@@ -49,7 +49,7 @@ def test_every_block_then_maps_then_queries(name, fixture_case):
         x, grid = backbone.embed(images)
         depth = backbone.sizes.depth
         _, blocks = run_blocks(
-            backbone.blocks, x, adapter=adapter, prefix=1, taps=tuple(range(depth)), context=backbone.context(grid, x.dtype)
+            backbone.blocks, x, adapter=adapter, num_prefix_tokens=1, taps=tuple(range(depth)), context=backbone.context(grid, x.dtype)
         )
         return blocks, model(images), adapter.queries()
 

@@ -36,12 +36,12 @@ def images_of(height: int, width: int) -> np.ndarray:
     return np.random.default_rng(0).normal(size=(2, height, width, 3)).astype(np.float32)
 
 
-def compare(recorded, make, model, blocks, embedding, table, skip, images, prefix="", **forward):
+def compare(recorded, make, model, blocks, embedding, table, skip, images, num_prefix_tokens="", **forward):
     theirs = recorded(
         {"embedding": embedding, **{f"block {i}": block for i, block in enumerate(blocks)}},
         lambda: model(torch.from_numpy(images.transpose(0, 3, 1, 2)), **forward),
     )
-    ours = layers_of_ours(make, torch_arrays(model, prefix), table, skip, images)
+    ours = layers_of_ours(make, torch_arrays(model, num_prefix_tokens), table, skip, images)
     return assert_layers(zip(theirs, ours, theirs.values(), strict=True))
 
 

@@ -29,7 +29,7 @@ def made(masking="always", adapters=(), sizes=SIZES, blocks=BLOCKS, final_norm=T
     def make():
         rngs = nnx.Rngs(0)
         backbone = DINOv2(sizes, image_size=SIDE, rngs=rngs, final_norm=final_norm)
-        guests = [kind(backbone.stages[0], rngs=rngs, **options) for kind, options in adapters]
+        guests = [kind(backbone.block_specs[0], rngs=rngs, **options) for kind, options in adapters]
         head = EoMT(backbone.widths, CLASSES, rngs=rngs, queries=QUERIES, blocks=blocks, masking=masking)
         head.check(backbone, guests)
         return Segmenter(backbone, guests, head, MaskLoss(CLASSES, points=64), CITYSCAPES)
