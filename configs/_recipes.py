@@ -80,7 +80,7 @@ def adapter_options(args: dict[str, str], family: str) -> dict:
     if args["rank"] and method not in RANKED:
         raise UserError(f"The config argument rank={args['rank']} belongs to {', '.join(RANKED)}, not to method={method}; leave it out.")
     if args["tokens"]:
-        options["tokens"] = whole(args, "tokens")
+        options["num_tokens"] = whole(args, "tokens")
     if args["rank"]:
         options["rank"] = None if args["rank"] == "none" and method == "rein" else whole(args, "rank")
     for key in ("shared", "link"):

@@ -18,6 +18,7 @@ from rein_jax.adapters import ADAPTERS
 from rein_jax.augment import AUGMENTS
 from rein_jax.backbones import BACKBONES
 from rein_jax.configuration import check as config_check
+from rein_jax.configuration.renamed import current
 from rein_jax.errors import UserError
 from rein_jax.heads import HEADS
 from rein_jax.losses import LOSS_OF, LOSSES
@@ -35,7 +36,8 @@ def plain(section: Any) -> Any:
     return [plain(value) for value in section] if isinstance(section, list | tuple) else section
 
 
-def options_of(section: Mapping[str, Any], target: Callable, where: str, given=("rngs", "spec", "widths", "classes")) -> dict[str, Any]:
+def options_of(section: Mapping[str, Any], target: Callable, where: str,
+               given=("rngs", "spec", "widths", "classes", "num_classes")) -> dict[str, Any]:
     """The options of a section without its name, checked against what the class takes."""
     names = accepted(target)
     chosen = {key: plain(value) for key, value in section.items() if key != "name"}
@@ -64,7 +66,7 @@ def make_segmenter(config, classes, rngs: nnx.Rngs) -> Segmenter:
     section = config.backbone
     cls = registry.load(BACKBONES, section.name, "backbone")
     backbone = cls(
-        section.name, rngs=rngs, image_size=plain(section.image_size), taps=tuple(section.taps) or None, remat=section.remat,
+        section.name, rngs=rngs, image_size=plain(section.image_size), out_indices=tuple(section.out_indices) or None, remat=section.remat,
         unroll=section.unroll, **options_of({"name": section.name, **section.options}, cls, "config.backbone.options"),
     )  # fmt: skip
     adapters = []
@@ -310,7 +312,7 @@ def load_parts(path: str | Path) -> tuple[trees.Skeleton, trees.Flat]:
     arrays, meta = read_model(file)
     classes = class_list(file, meta)
     try:
-        config = ConfigDict(meta.get("config", {}))
+        config = ConfigDict(current(meta.get("config", {})))
         skeleton, trainable, frozen = skeleton_of(config, classes)
     except (KeyError, AttributeError, TypeError, ValueError, ArithmeticError) as error:
         reason = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {' '.join(str(error).split())}"

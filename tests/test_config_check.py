@@ -24,7 +24,7 @@ CONFIG = "configs/generalisation.py"
     ("optim.betas=1", "config.optim.betas is 1"), ("optim.betas=(0.9,1.5)", "below 1"), ("optim.clip=-1", "config.optim.clip"),
     ("eval.protocol=foo", "Unknown test protocol 'foo'"), ("eval.mode=wholes", "slide or whole"), ("eval.stride=0", "config.eval.stride"),
     ("eval.batch=0", "config.eval.batch"), ("loss.weights=1,2", "list of 3 values"), ("loss.points=0", "config.loss.points"),
-    ("head.queries=0", "config.head.queries"), ("augment.name=gtr_ltr augment.keep=1", "config.augment.keep is 1"),
+    ("head.num_queries=0", "config.head.num_queries"), ("augment.name=gtr_ltr augment.keep=1", "config.augment.keep is 1"),
 ])
 def test_a_value_of_another_kind_is_refused_before_the_run(override, words):
     with pytest.raises((UserError, DataError), match=words.replace("(", r"\(")):
@@ -36,7 +36,7 @@ def test_a_value_of_another_kind_is_refused_before_the_run(override, words):
     ("config.adaptor = {}", "Unknown config key 'config.adaptor'. Did you mean 'config.adapter'"),
     ("config.eval.domain = []", "Did you mean 'config.eval.domains'"), ("config.optim.lrr = 1.0", "Did you mean 'config.optim.lr'"),
     ("config.backbone.wieghts = ''", "Did you mean 'config.backbone.weights'"), ("config.data.crop = 128", "config.data.crop is 128"),
-    ("config.adapter.token = 8", "Did you mean 'config.adapter.tokens'"), ("config.data.train = 'streets'", "a list of data sets"),
+    ("config.adapter.token = 8", "Did you mean 'config.adapter.num_tokens'"), ("config.data.train = 'streets'", "a list of data sets"),
 ])
 def test_a_slip_in_a_config_file_is_refused(tmp_path, change, words):
     file = tmp_path / "mine.py"
@@ -66,7 +66,7 @@ def test_annotations_of_options_are_understood():
     from rein_jax.heads import HEADS
     from rein_jax.losses import LOSSES
 
-    given = ("self", "rngs", "stage", "widths", "classes")
+    given = ("self", "rngs", "spec", "widths", "classes", "num_classes")
     for target in (*ADAPTERS.values(), *AUGMENTS.values(), *HEADS.values(), *LOSSES.values()):
         for name, annotation in build.accepted(registry.resolve(target)).items():
             if name not in given:

@@ -21,9 +21,9 @@ CASE, SIZES = "e2e_rein_dinov2", Sizes(96, 4, 3)
 
 def make():
     rngs = nnx.Rngs(0)
-    backbone = dinov2.DINOv2(SIZES, rngs=rngs, image_size=64, taps=(0, 1, 2, 3))
-    adapters = [Rein(spec, rngs=rngs, tokens=20, rank=8, query_dims=64) for spec in backbone.block_specs]
-    head = Mask2Former(backbone.widths, 19, rngs=rngs, queries=20, channels=64, encoder_layers=2, encoder_ffn=128, decoder_ffn=128)
+    backbone = dinov2.DINOv2(SIZES, rngs=rngs, image_size=64, out_indices=(0, 1, 2, 3))
+    adapters = [Rein(spec, rngs=rngs, num_tokens=20, rank=8, query_dims=64) for spec in backbone.block_specs]
+    head = Mask2Former(backbone.widths, 19, rngs=rngs, num_queries=20, channels=64, encoder_layers=2, encoder_ffn=128, decoder_ffn=128)
     return Segmenter(backbone, adapters, head, None, CITYSCAPES)
 
 

@@ -30,7 +30,7 @@ from rein_jax.reporting.results import image_file  # noqa: E402
 
 SOURCE = {"streets": "clear", "camvid": None, "transfer": "clear"}  # the domain that was trained on, where it is tested too
 SETTINGS = ("task", "method", "augment", "head", "queries", "steps", "setup")
-USUAL = ("name", "tokens", "query_dims", "query_init")  # options of an adapter that follow from the method and the head
+USUAL = ("name", "num_tokens", "query_dims", "query_init")  # options of an adapter that follow from the method and the head
 START, END = "<!-- tables: written by collect.py -->", "<!-- end of tables -->"
 # What CamVid's 11 classes hold besides the class of that name (see data_pipelines/datasets/camvid.py): 19 are measured as these.
 CAMVID = {"wall": "building", "traffic light": "traffic sign", "terrain": "vegetation", "truck": "car", "bus": "car", "train": "car",

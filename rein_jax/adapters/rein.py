@@ -25,14 +25,14 @@ QUERY_INITS = ("torch", "spread")
 class ReinLayer(nnx.Module):
     """What one block owns: its tokens (as a product of rank r, or whole), and its own linear maps if they are not shared."""
 
-    def __init__(self, width: int, tokens: int, rank: int | None, bound: float, maps, *, rngs: nnx.Rngs):
+    def __init__(self, width: int, num_tokens: int, rank: int | None, bound: float, maps, *, rngs: nnx.Rngs):
         def uniform(*shape):
             return nnx.Param(jax.random.uniform(rngs.params(), shape, jnp.float32, -bound, bound))
 
         if rank is None:
-            self.tokens = uniform(tokens, width)
+            self.tokens = uniform(num_tokens, width)
         else:
-            self.tokens_a, self.tokens_b = uniform(tokens, rank), uniform(rank, width)
+            self.tokens_a, self.tokens_b = uniform(num_tokens, rank), uniform(rank, width)
         self.maps = maps(rngs) if maps else None
 
     def whole(self):
@@ -52,7 +52,7 @@ class ReinProjections(nnx.Module):
 class Rein(Adapter):
     """The Rein adapter of one stage.
 
-    tokens: m (100). rank: r of the low-rank tokens (16), or None for whole ones. query_dims: width of the head's queries. link: give
+    num_tokens: m (100). rank: r of the low-rank tokens (16), or None for whole ones. query_dims: width of the head's queries. link: give
     object queries. shared: one set of linear maps for all layers (the paper's form) or one per layer (its ablation). blocks: numbers of
     the blocks it acts on (None = all). init: "torch" (PyTorch's linear default) or "eva02" (N(0, 0.02), zero bias: what the official
     EVA-02 code ends up with). scale_init: initial refinement scale. zero_mlp_delta_f: start from zero refinement with fixed scale 1.
@@ -65,7 +65,7 @@ class Rein(Adapter):
         spec: BlockSpec,
         *,
         rngs: nnx.Rngs,
-        tokens: int = 100,
+        num_tokens: int = 100,
         rank: int | None = 16,
         query_dims: int = 256,
         link: bool = True,
@@ -79,8 +79,8 @@ class Rein(Adapter):
     ):
         if query_init not in QUERY_INITS:
             raise UserError(f"config.adapter.query_init is {query_init!r}; it is one of {', '.join(QUERY_INITS)}.")
-        if tokens < 2:
-            raise UserError(f"config.adapter.tokens is {tokens}; Rein needs at least 2 (the first one is a sink).")
+        if num_tokens < 2:
+            raise UserError(f"config.adapter.num_tokens is {num_tokens}; Rein needs at least 2 (the first one is a sink).")
         self.spec, self.use_softmax, self.link, self.shared = spec, use_softmax, link, shared
         self.active = active_blocks(blocks, spec)
         depth = spec.depth if self.active is None else len(self.active)
@@ -91,7 +91,7 @@ class Rein(Adapter):
             return ReinProjections(spec.width, query_dims, link, zero_mlp_delta_f, init, rngs=rngs)
 
         own = None if shared else maps
-        self.layers = stacked(lambda r: ReinLayer(spec.width, tokens, rank, bound, own, rngs=r), depth, rngs)
+        self.layers = stacked(lambda r: ReinLayer(spec.width, num_tokens, rank, bound, own, rngs=r), depth, rngs)
         self.maps = maps(rngs) if shared else None
         self.scale = None if zero_mlp_delta_f else nnx.Param(jnp.asarray(scale_init, jnp.float32))
         self.merge = torch_linear(3 * query_dims, query_dims, init=init, rngs=rngs) if link else None

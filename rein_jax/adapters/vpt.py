@@ -16,22 +16,22 @@ from rein_jax.layers.stack import stacked
 class Prompts(nnx.Module):
     """The prompts of one block [m, d], U(-v, v) with v = sqrt(6 / (3 p^2 + d))."""
 
-    def __init__(self, tokens: int, width: int, patch: int, *, rngs: nnx.Rngs):
+    def __init__(self, num_tokens: int, width: int, patch: int, *, rngs: nnx.Rngs):
         bound = math.sqrt(6.0 / (3 * patch**2 + width))
-        self.prompts = nnx.Param(jax.random.uniform(rngs.params(), (tokens, width), jnp.float32, -bound, bound))
+        self.prompts = nnx.Param(jax.random.uniform(rngs.params(), (num_tokens, width), jnp.float32, -bound, bound))
 
 
 class VPT(Adapter):
-    """tokens: prompts a block (150). deep: every block gets its own and drops the ones before; otherwise the first block's stay to the end.
-    dropout: on each image's copy of the prompts, in training. Prompts stand after the prefix tokens, carry no position, and are dropped
-    from the features."""
+    """num_tokens: prompts a block (150). deep: every block gets its own and drops the ones before; otherwise the first block's stay to the
+    end. dropout: on each image's copy of the prompts, in training. Prompts stand after the prefix tokens, carry no position, and are
+    dropped from the features."""
 
-    def __init__(self, spec: BlockSpec, *, rngs: nnx.Rngs, tokens: int = 150, deep: bool = True, dropout: float = 0.0):
+    def __init__(self, spec: BlockSpec, *, rngs: nnx.Rngs, num_tokens: int = 150, deep: bool = True, dropout: float = 0.0):
         require(spec, "tokens", "vpt")
-        if tokens < 1:
-            raise UserError(f"config.adapter.tokens is {tokens}; it must be at least 1.")
-        self.spec, self.tokens, self.deep, self.rate = spec, tokens, deep, check_rate(dropout)
-        make = lambda r: Prompts(tokens, spec.width, spec.patch, rngs=r)
+        if num_tokens < 1:
+            raise UserError(f"config.adapter.num_tokens is {num_tokens}; it must be at least 1.")
+        self.spec, self.num_tokens, self.deep, self.rate = spec, num_tokens, deep, check_rate(dropout)
+        make = lambda r: Prompts(num_tokens, spec.width, spec.patch, rngs=r)
         self.layers = stacked(make, spec.depth, rngs) if deep else None
         self.first = None if deep else make(rngs)
 
@@ -54,4 +54,4 @@ class VPT(Adapter):
         return jnp.concatenate([x[:, :num_prefix_tokens], prompts, x[:, num_prefix_tokens:]], axis=1)
 
     def _drop(self, x, num_prefix_tokens: int):
-        return jnp.concatenate([x[:, :num_prefix_tokens], x[:, num_prefix_tokens + self.tokens :]], axis=1)
+        return jnp.concatenate([x[:, :num_prefix_tokens], x[:, num_prefix_tokens + self.num_tokens :]], axis=1)

@@ -70,7 +70,7 @@ class Downsample(nnx.Module):
 class ConvNeXt(nnx.Module):
     """ConvNeXt giving four maps at strides 4, 8, 16, 32; one adapter per stage, acting after every block.
 
-    image_size is ignored (nothing depends on it); taps are the four stages.
+    image_size is ignored (nothing depends on it); out_indices are the four stages.
     """
 
     family = "convnext"
@@ -81,10 +81,10 @@ class ConvNeXt(nnx.Module):
         "l": ConvNeXtSizes((3, 3, 27, 3), (192, 384, 768, 1536)),
     }
 
-    def __init__(self, variant: str | ConvNeXtSizes, *, rngs: nnx.Rngs, image_size=512, taps=None, remat="none", unroll=False):
+    def __init__(self, variant: str | ConvNeXtSizes, *, rngs: nnx.Rngs, image_size=512, out_indices=None, remat="none", unroll=False):
         sizes = choose(variant)
-        if taps is not None and tuple(taps) != (0, 1, 2, 3):
-            raise UserError(f"config.backbone.taps is {tuple(taps)}; ConvNeXt gives its four stages, leave it empty.")
+        if out_indices is not None and tuple(out_indices) != (0, 1, 2, 3):
+            raise UserError(f"config.backbone.out_indices is {tuple(out_indices)}; ConvNeXt gives its four stages, leave it empty.")
         self.sizes, self.remat, self.unroll, self.widths = sizes, remat, unroll, tuple(sizes.widths)
         inner = (3, *sizes.widths[:-1])
         self.downsample = nnx.List([Downsample(a, b, i == 0, rngs=rngs) for i, (a, b) in enumerate(zip(inner, sizes.widths, strict=True))])

@@ -1,4 +1,4 @@
-"""Four feature maps at strides 4, 8, 16 and 32 from four taps of a plain ViT (stride 16)."""
+"""Four feature maps at strides 4, 8, 16 and 32 from four block outputs of a plain ViT (stride 16)."""
 
 from __future__ import annotations
 
@@ -15,6 +15,6 @@ def to_map(tokens, grid: tuple[int, int], num_prefix_tokens: int):
 
 
 def pyramid(maps: Sequence) -> tuple:
-    """The taps resized by 4, 2, 1 and 0.5 (bilinear, no antialias; the sampling step is the factor itself, as the original's
+    """The maps resized by 4, 2, 1 and 0.5 (bilinear, no antialias; the sampling step is the factor itself, as the original's
     `scale_factor`, which matters where half of an odd side is rounded down)."""
     return tuple(x if scale == 1.0 else bilinear_by(x, scale) for x, scale in zip(maps, SCALES, strict=True))

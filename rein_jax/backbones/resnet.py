@@ -90,19 +90,20 @@ class Stem(nnx.Module):
 class ResNet(nnx.Module):
     """ResNet giving four maps, one per stage; one adapter per stage, acting after every residual block.
 
-    deep_stem: V1c. strides, dilations: of the four stages. image_size is ignored (nothing depends on it); taps are the four stages.
+    deep_stem: V1c. strides, dilations: of the four stages. image_size is ignored (nothing depends on it), out_indices are the stages.
     """
 
     family = "resnet"
     VARIANTS = {"50": ResNetSizes((3, 4, 6, 3)), "101": ResNetSizes((3, 4, 23, 3))}
 
     def __init__(
-        self, variant: str | ResNetSizes, *, rngs: nnx.Rngs, image_size=512, taps=None, remat="none", unroll=False, deep_stem: bool = True,
+        self, variant: str | ResNetSizes, *, rngs: nnx.Rngs, image_size=512, out_indices=None, remat="none", unroll=False,
+        deep_stem: bool = True,
         strides: tuple[int, ...] = (1, 2, 1, 1), dilations: tuple[int, ...] = (1, 1, 2, 4),
     ):  # fmt: skip
         sizes = choose(variant)
-        if taps is not None and tuple(taps) != (0, 1, 2, 3):
-            raise UserError(f"config.backbone.taps is {tuple(taps)}; a ResNet gives its four stages, leave it empty.")
+        if out_indices is not None and tuple(out_indices) != (0, 1, 2, 3):
+            raise UserError(f"config.backbone.out_indices is {tuple(out_indices)}; a ResNet gives its four stages, leave it empty.")
         self.sizes, self.remat, self.unroll, self.widths = sizes, remat, unroll, tuple(sizes.widths)
         self.patch = 4
         for stride in strides:

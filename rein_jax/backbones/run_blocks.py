@@ -1,6 +1,6 @@
 """The one loop that runs stacked blocks, and calls an adapter at named places of each.
 
-Blocks are run by `lax.scan`: one compiled body whatever the depth. Outputs of chosen blocks (taps) travel in the carry.
+Blocks are run by `lax.scan`: one compiled body whatever the depth. Outputs of chosen blocks (at `out_indices`) travel in the carry.
 """
 
 from __future__ import annotations
@@ -49,17 +49,17 @@ def run_blocks(
     adapter: base.Adapter | None = None,
     offset: int = 0,
     num_prefix_tokens: int = 0,
-    taps: Sequence[int] = (),
+    out_indices: Sequence[int] = (),
     key=None,
     remat: str = "none",
     unroll: bool = False,
     context: Any = None,
     between: tuple[int, int] | None = None,
 ) -> tuple[Any, list]:
-    """Run stacked blocks over x; returns (the last output, the outputs of the blocks in `taps`).
+    """Run stacked blocks over x; returns (the last output, the outputs of the blocks in `out_indices`).
 
     blocks: from `stacked`; each is called `block(x, hooks, context)`. offset: number of the first block within the adapter's
-    stage. num_prefix_tokens: tokens before the patch tokens. taps: block numbers counted like `offset`. remat: a key of REMAT.
+    stage. num_prefix_tokens: tokens before the patch tokens. out_indices: block numbers counted like `offset`. remat: a key of REMAT.
     between: the first block to run, and the one to stop before, of this stack (default: all).
     `Adapter.pre_forward` and `post_forward` are the caller's (they frame the whole stage, not one run).
     """
@@ -79,10 +79,10 @@ def run_blocks(
         return y.astype(x.dtype)  # a float32 adapter must not widen a bfloat16 stream
 
     run = _run_unrolled if unroll else _run_scanned
-    collected: list = [None] * len(taps)
+    collected: list = [None] * len(out_indices)
     for segment in _segments(adapter, offset, depth, between or (0, depth)):
         active_adapter = adapter if segment.first is not None else base.NONE
-        x, found = run(step, state, layers, x, segment, offset, taps, active_adapter, depth, REMAT[remat])
+        x, found = run(step, state, layers, x, segment, offset, out_indices, active_adapter, depth, REMAT[remat])
         for slot, value in found.items():
             collected[slot] = value
     return x, collected
@@ -103,7 +103,7 @@ def _take(state, start: int, stop: int):
     return jax.tree.map(lambda a: a if (start, stop) == (0, a.shape[0]) else a[start:stop], state)
 
 
-def _run_unrolled(step, state, layers, x, segment, offset, taps, active_adapter, depth, remat):
+def _run_unrolled(step, state, layers, x, segment, offset, out_indices, active_adapter, depth, remat):
     found = {}
     for i in range(segment.start, segment.stop):
         layer_state, layer_index = None, 0
@@ -112,17 +112,17 @@ def _run_unrolled(step, state, layers, x, segment, offset, taps, active_adapter,
             layer_state = None if layers is None else jax.tree.map(lambda a: a[layer_index], layers[1])  # noqa: B023
         body = remat(lambda b, a, x, i=i, layer_index=layer_index: step(b, a, x, i, layer_index, active_adapter))
         x = body(jax.tree.map(lambda a: a[i], state), layer_state, x)  # noqa: B023
-        if offset + i in taps:
-            found[taps.index(offset + i)] = x
+        if offset + i in out_indices:
+            found[out_indices.index(offset + i)] = x
     return x, found
 
 
-def _run_scanned(step, state, layers, x, segment, offset, taps, active_adapter, depth, remat):
+def _run_scanned(step, state, layers, x, segment, offset, out_indices, active_adapter, depth, remat):
     n = segment.stop - segment.start
-    mine = [slot for slot, tap in enumerate(taps) if segment.start <= tap - offset < segment.stop]
+    mine = [slot for slot, index in enumerate(out_indices) if segment.start <= index - offset < segment.stop]
     slots = np.full(n, len(mine), np.int32)  # the slot after the last one takes what nobody asked for
     for position, slot in enumerate(mine):
-        slots[taps[slot] - offset - segment.start] = position
+        slots[out_indices[slot] - offset - segment.start] = position
     layer_states = None
     if segment.first is not None and layers is not None:
         layer_states = _take(layers[1], segment.first, segment.first + n)

@@ -16,7 +16,7 @@ from rein_jax.adapters.base import Adapter, BlockSpec
 from rein_jax.backbones.names import Rules, linear, norm, patch_embed
 from rein_jax.backbones.pyramid import pyramid, to_map
 from rein_jax.backbones.run_blocks import run_blocks
-from rein_jax.backbones.vit import Sizes, check_taps, choose, grid_of
+from rein_jax.backbones.vit import Sizes, check_out_indices, choose, grid_of
 from rein_jax.layers import window
 from rein_jax.layers.attention import Attention, split_heads
 from rein_jax.layers.mlp import Mlp
@@ -89,8 +89,8 @@ class SamBlock(nnx.Module):
 class SAM(nnx.Module):
     """SAM's encoder giving four maps at strides 4, 8, 16 and 32.
 
-    image_size: side (or height, width) in pixels for which the absolute positions are stored. taps: default the global blocks. Blocks of
-    one kind that follow each other are one stack; adapters see a single stage of `depth` blocks.
+    image_size: side (or height, width) in pixels for which the absolute positions are stored. out_indices: default the global blocks.
+    Blocks of one kind that follow each other are one stack; adapters see a single stage of `depth` blocks.
     """
 
     family = "sam"
@@ -101,10 +101,11 @@ class SAM(nnx.Module):
     }
     position_kind = "bicubic"
 
-    def __init__(self, variant: str | SamSizes, *, rngs: nnx.Rngs, image_size=512, patch: int = 16, taps=None, remat="none", unroll=False):
+    def __init__(self, variant: str | SamSizes, *, rngs: nnx.Rngs, image_size=512, patch: int = 16, out_indices=None, remat="none",
+                 unroll=False):
         sizes = choose(self.VARIANTS, variant, self.family)
         self.sizes, self.patch, self.remat, self.unroll = sizes, patch, remat, unroll
-        self.taps = check_taps(sizes.full if taps is None and len(sizes.full) == 4 else taps, sizes.depth)
+        self.out_indices = check_out_indices(sizes.full if out_indices is None and len(sizes.full) == 4 else out_indices, sizes.depth)
         self.grid = grid_of(image_size, patch)
         d = sizes.width
         self.widths = (d,) * 4
@@ -127,7 +128,7 @@ class SAM(nnx.Module):
         return (x + positions.astype(x.dtype)).reshape(b, h * w, d), (h, w)
 
     def tokens(self, images, adapters: tuple[Adapter, ...] = (), key=None):
-        """The taps as tokens [B, h*w, d], and the grid."""
+        """The outputs at `out_indices` as tokens [B, h*w, d], and the grid."""
         adapter = adapters[0] if adapters else None
         with jax.named_scope("embed"):
             x, grid = self.embed(images)
@@ -135,19 +136,19 @@ class SAM(nnx.Module):
             x = adapter.pre_forward(x, 0, None if key is None else jax.random.fold_in(key, self.sizes.depth))
         found: dict[int, jax.Array] = {}
         for (_, first, count), blocks in zip(self.sizes.runs(), self.runs, strict=True):
-            taps = tuple(t for t in self.taps if first <= t < first + count)
+            here = tuple(t for t in self.out_indices if first <= t < first + count)
             with jax.named_scope(f"blocks{first}"):
                 x, outputs = run_blocks(
-                    blocks, x, adapter=adapter, offset=first, taps=taps, key=None if key is None else jax.random.fold_in(key, first),
+                    blocks, x, adapter=adapter, offset=first, out_indices=here, key=None if key is None else jax.random.fold_in(key, first),
                     remat=self.remat, unroll=self.unroll, context=grid,
                 )  # fmt: skip
-            found.update(zip(taps, outputs, strict=True))
-        return [found[t] if adapter is None else adapter.post_forward(found[t], 0) for t in self.taps], grid
+            found.update(zip(here, outputs, strict=True))
+        return [found[t] if adapter is None else adapter.post_forward(found[t], 0) for t in self.out_indices], grid
 
     def __call__(self, images, adapters: tuple[Adapter, ...] = (), key=None) -> tuple:
         """Four maps at strides 4, 8, 16, 32. images [B, H, W, 3], normalised, sides multiples of the patch."""
-        taps, grid = self.tokens(images, adapters, key)
-        return pyramid([to_map(tap, grid, 0) for tap in taps])
+        outputs, grid = self.tokens(images, adapters, key)
+        return pyramid([to_map(output, grid, 0) for output in outputs])
 
 
 def _table(sizes: SamSizes, style: str) -> Rules:

@@ -1,4 +1,4 @@
-"""The shared skeleton of plain vision transformers: embed, stacked blocks with adapters, taps, pyramid."""
+"""What plain vision transformers share: embed, stacked blocks with adapters, outputs of chosen blocks, pyramid."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Sizes:
         return self.hidden or ((int(4 * self.width * 2 / 3) + 7) // 8 * 8 if self.gated else 4 * self.width)
 
 
-DEFAULT_TAPS = {12: (2, 5, 8, 11), 24: (7, 11, 15, 23), 32: (7, 15, 23, 31), 40: (9, 19, 29, 39)}
+DEFAULT_OUT_INDICES = {12: (2, 5, 8, 11), 24: (7, 11, 15, 23), 32: (7, 15, 23, 31), 40: (9, 19, 29, 39)}
 
 
 def choose(variants: dict[str, Sizes], name: str | Sizes, family: str) -> Sizes:
@@ -54,14 +54,14 @@ def choose(variants: dict[str, Sizes], name: str | Sizes, family: str) -> Sizes:
     return variants[short]
 
 
-def check_taps(taps, depth: int) -> tuple[int, ...]:
+def check_out_indices(out_indices, depth: int) -> tuple[int, ...]:
     """Four increasing block numbers; the family's default for the depth if none are given."""
-    if taps is None:
-        taps = DEFAULT_TAPS.get(depth, tuple(max(0, round(depth * q) - 1) for q in (0.25, 0.5, 0.75, 1.0)))
-    taps = tuple(int(t) for t in taps)
-    if len(taps) != 4 or list(taps) != sorted(taps) or taps[0] < 0 or taps[-1] >= depth:
-        raise UserError(f"config.backbone.taps is {taps}; give four increasing block numbers below {depth}.")
-    return taps
+    if out_indices is None:
+        out_indices = DEFAULT_OUT_INDICES.get(depth, tuple(max(0, round(depth * q) - 1) for q in (0.25, 0.5, 0.75, 1.0)))
+    out_indices = tuple(int(t) for t in out_indices)
+    if len(out_indices) != 4 or list(out_indices) != sorted(out_indices) or out_indices[0] < 0 or out_indices[-1] >= depth:
+        raise UserError(f"config.backbone.out_indices is {out_indices}; give four increasing block numbers below {depth}.")
+    return out_indices
 
 
 class LayerScale(nnx.Module):
@@ -109,8 +109,8 @@ class ViT(nnx.Module):
     """A plain ViT giving four maps. Families subclass it: they set class attributes and override `embed` or `make_block`.
 
     image_size: side (or height, width) in pixels of the inputs for which the stored position embedding is made; other sizes are resized on
-    the fly. taps: the four blocks whose outputs become maps. remat, unroll: see `run_blocks`. final_norm: keep the norm behind the last
-    block, which only the head `eomt` reads.
+    the fly. out_indices: the four blocks whose outputs become maps. remat, unroll: see `run_blocks`. final_norm: keep the norm behind
+    the last block, which only the head `eomt` reads.
     """
 
     family = "vit"
@@ -124,11 +124,11 @@ class ViT(nnx.Module):
     interpolate_offset = 0.1  # of the official DINOv2 code when it resizes positions on the fly
     position_kind = "bicubic"  # how positions are resized on the fly: bicubic, bilinear, or antialiased (bicubic)
 
-    def __init__(self, variant: str | Sizes, *, rngs: nnx.Rngs, image_size=512, patch: int = 16, taps=None, remat="none", unroll=False,
-                 final_norm: bool = False):
+    def __init__(self, variant: str | Sizes, *, rngs: nnx.Rngs, image_size=512, patch: int = 16, out_indices=None, remat="none",
+                 unroll=False, final_norm: bool = False):
         sizes = choose(self.VARIANTS, variant, self.family)
         self.sizes, self.patch, self.remat, self.unroll = sizes, patch, remat, unroll
-        self.taps = check_taps(taps, sizes.depth)
+        self.out_indices = check_out_indices(out_indices, sizes.depth)
         self.grid = grid_of(image_size, patch)
         self.num_prefix_tokens = 1 + sizes.registers
         self.widths = (sizes.width,) * 4
@@ -191,27 +191,27 @@ class ViT(nnx.Module):
             x = adapters[0].pre_forward(x, self.num_prefix_tokens, None if key is None else jax.random.fold_in(key, self.sizes.depth))
         return x, grid
 
-    def run(self, x, grid: tuple[int, int], adapters: tuple[Adapter, ...] = (), key=None, *, between=None, taps=(), inserted: int = 0,
-            allowed=None):
-        """(the last output, the taps) of the blocks `between` (default: all). inserted: tokens in front that are none of the backbone's;
-        allowed: bool [B, N, N], what each token may look at."""
+    def run(self, x, grid: tuple[int, int], adapters: tuple[Adapter, ...] = (), key=None, *, between=None, out_indices=(),
+            inserted: int = 0, allowed=None):
+        """(the last output, those at `out_indices`) of the blocks `between` (default: all). inserted: tokens in front that are none of the
+        backbone's; allowed: bool [B, N, N], what each token may look at."""
         with jax.named_scope("blocks"):
             return run_blocks(
-                self.blocks, x, adapter=adapters[0] if adapters else None, num_prefix_tokens=self.num_prefix_tokens + inserted, taps=taps,
-                key=key, remat=self.remat, unroll=self.unroll, context=self.context(grid, x.dtype)._replace(allowed=allowed),
-                between=between,
+                self.blocks, x, adapter=adapters[0] if adapters else None, num_prefix_tokens=self.num_prefix_tokens + inserted,
+                out_indices=out_indices, key=key, remat=self.remat, unroll=self.unroll, between=between,
+                context=self.context(grid, x.dtype)._replace(allowed=allowed),
             )  # fmt: skip
 
     def tokens(self, images, adapters: tuple[Adapter, ...] = (), key=None):
-        """The taps as tokens [B, num_prefix_tokens + h*w, d], and the grid."""
+        """The outputs at `out_indices` as tokens [B, num_prefix_tokens + h*w, d], and the grid."""
         x, grid = self.begin(images, adapters, key)
-        _, taps = self.run(x, grid, adapters, key, taps=self.taps)
-        return [adapters[0].post_forward(tap, self.num_prefix_tokens) if adapters else tap for tap in taps], grid
+        _, outputs = self.run(x, grid, adapters, key, out_indices=self.out_indices)
+        return [adapters[0].post_forward(output, self.num_prefix_tokens) if adapters else output for output in outputs], grid
 
     def __call__(self, images, adapters: tuple[Adapter, ...] = (), key=None) -> tuple:
         """Four maps at strides 4, 8, 16, 32. images [B, H, W, 3], normalised, sides multiples of the patch."""
-        taps, grid = self.tokens(images, adapters, key)
-        return self.to_maps([to_map(tap, grid, self.num_prefix_tokens) for tap in taps])
+        outputs, grid = self.tokens(images, adapters, key)
+        return self.to_maps([to_map(output, grid, self.num_prefix_tokens) for output in outputs])
 
     def to_maps(self, maps) -> tuple:
         """Maps at stride 16 -> the four maps."""

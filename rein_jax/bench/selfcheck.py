@@ -32,7 +32,7 @@ def model() -> nnx.Module:
     """DINOv2 of width 24 and 4 blocks with Rein and a linear head on 64x64 images."""
     rngs = nnx.Rngs(0)
     backbone = DINOv2(Sizes(width=24, depth=4, heads=2), image_size=64, rngs=rngs)
-    adapter = Rein(backbone.block_specs[0], rngs=rngs, tokens=6, rank=2, query_dims=8)
+    adapter = Rein(backbone.block_specs[0], rngs=rngs, num_tokens=6, rank=2, query_dims=8)
     return Segmenter(backbone, [adapter], LinearHead(backbone.widths, len(CITYSCAPES), rngs=rngs), PixelLoss(len(CITYSCAPES)), CITYSCAPES)
 
 

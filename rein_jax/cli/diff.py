@@ -10,6 +10,7 @@ from typing import Any
 
 from data_pipelines.files import shown
 from rein_jax.cli import path_argument
+from rein_jax.configuration.renamed import current
 from rein_jax.errors import UserError, read_json
 
 DESCRIPTION = """Compares two runs (folders) or model files: config keys that differ, then their numbers side by side."""
@@ -52,7 +53,7 @@ def read_run(path: Path) -> dict[str, Any]:
         weights = meta.get("weights") or {}
         facts = {"steps": meta.get("step"), "backbone hash": weights.get("sha256") or meta.get("frozen"),
                  "classes": ", ".join(meta.get("classes") or ()), "data fingerprint": meta.get("fingerprint")}
-        return {"config": flat(config), "numbers": numbers(meta), "facts": {key: value for key, value in facts.items() if value}}
+        return {"config": flat(current(config)), "numbers": numbers(meta), "facts": {key: value for key, value in facts.items() if value}}
 
 
 def flat(section: Any, prefix: str = "") -> dict[str, Any]:

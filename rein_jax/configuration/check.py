@@ -25,7 +25,7 @@ TOP: dict[str, Kind] = {
     "init_from": TEXT, **dict.fromkeys(("backbone", "adapter", "head", "loss", "augment", "data", "eval", "optim", "train"), SECTION),
 }
 SECTIONS: dict[str, dict[str, Kind]] = {
-    "backbone": {"name": TEXT, "weights": TEXT, "image_size": SIZE, "taps": several(whole(0)), "remat": TEXT, "unroll": FLAG,
+    "backbone": {"name": TEXT, "weights": TEXT, "image_size": SIZE, "out_indices": several(whole(0)), "remat": TEXT, "unroll": FLAG,
                  "options": SECTION},
     "data": {"root": TEXT, "train": ENTRIES, "weights": several(number(0)), "crop": several(whole(1), 2), "resize": TEXT,
              "photometric": FLAG, "flip": SHARE, "cat_max_ratio": SHARE, "cache": TEXT, "threads": whole(1), "workers": whole(0)},

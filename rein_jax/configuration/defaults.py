@@ -19,7 +19,7 @@ def default() -> ConfigDict:
             "name": "dinov2_vits14",  # a key of rein_jax.backbones.BACKBONES
             "weights": "auto",  # "auto" = fetch the published file by name; a path; or "random"
             "image_size": 512,  # input side for which the position embedding is stored
-            "taps": (),  # the four blocks whose outputs are used; () = the family's default
+            "out_indices": (),  # the four blocks whose outputs are used; () = the family's default
             "remat": "none",  # recompute activations in the backward pass: none, dots, full
             "unroll": False,  # block after block instead of lax.scan: faster on a GPU, for more memory and a longer compilation
             "options": {},  # further options of the backbone's class

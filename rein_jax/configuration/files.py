@@ -21,6 +21,7 @@ from ml_collections import ConfigDict
 
 from data_pipelines.errors import DataError
 from data_pipelines.paths import ELSEWHERE, local_path
+from rein_jax.configuration.renamed import RENAMED, current, rename
 from rein_jax.configuration.training import defaults
 from rein_jax.errors import UserError, read_json
 
@@ -36,6 +37,8 @@ def load(name: str, overrides: Iterable[str] = ()) -> ConfigDict:
         config = from_json(_read_json(local_path(name)))
     else:
         config = _call(*_module(name))
+        with config.unlocked():
+            rename(config)  # the file may have been written before
     complete(config, defaults())
     for override in overrides:
         apply(config, override)
@@ -94,7 +97,7 @@ def apply(config: ConfigDict, override: str) -> None:
     path, equals, text = override.partition("=")
     if not equals:
         raise UserError(f"The override {override!r} needs the form KEY=VALUE.")
-    section, keys = config, path.split(".")
+    section, keys = config, RENAMED.get(path, path).split(".")
     for depth, key in enumerate(keys):
         if isinstance(section, (list, tuple)) and key.isdigit() and int(key) < len(section):
             key = keys[depth] = int(key)
@@ -222,7 +225,7 @@ def from_json(plain: Mapping[str, Any]) -> ConfigDict:
             return {key: back(item) for key, item in value.items()}
         return tuple(back(item) for item in value) if isinstance(value, list) else value
 
-    return ConfigDict(back(plain))
+    return ConfigDict(back(current(plain)))
 
 
 def _read_json(path: Path) -> dict:

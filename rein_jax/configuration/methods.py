@@ -76,7 +76,7 @@ def set_head(config: ConfigDict, head: str, **options) -> ConfigDict:
         source = ("learned_feat" if family in ("clip", "sam") else "linked") if linked else "learned"
         options = {"query_source": source, **options}
         if source == "learned_feat":
-            options["queries"] = adapter.get("tokens", 100)
+            options["num_queries"] = adapter.get("num_tokens", 100)
     elif head == "eomt":
         if family in ("sam", "resnet", "convnext"):
             raise UserError(f"head=eomt works within the blocks of a plain ViT, not of {config.backbone.name}; "
@@ -98,16 +98,16 @@ def small_head(config: ConfigDict, head: str) -> ConfigDict:
     EoMT with 40 queries and 1,024 points.
     """
     if head == "mask2former":
-        narrow = {"channels": 64, "encoder_layers": 1, "decoder_layers": 3, "encoder_ffn": 128, "decoder_ffn": 256, "queries": 40}
+        narrow = {"channels": 64, "encoder_layers": 1, "decoder_layers": 3, "encoder_ffn": 128, "decoder_ffn": 256, "num_queries": 40}
         if config.adapter.name == "rein":
-            config.adapter.tokens, config.adapter.query_dims, config.adapter.query_init = 40, 64, "spread"
+            config.adapter.num_tokens, config.adapter.query_dims, config.adapter.query_init = 40, 64, "spread"
         set_head(config, head, **narrow)
         config.loss.points = 1024
         config.optim.lr = 1e-3
         return config
     config.optim.lr = 1e-3
     if head == "eomt":
-        set_head(config, head, queries=40)
+        set_head(config, head, num_queries=40)
         config.loss.points = 1024
         return config
     return set_head(config, head, **({"channels": 64, "head_channels": 64} if head == "semantic_fpn" else {}))

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from data_pipelines.paths import local_path
+from rein_jax.configuration.renamed import current
 from rein_jax.errors import UserError
 from rein_jax.kinds import NULL, OBJECT, TEXT, check, either, read_checked, several, whole
 from rein_jax.reporting.results import later_evaluations
@@ -114,7 +115,7 @@ def _config(folder: Path, found: Mapping[str, Any]) -> dict[str, Any]:
     for place in places:
         path = (place if isdir(place) else place.parent) / "config.json"
         if isfile(path):
-            return read_checked(path, CONFIG, "restore it, or leave this run out")
+            return current(read_checked(path, CONFIG, "restore it, or leave this run out"))
     raise UserError(f"{folder} has no config.json in it or above it; name the folder of the run itself.")
 
 

@@ -47,14 +47,14 @@ class EoMT(nnx.Module):
     upscale: doublings of the patches' resolution before masks are read.
     """
 
-    def __init__(self, widths: Sequence[int], classes: int, *, rngs: nnx.Rngs, queries: int = 100, blocks: int = 4, upscale: int = 2,
-                 masking: str = "annealed"):
+    def __init__(self, widths: Sequence[int], num_classes: int, *, rngs: nnx.Rngs, num_queries: int = 100, blocks: int = 4,
+                 upscale: int = 2, masking: str = "annealed"):
         if masking not in MASKING:
             raise UserError(f"config.head.masking is {masking!r}; choose one of {', '.join(MASKING)}.")
         width = widths[-1]
-        self.classes, self.blocks, self.masking = classes, blocks, masking
-        self.query = nnx.Param(jax.random.normal(rngs.params(), (queries, width)))
-        self.cls_embed = torch_linear(width, classes + 1, rngs=rngs)
+        self.num_classes, self.blocks, self.masking = num_classes, blocks, masking
+        self.query = nnx.Param(jax.random.normal(rngs.params(), (num_queries, width)))
+        self.cls_embed = torch_linear(width, num_classes + 1, rngs=rngs)
         self.mask_embed = nnx.List([torch_linear(width, width, rngs=rngs) for _ in range(3)])
         self.upscale = nnx.List([ScaleBlock(width, rngs=rngs) for _ in range(upscale)])
 
@@ -119,7 +119,7 @@ class EoMT(nnx.Module):
             raise UserError("config.head.name=eomt reads the backbone's last norm; set config.backbone.options.final_norm=True.")
         if self.blocks >= backbone.sizes.depth:
             raise UserError(f"config.head.blocks is {self.blocks}; it must be below the backbone's {backbone.sizes.depth} blocks.")
-        if any(type(adapter).finish is not Adapter.finish for adapter in adapters):
+        if any(type(adapter).post_forward is not Adapter.post_forward for adapter in adapters):
             raise UserError("config.head.name=eomt does not go with an adapter that inserts tokens of its own; choose another than vpt.")
 
     def scores(self, outputs: dict[str, jax.Array], size: tuple[int, int]) -> jax.Array:

@@ -19,11 +19,11 @@ class LinearHead(nnx.Module):
     Initial kernel N(0, 0.01), bias 0, as mmseg's `conv_seg`. Object queries are ignored.
     """
 
-    def __init__(self, widths: Sequence[int], classes: int, *, rngs: nnx.Rngs, levels: Sequence[int] = (2,)):
+    def __init__(self, widths: Sequence[int], num_classes: int, *, rngs: nnx.Rngs, levels: Sequence[int] = (2,)):
         if not levels or any(not -len(widths) <= level < len(widths) for level in levels):
             raise UserError(f"head.levels is {tuple(levels)}; each must name one of the backbone's {len(widths)} feature maps.")
         self.levels = tuple(int(level) for level in levels)
-        self.classify = nnx.Linear(sum(widths[level] for level in self.levels), classes, rngs=rngs,
+        self.classify = nnx.Linear(sum(widths[level] for level in self.levels), num_classes, rngs=rngs,
                                    kernel_init=nnx.initializers.normal(0.01))
 
     def __call__(self, maps: Sequence[jax.Array], queries=None, key=None) -> dict[str, jax.Array]:

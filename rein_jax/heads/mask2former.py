@@ -33,18 +33,18 @@ class Mask2Former(nnx.Module):
     widths: channels of the four backbone maps, finest first. query_source: "linked" (the adapter's queries are the query
     positions, and a linear map of them the initial query features: the published Rein recipe), "learned_feat" (the adapter's
     queries are the positions, initial features are learned: Rein with CLIP and SAM), "learned" (both are learned: plain
-    Mask2Former). queries: their number where any part is learned; linked ones come in the adapter's number.
+    Mask2Former). num_queries: the queries' number where any part is learned; linked ones come in the adapter's number.
     low_memory: deformable attention for some queries at a time (on CPU it always is). remat: what the encoder recomputes for gradients
     ("none", "dots", "full"). neck: two trained convolutions on every map first (`layers/fpn.py:MultiLevelNeck`), as the
     official frozen CLIP.
     """
 
-    def __init__(self, widths: Sequence[int], classes: int, *, rngs: nnx.Rngs, queries: int = 100, query_source: str = "linked",
+    def __init__(self, widths: Sequence[int], num_classes: int, *, rngs: nnx.Rngs, num_queries: int = 100, query_source: str = "linked",
                  channels: int = 256, encoder_layers: int = 6, decoder_layers: int = 9, heads: int = 8, points: int = 4,
                  encoder_ffn: int = 1024, decoder_ffn: int = 2048, groups: int = 32, low_memory: bool = False,
                  remat: str = "none", neck: bool = False):
         _check(widths, channels, heads, groups, query_source, remat)
-        self.classes, self.channels, self.query_source = classes, channels, query_source
+        self.num_classes, self.channels, self.query_source = num_classes, channels, query_source
         self.neck = MultiLevelNeck(widths, rngs=rngs) if neck else None
         self.pixel_decoder = PixelDecoder(
             widths, rngs=rngs, channels=channels, layers=encoder_layers, heads=heads, points=points, hidden=encoder_ffn,
@@ -56,10 +56,10 @@ class Mask2Former(nnx.Module):
             return nnx.Param(jax.random.normal(rngs.params(), (rows, channels)))
 
         self.level_embed = normal(LEVELS)
-        self.query_feat = normal(queries) if query_source != "linked" else None
-        self.query_embed = normal(queries) if query_source == "learned" else None
+        self.query_feat = normal(num_queries) if query_source != "linked" else None
+        self.query_embed = normal(num_queries) if query_source == "learned" else None
         self.query_to_feat = torch_linear(channels, channels, rngs=rngs) if query_source == "linked" else None
-        self.cls_embed = torch_linear(channels, classes + 1, rngs=rngs)
+        self.cls_embed = torch_linear(channels, num_classes + 1, rngs=rngs)
         self.mask_embed = nnx.List([torch_linear(channels, channels, rngs=rngs) for _ in range(3)])
 
     def __call__(self, maps: Sequence[jax.Array], queries: jax.Array | None = None, key=None) -> dict[str, jax.Array]:
@@ -110,8 +110,8 @@ class Mask2Former(nnx.Module):
             raise UserError(f"{source}, but the adapter's queries have {linked.shape[-1]} channels and the head {self.channels}; "
                             "make adapter.query_dims equal to head.channels.")
         if self.query_feat is not None and linked.shape[0] != self.query_feat.shape[0]:
-            raise UserError(f"{source}, but the adapter gives {linked.shape[0]} queries and head.queries is "
-                            f"{self.query_feat.shape[0]}; make adapter.tokens equal to head.queries.")
+            raise UserError(f"{source}, but the adapter gives {linked.shape[0]} queries and head.num_queries is "
+                            f"{self.query_feat.shape[0]}; make adapter.num_tokens equal to head.num_queries.")
         return linked
 
     def _keys_and_values(self, memories: Sequence[jax.Array]) -> tuple[list[jax.Array], list[jax.Array]]:

@@ -41,7 +41,7 @@ class SemanticFPN(nnx.Module):
     norm: "group" (default; trains without mutable statistics) or "batch" (stored statistics, for weights from mmseg).
     """
 
-    def __init__(self, widths: Sequence[int], classes: int, *, rngs: nnx.Rngs, strides: Sequence[int] = (4, 8, 16, 32),
+    def __init__(self, widths: Sequence[int], num_classes: int, *, rngs: nnx.Rngs, strides: Sequence[int] = (4, 8, 16, 32),
                  channels: int = 256, head_channels: int = 128, norm: str = "group", groups: int = 32, dropout: float = 0.1):
         if norm not in ("group", "batch"):
             raise UserError(f"head.norm is {norm!r}; Semantic FPN knows 'group' and 'batch'.")
@@ -57,7 +57,7 @@ class SemanticFPN(nnx.Module):
         self.scale_heads = nnx.List([
             nnx.List([block(channels if i == 0 else head_channels, head_channels) for i in range(n)]) for n in counts
         ])
-        self.classify = nnx.Conv(head_channels, classes, (1, 1), rngs=rngs, kernel_init=nnx.initializers.normal(0.01))
+        self.classify = nnx.Conv(head_channels, num_classes, (1, 1), rngs=rngs, kernel_init=nnx.initializers.normal(0.01))
         self.upsample = tuple(stride != strides[0] for stride in strides)
         self.dropout = dropout
 

@@ -17,18 +17,18 @@ class PixelLoss:
     by the labelled pixels only. A batch without labelled pixels gives zero, with zero gradients, in both cases.
     """
 
-    def __init__(self, classes: int, *, ignore: int = 255, average: str = "all", weight: float = 1.0):
+    def __init__(self, num_classes: int, *, ignore: int = 255, average: str = "all", weight: float = 1.0):
         if average not in ("all", "valid"):
             raise UserError(f"loss.average is {average!r}; it must be 'all' (void pixels count, as mmseg) or 'valid'.")
-        self.classes, self.ignore, self.average, self.weight = classes, ignore, average, weight
+        self.num_classes, self.ignore, self.average, self.weight = num_classes, ignore, average, weight
 
     def __call__(self, outputs: dict, label: jax.Array, key=None) -> tuple[jax.Array, dict[str, jax.Array]]:
         """outputs {"logits": [B, h, w, K]}, label int [B, H, W] -> (total, {"loss_ce": total}), float32. `key` is unused."""
         logits = resize.bilinear(outputs["logits"].astype(jnp.float32), label.shape[1:])
         label = label.astype(jnp.int32)
-        valid = (label >= 0) & (label < self.classes) & (label != self.ignore)
+        valid = (label >= 0) & (label < self.num_classes) & (label != self.ignore)
         # A comparison instead of a gather: the backward pass of a gather is a scatter, which is slow everywhere.
-        chosen = label[..., None] == jnp.arange(self.classes)
+        chosen = label[..., None] == jnp.arange(self.num_classes)
         per_pixel = jax.nn.logsumexp(logits, axis=-1) - jnp.sum(jnp.where(chosen, logits, 0.0), axis=-1)
         total = jnp.sum(jnp.where(valid, per_pixel, 0.0))
         count = label.size if self.average == "all" else jnp.maximum(jnp.sum(valid), 1)

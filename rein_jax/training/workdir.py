@@ -14,6 +14,7 @@ from data_pipelines.atomic import MARK, write_atomically
 from data_pipelines.lock import Taken, locked
 from data_pipelines.system_errors import advice, system_error
 from rein_jax import distributed
+from rein_jax.configuration.renamed import current
 from rein_jax.errors import UserError, read_json
 
 # Keys that may differ when a run is resumed: they change where and how it runs, what it writes, not what it computes. Where the data
@@ -48,7 +49,7 @@ def difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
     """
     from rein_jax.configuration import default
 
-    before, after = flatten(old), flatten(new)
+    before, after = flatten(current(old)), flatten(current(new))
     plain = lambda value: json.loads(json.dumps(value))
     before = {**{key: after[key] for key, value in flatten(default().to_dict()).items()
                  if key in after and key not in before and plain(after[key]) == plain(value)}, **before}

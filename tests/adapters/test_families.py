@@ -32,7 +32,7 @@ FAMILIES = {
     "convnext": (ConvNeXt, ConvNeXtSizes((1, 1, 3, 1), (16, 24, 32, 40))),
     "resnet": (ResNet, ResNetSizes((1, 2, 1, 1), (16, 24, 32, 40), 8)),
 }
-OPTIONS = {"rein": dict(tokens=5, rank=3, query_dims=8), "vpt": dict(tokens=3), "adaptformer": dict(hidden=4), "lora": dict(rank=2),
+OPTIONS = {"rein": dict(num_tokens=5, rank=3, query_dims=8), "vpt": dict(num_tokens=3), "adaptformer": dict(hidden=4), "lora": dict(rank=2),
            "soma": dict(rank=2), "recyclelora": dict(main=2, sub=1)}  # fmt: skip
 LINEARS = ("lora", "soma", "recyclelora")  # on ConvNeXt they need their targets named
 REFUSED = {("sam", "vpt"), ("convnext", "vpt"), *(("resnet", method) for method in ("vpt", "adaptformer", *LINEARS))}
@@ -44,8 +44,8 @@ class Net(nnx.Module):
 
     def __init__(self, family: str, method: str = "", *, rngs, **more):
         cls, sizes = FAMILIES[family]
-        taps = {} if family in ("convnext", "resnet") else {"taps": (0, 1, 2, 3)}
-        self.backbone = cls(sizes, image_size=64, rngs=rngs, **taps)
+        options = {} if family in ("convnext", "resnet") else {"out_indices": (0, 1, 2, 3)}
+        self.backbone = cls(sizes, image_size=64, rngs=rngs, **options)
         kind = load(ADAPTERS, method, "adapter") if method else None
         options = {**OPTIONS.get(method, {}), **more}
         self.adapters = nnx.List([kind(spec, rngs=rngs, **options) for spec in self.backbone.block_specs] if method else [])

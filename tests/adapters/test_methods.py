@@ -23,16 +23,16 @@ from rein_jax.precision import policy
 from tests.adapters import tiny
 
 METHODS = {
-    "rein": (Rein, dict(tokens=9, rank=4, query_dims=16)),
-    "rein_whole_tokens": (Rein, dict(tokens=9, rank=None, query_dims=16, link=False)),
-    "rein_own_maps": (Rein, dict(tokens=9, rank=4, query_dims=16, shared=False)),
-    "rein_some_blocks": (Rein, dict(tokens=9, rank=4, query_dims=16, blocks=(1, 3))),
+    "rein": (Rein, dict(num_tokens=9, rank=4, query_dims=16)),
+    "rein_whole_tokens": (Rein, dict(num_tokens=9, rank=None, query_dims=16, link=False)),
+    "rein_own_maps": (Rein, dict(num_tokens=9, rank=4, query_dims=16, shared=False)),
+    "rein_some_blocks": (Rein, dict(num_tokens=9, rank=4, query_dims=16, blocks=(1, 3))),
     "lora": (LoRA, {}),
     "lora_separate": (LoRA, dict(separate=True, rank=4, alpha=8, targets=("qkv", "proj", "fc2"))),
     "lora_query_value": (LoRA, dict(rank=4, targets="v,q,fc1")),
     "adaptformer": (AdaptFormer, dict(hidden=8)),
-    "vpt_deep": (VPT, dict(tokens=5)),
-    "vpt_shallow": (VPT, dict(tokens=5, deep=False)),
+    "vpt_deep": (VPT, dict(num_tokens=5)),
+    "vpt_shallow": (VPT, dict(num_tokens=5, deep=False)),
     "soma": (SoMA, dict(rank=4)),
     "recyclelora": (RecycleLoRA, dict(main=5, sub=2)),
 }
@@ -117,7 +117,7 @@ def test_adaptformer_is_linear_in_its_scale_and_off_without_up():
 
 
 def test_vpt_does_not_care_for_the_order_of_prompts_and_needs_every_block():
-    skeleton, leaves = tiny.build(VPT, {"tokens": 5})
+    skeleton, leaves = tiny.build(VPT, {"num_tokens": 5})
     maps = tiny.run(skeleton, leaves, tiny.images())
     name = "adapters/0/layers/prompts"
     close(tiny.run(skeleton, {**leaves, name: leaves[name][:, ::-1]}, tiny.images()), maps, 1e-5)
@@ -135,7 +135,7 @@ def test_dropout_needs_a_key_and_changes_the_output():
 
 @pytest.mark.parametrize("deep", [True, False])
 def test_vpt_drops_other_prompts_in_each_image(deep):
-    skeleton, leaves = tiny.build(VPT, {"tokens": 5, "deep": deep, "dropout": 0.5})
+    skeleton, leaves = tiny.build(VPT, {"num_tokens": 5, "deep": deep, "dropout": 0.5})
     twice = np.repeat(tiny.images(1), 2, 0)
     plain, dropped = (tiny.run(skeleton, leaves, twice, key)[3] for key in (None, jax.random.key(0)))
     assert np.allclose(plain[0], plain[1], atol=1e-5) and not np.allclose(dropped[0], dropped[1], atol=1e-3)
@@ -213,7 +213,7 @@ def test_recyclelora_recycles_the_least_and_the_most_used_directions():
     [
         (LoRA, {"targets": ("qvk",)}, "Did you mean 'qkv'"),
         (LoRA, {"rank": 0}, "config.adapter.rank"),
-        (Rein, {"tokens": 1}, "config.adapter.tokens"),
+        (Rein, {"num_tokens": 1}, "config.adapter.num_tokens"),
         (Rein, {"blocks": (3, 9)}, "config.adapter.blocks"),
         (SoMA, {"rank": 999}, "config.adapter.rank"),
         (SoMA, {"order": "x"}, "config.adapter.order"),
@@ -221,7 +221,7 @@ def test_recyclelora_recycles_the_least_and_the_most_used_directions():
         (RecycleLoRA, {"main": 40, "sub": 9}, "between 1 and 48"),
         (RecycleLoRA, {"main": 0, "sub": 0}, "config.adapter.main"),
         (RecycleLoRA, {"alpha": -1}, "config.adapter.alpha"),
-        (VPT, {"tokens": 0}, "config.adapter.tokens"),
+        (VPT, {"num_tokens": 0}, "config.adapter.num_tokens"),
         (LoRA, {"targets": ("qkv", "q")}, "leave one out"),
         (SoMA, {"targets": ("q",)}, "config.adapter.targets"),
         *((method, {"dropout": 1.0}, "config.adapter.dropout") for method in (LoRA, AdaptFormer, VPT)),
@@ -296,15 +296,15 @@ def test_torch_twin_in_value_and_gradient(name):
     options = {**options, "dropout": 0.0} if name == "adaptformer" else options
     skeleton, leaves = tiny.build(method, options)
     p, places = twin(name, leaves)
-    taps = tiny.torch_twin(leaves, tiny.images(), **places)
+    outputs = tiny.torch_twin(leaves, tiny.images(), **places)
 
     def tokens(leaves, x):
         model = trees.merge(skeleton, leaves)
         return model.backbone.tokens(x, tuple(model.adapters))[0]
 
     ours = jax.jit(tokens)(leaves, tiny.images())
-    close([t[:, 1:] for t in ours], [t.detach().numpy() for t in taps], 1e-5)
-    sum((t**2).sum() for t in taps).backward()
+    close([t[:, 1:] for t in ours], [t.detach().numpy() for t in outputs], 1e-5)
+    sum((t**2).sum() for t in outputs).backward()
 
     own = {n: a for n, a in leaves.items() if n.startswith("adapters/")}
 

@@ -14,9 +14,9 @@ from rein_jax.weight_rules import LAYOUTS
 from tests.filling import assert_layers, filled
 
 CASES = {
-    "full_d48": (3, 48, dict(tokens=10, rank=None, query_dims=32)),
-    "full_d48_zeromlp": (2, 48, dict(tokens=10, rank=None, query_dims=32, zero_mlp_delta_f=True)),
-    "lora_d64_r4": (4, 64, dict(tokens=12, rank=4, query_dims=32)),
+    "full_d48": (3, 48, dict(num_tokens=10, rank=None, query_dims=32)),
+    "full_d48_zeromlp": (2, 48, dict(num_tokens=10, rank=None, query_dims=32, zero_mlp_delta_f=True)),
+    "lora_d64_r4": (4, 64, dict(num_tokens=12, rank=4, query_dims=32)),
 }
 
 
@@ -54,7 +54,7 @@ def test_outputs_and_gradients_equal_the_official_ones(name, fixture_case):
 
 def test_tokens_are_the_product_of_their_factors(fixture_case):
     _, params = filled(
-        lambda: Rein(BlockSpec(4, 64), rngs=nnx.Rngs(0), tokens=12, rank=4, query_dims=32),
+        lambda: Rein(BlockSpec(4, 64), rngs=nnx.Rngs(0), num_tokens=12, rank=4, query_dims=32),
         fixture_case("reins/lora_d64_r4", "weights"), rules("", ""),
     )  # fmt: skip
     whole = np.asarray(params["layers/tokens_a"]) @ np.asarray(params["layers/tokens_b"])
@@ -65,7 +65,7 @@ def test_tokens_are_the_product_of_their_factors(fixture_case):
 def test_ablations_follow_the_formula(options):
     """f + scale * W_f(S' V + f), written out in NumPy."""
     rng = np.random.default_rng(0)
-    small = {"tokens": 7, "rank": 4, "query_dims": 8, "scale_init": 0.3}
+    small = {"num_tokens": 7, "rank": 4, "query_dims": 8, "scale_init": 0.3}
     adapter = Rein(BlockSpec(3, 16, num_prefix_tokens=2), rngs=nnx.Rngs(0), **{**small, **options})
     xs = rng.normal(size=(3, 2, 11, 16)).astype(np.float32)
     ours = jax.jit(lambda xs: at_every_layer(adapter, xs, num_prefix_tokens=2))(jnp.asarray(xs))
@@ -114,7 +114,7 @@ def test_bad_blocks_are_named():
     with pytest.raises(UserError, match="increasing block numbers between 0 and 3"):
         Rein(BlockSpec(4, 8), rngs=nnx.Rngs(0), blocks=(2, 4))
     with pytest.raises(UserError, match="at least 2"):
-        Rein(BlockSpec(4, 8), rngs=nnx.Rngs(0), tokens=1)
+        Rein(BlockSpec(4, 8), rngs=nnx.Rngs(0), num_tokens=1)
 
 
 @pytest.mark.parametrize("rank,shared", [(16, True), (None, False)])

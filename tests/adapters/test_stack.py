@@ -1,4 +1,4 @@
-"""The block loop: scan equals the plain loop, adapters on some blocks only, rematerialisation, taps, dtypes."""
+"""The block loop: scan equals the plain loop, adapters on some blocks only, rematerialisation, chosen outputs, dtypes."""
 
 import jax
 import jax.numpy as jnp
@@ -38,7 +38,7 @@ def x():
 
 def rein(active=None, **options):
     spec = BlockSpec(DEPTH, WIDTH, num_prefix_tokens=1)
-    return Rein(spec, rngs=nnx.Rngs(1), tokens=4, rank=2, query_dims=4, scale_init=0.5, blocks=active, **options)
+    return Rein(spec, rngs=nnx.Rngs(1), num_tokens=4, rank=2, query_dims=4, scale_init=0.5, blocks=active, **options)
 
 
 def by_hand(blocks, adapter, x, active):
@@ -61,11 +61,11 @@ def by_hand(blocks, adapter, x, active):
 @pytest.mark.parametrize("unroll", [False, True])
 def test_adapters_on_some_blocks(blocks, x, active, unroll):
     adapter = rein(active)
-    run = lambda x: run_blocks(blocks, x, adapter=adapter, num_prefix_tokens=1, taps=(0, 2, 4), unroll=unroll, context=0.1)
+    run = lambda x: run_blocks(blocks, x, adapter=adapter, num_prefix_tokens=1, out_indices=(0, 2, 4), unroll=unroll, context=0.1)
     expected = jax.jit(lambda x: by_hand(blocks, adapter, x, tuple(range(DEPTH)) if active is None else active))(x)
-    last, taps = jax.jit(run)(x)
+    last, outputs = jax.jit(run)(x)
     np.testing.assert_allclose(last, expected[-1], atol=1e-6)
-    for tap, i in zip(taps, (0, 2, 4), strict=True):
+    for tap, i in zip(outputs, (0, 2, 4), strict=True):
         np.testing.assert_allclose(tap, expected[i], atol=1e-6)
 
 
@@ -76,8 +76,8 @@ def test_two_stacks_share_one_adapter_through_offset(blocks, x):
     first, second = (nnx.merge(graph, jax.tree.map(lambda a, s=s: a[s], state)) for s in (slice(0, 2), slice(2, 5)))
 
     def in_two(x):
-        _, taps = run_blocks(first, x, adapter=adapter, num_prefix_tokens=1, taps=(1,), context=0.1)
-        return run_blocks(second, taps[0], adapter=adapter, num_prefix_tokens=1, offset=2, context=0.1)[0]
+        _, outputs = run_blocks(first, x, adapter=adapter, num_prefix_tokens=1, out_indices=(1,), context=0.1)
+        return run_blocks(second, outputs[0], adapter=adapter, num_prefix_tokens=1, offset=2, context=0.1)[0]
 
     whole = jax.jit(lambda x: run_blocks(blocks, x, adapter=adapter, num_prefix_tokens=1, context=0.1)[0])(x)
     rest = jax.jit(in_two)(x)
@@ -90,8 +90,9 @@ def test_gradients_do_not_depend_on_scan_or_remat(blocks, x, shared):
 
     def loss(params, unroll, remat):
         adapter = trees.merge(skeleton, params)
-        y, taps = run_blocks(blocks, x, adapter=adapter, num_prefix_tokens=1, taps=(1, 3), unroll=unroll, remat=remat, context=0.1)
-        return (y**2).sum() + (taps[0] * taps[1]).sum()
+        options = {"unroll": unroll, "remat": remat, "context": 0.1}
+        y, outputs = run_blocks(blocks, x, adapter=adapter, num_prefix_tokens=1, out_indices=(1, 3), **options)
+        return (y**2).sum() + (outputs[0] * outputs[1]).sum()
 
     grad = jax.jit(jax.grad(loss), static_argnums=(1, 2))
     reference = grad(params, True, "none")
@@ -112,9 +113,10 @@ def test_a_float32_adapter_does_not_widen_a_bfloat16_stream(blocks, x):
     skeleton, _, params = trees.split(blocks, ())
     half = trees.merge(skeleton, trees.cast(params, jnp.bfloat16))
     adapter = rein()
-    run = lambda x: run_blocks(half, x.astype(jnp.bfloat16), adapter=adapter, num_prefix_tokens=1, taps=(0,), context=jnp.bfloat16(0.1))
-    y, taps = jax.eval_shape(run, x)
-    assert y.dtype == taps[0].dtype == jnp.bfloat16
+    options = {"num_prefix_tokens": 1, "out_indices": (0,), "context": jnp.bfloat16(0.1)}
+    run = lambda x: run_blocks(half, x.astype(jnp.bfloat16), adapter=adapter, **options)
+    y, outputs = jax.eval_shape(run, x)
+    assert y.dtype == outputs[0].dtype == jnp.bfloat16
 
 
 def test_unknown_remat_is_named(blocks, x):

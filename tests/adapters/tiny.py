@@ -10,7 +10,7 @@ from flax import nnx
 
 from rein_jax import trees
 from rein_jax.backbones.dinov2 import DINOv2, Sizes
-from rein_jax.backbones.vit import check_taps
+from rein_jax.backbones.vit import check_out_indices
 
 SIZES = Sizes(width=48, depth=4, heads=3)
 
@@ -74,7 +74,7 @@ def images(n: int = 2, h: int = 64, w: int = 64) -> np.ndarray:
 
 
 def torch_twin(leaves, x, *, linear=None, mlp=None, enter=None, leave=None):
-    """Taps of the same network in PyTorch: `linear(i, name, x, y)`, ... are a method's twin. Returns the taps' patch tokens."""
+    """Outputs of the same network in PyTorch: `linear(i, name, x, y)`, ... are a method's twin. Returns the outputs' patch tokens."""
     import torch
     import torch.nn.functional as F
 
@@ -86,7 +86,7 @@ def torch_twin(leaves, x, *, linear=None, mlp=None, enter=None, leave=None):
     cells = x.reshape(b, h // 16, 16, w // 16, 16, 3).permute(0, 1, 3, 2, 4, 5).reshape(b, -1, 768)
     tokens = cells @ p["patch_embed/kernel"].reshape(768, -1) + p["patch_embed/bias"]
     x = torch.cat([p["cls_token"].expand(b, -1, -1), tokens], 1) + p["pos_embed"]
-    taps, d, heads = [], SIZES.width, SIZES.heads
+    outputs, d, heads = [], SIZES.width, SIZES.heads
     for i in range(SIZES.depth):
         q = {n.removeprefix("blocks/"): a[i] for n, a in p.items() if n.startswith("blocks/")}
         ln = lambda x, k: F.layer_norm(x, (d,), q[f"{k}/scale"], q[f"{k}/bias"], 1e-6)  # noqa: B023
@@ -97,9 +97,9 @@ def torch_twin(leaves, x, *, linear=None, mlp=None, enter=None, leave=None):
         x = x + q["ls1/gamma"] * fc(y, "attn/proj")
         y = q["ls2/gamma"] * fc(F.gelu(fc(ln(x, "norm2"), "mlp/fc1")), "mlp/fc2")
         x = leave(i, x + mlp(i, x, y))
-        if i in TAPS:
-            taps.append(x[:, 1:])
-    return taps
+        if i in OUT_INDICES:
+            outputs.append(x[:, 1:])
+    return outputs
 
 
-TAPS = check_taps(None, SIZES.depth)
+OUT_INDICES = check_out_indices(None, SIZES.depth)

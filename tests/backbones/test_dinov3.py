@@ -24,7 +24,7 @@ IMAGES = np.random.default_rng(0).normal(size=(1, 48, 80, 3)).astype(np.float32)
 
 
 def make(**options):
-    return Guests(dinov3.DINOv3(TINY, image_size=64, taps=(0, 1, 2, 3), rngs=nnx.Rngs(0), **options))
+    return Guests(dinov3.DINOv3(TINY, image_size=64, out_indices=(0, 1, 2, 3), rngs=nnx.Rngs(0), **options))
 
 
 def tokens(skeleton, params, images):

@@ -42,11 +42,12 @@ TINY = {
     "clip": lambda r, **k: CLIP(Sizes(16, 4, 2), image_size=64, rngs=r, **k),
     "clip with fpn": lambda r, **k: CLIP(Sizes(16, 4, 2), image_size=64, fpn=True, rngs=r, **k),
     "mae": lambda r, **k: MAE(Sizes(16, 4, 2), image_size=64, rngs=r, **k),
-    "sam": lambda r, **k: SAM(SamSizes(16, 4, 2, full=(1, 3), window=3, pretrained=8), image_size=64, taps=(0, 1, 2, 3), rngs=r, **k),
+    "sam": lambda r, **k: SAM(
+        SamSizes(16, 4, 2, full=(1, 3), window=3, pretrained=8), image_size=64, out_indices=(0, 1, 2, 3), rngs=r, **k),
     "resnet": lambda r, **k: ResNet(ResNetSizes((1, 2, 2, 1), (16, 16, 32, 32), stem=8), rngs=r, **k),
     "convnext": lambda r, **k: ConvNeXt(ConvNeXtSizes((1, 1, 2, 1), (8, 8, 16, 16)), rngs=r, **k),
 }
-SMALL = dict(tokens=5, rank=2, query_dims=8, scale_init=0.1)
+SMALL = dict(num_tokens=5, rank=2, query_dims=8, scale_init=0.1)
 # Full and Rein of the paper (tables 2 and 6; MAE-L is ours: the published 330.94M is not explained; DINOv3-L: the official model's), exact
 # where the reference is.
 PUBLISHED = {
@@ -163,7 +164,9 @@ def test_stages_declare_what_blocks_offer(kind):
 def test_other_adapters_where_they_make_sense(kind):
     """LoRA on the declared linears, AdaptFormer and VPT run where blocks have a place for them and refuse with a sentence elsewhere."""
     targets = ("pwconv1", "pwconv2") if kind == "convnext" else ()
-    methods = {"vpt": (VPT, dict(tokens=3)), "lora": (LoRA, dict(rank=2, targets=targets)), "adaptformer": (AdaptFormer, dict(hidden=4))}
+    methods = {
+        "vpt": (VPT, dict(num_tokens=3)), "lora": (LoRA, dict(rank=2, targets=targets)), "adaptformer": (AdaptFormer, dict(hidden=4)),
+    }  # fmt: skip
     refused = {"resnet": {"vpt", "lora", "adaptformer"}, "convnext": {"vpt"}, "sam": {"vpt"}}.get(kind, set())
     images = jax.ShapeDtypeStruct((1, 64, 64, 3), jnp.float32)
     expected = None
@@ -234,9 +237,9 @@ def test_mistakes_are_named():
     with pytest.raises(UserError, match="resnet_50"):
         ResNet("resnet_51", rngs=nnx.Rngs(0))
     with pytest.raises(UserError, match="four stages"):
-        ConvNeXt("t", taps=(0, 1), rngs=nnx.Rngs(0))
+        ConvNeXt("t", out_indices=(0, 1), rngs=nnx.Rngs(0))
     with pytest.raises(UserError, match="four increasing block numbers below 4"):
-        MAE(Sizes(16, 4, 2), taps=(0, 1, 2, 4), rngs=nnx.Rngs(0))
+        MAE(Sizes(16, 4, 2), out_indices=(0, 1, 2, 4), rngs=nnx.Rngs(0))
 
 
 def test_registered_names_resolve():

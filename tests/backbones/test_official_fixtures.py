@@ -13,11 +13,11 @@ from rein_jax.weight_rules import LAYOUTS
 from tests.filling import Guests, assert_layers, filled, gradients
 
 CASES = {
-    "eva02_tiny": (eva02, eva02.EVA02, eva02.EvaSizes(96, 4, 3, hidden=256), (0, 1, 2, 3), dict(tokens=20, rank=8, query_dims=64)),
+    "eva02_tiny": (eva02, eva02.EVA02, eva02.EvaSizes(96, 4, 3, hidden=256), (0, 1, 2, 3), dict(num_tokens=20, rank=8, query_dims=64)),
     "dinov2_tiny_swiglu_d6": (
-        dinov2, dinov2.DINOv2, Sizes(48, 6, 3, gated=True, hidden=128), (1, 2, 3, 5), dict(tokens=10, rank=4, query_dims=32),
+        dinov2, dinov2.DINOv2, Sizes(48, 6, 3, gated=True, hidden=128), (1, 2, 3, 5), dict(num_tokens=10, rank=4, query_dims=32),
     ),
-    "dinov2_tiny_lora": (dinov2, dinov2.DINOv2, Sizes(96, 4, 3), (0, 1, 2, 3), dict(tokens=20, rank=8, query_dims=64)),
+    "dinov2_tiny_lora": (dinov2, dinov2.DINOv2, Sizes(96, 4, 3), (0, 1, 2, 3), dict(num_tokens=20, rank=8, query_dims=64)),
 }  # fmt: skip
 ADAPTER_RULES = rein.rules("reins.", "adapters/0/")
 
@@ -28,10 +28,10 @@ def channels_last(x):
 
 def opened(name, fixture_case):
     """(skeleton, parameters, inputs, outputs)."""
-    module, cls, sizes, taps, options = CASES[name]
+    module, cls, sizes, out_indices, options = CASES[name]
 
     def make():
-        backbone = cls(sizes, image_size=64, taps=taps, rngs=nnx.Rngs(0))
+        backbone = cls(sizes, image_size=64, out_indices=out_indices, rngs=nnx.Rngs(0))
         return Guests(backbone, [rein.Rein(backbone.block_specs[0], rngs=nnx.Rngs(0), **options)])
 
     rules, skip = module.formats(sizes)["official"]
@@ -49,8 +49,9 @@ def test_every_block_then_maps_then_queries(name, fixture_case):
         x, grid = backbone.embed(images)
         depth = backbone.sizes.depth
         _, blocks = run_blocks(
-            backbone.blocks, x, adapter=adapter, num_prefix_tokens=1, taps=tuple(range(depth)), context=backbone.context(grid, x.dtype)
-        )
+            backbone.blocks, x, adapter=adapter, num_prefix_tokens=1, out_indices=tuple(range(depth)),
+            context=backbone.context(grid, x.dtype),
+        )  # fmt: skip
         return blocks, model(images), adapter.queries()
 
     blocks, maps, queries = jax.jit(run)(params, channels_last(inputs["x"]))

@@ -51,7 +51,7 @@ def test_dinov2_s_equals_transformers_on_a_photograph(tmp_path, recorded):
         backbone = trees.merge(skeleton, params).backbone
         x, _ = backbone.embed(images)
         context = backbone.context((37, 37), x.dtype)
-        return [x, *run_blocks(backbone.blocks, x, num_prefix_tokens=1, taps=tuple(range(12)), context=context)[1]]
+        return [x, *run_blocks(backbone.blocks, x, num_prefix_tokens=1, out_indices=tuple(range(12)), context=context)[1]]
 
     ours = jax.jit(run)(values, images)
 

@@ -26,7 +26,7 @@ def theirs():
 
 
 def ours(model, image_size):
-    make = lambda: Guests(SAM(SIZES, image_size=image_size, taps=(0, 1, 2, 3), rngs=nnx.Rngs(0)))
+    make = lambda: Guests(SAM(SIZES, image_size=image_size, out_indices=(0, 1, 2, 3), rngs=nnx.Rngs(0)))
     return filled(make, torch_arrays(model, "vision_encoder."), *formats(SIZES)["hf"])
 
 
@@ -36,8 +36,8 @@ def test_square_image_of_the_pretrained_size(theirs, recorded):
     blocks = {f"block {i}": layer for i, layer in enumerate(encoder.layers)}
     expected = recorded(blocks, lambda: theirs(torch.from_numpy(images.transpose(0, 3, 1, 2))))
     skeleton, params = ours(theirs, 128)
-    taps, grid = jax.jit(lambda p, x: trees.merge(skeleton, p).backbone.tokens(x))(params, images)
-    assert_layers((name, tap.reshape(2, 8, 8, 32), value) for (name, value), tap in zip(expected.items(), taps, strict=True))
+    outputs, grid = jax.jit(lambda p, x: trees.merge(skeleton, p).backbone.tokens(x))(params, images)
+    assert_layers((name, tap.reshape(2, 8, 8, 32), value) for (name, value), tap in zip(expected.items(), outputs, strict=True))
 
 
 @pytest.mark.parametrize("unroll", [False, True])

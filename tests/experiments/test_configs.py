@@ -99,7 +99,7 @@ def test_query_sources_follow_the_official_configs():
     assert source("backbone=dinov2_l") == source("backbone=eva02_l") == "linked"
     assert source("backbone=clip_l") == source("backbone=sam_h") == "learned_feat"
     assert source("method=lora") == source("link=false") == source("method=full,backbone=sam_h") == "learned"
-    assert configuration.load("configs/gta_to_cbm.py:backbone=sam_h,tokens=50").head.queries == 50
+    assert configuration.load("configs/gta_to_cbm.py:backbone=sam_h,tokens=50").head.num_queries == 50
 
 
 def test_a_part_of_the_backbone_trains_alone():

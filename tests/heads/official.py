@@ -23,7 +23,7 @@ class Holder(nnx.Module):
 
 
 def small_head(query_source: str = "linked", **changes) -> Mask2Former:
-    return Mask2Former((96,) * 4, CLASSES, rngs=nnx.Rngs(0), queries=20, query_source=query_source, **{**SMALL, **changes})
+    return Mask2Former((96,) * 4, CLASSES, rngs=nnx.Rngs(0), num_queries=20, query_source=query_source, **{**SMALL, **changes})
 
 
 def filled(make, arrays: dict, rules) -> tuple[trees.Skeleton, dict]:

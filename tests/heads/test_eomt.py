@@ -30,7 +30,7 @@ def made(masking="always", adapters=(), sizes=SIZES, blocks=BLOCKS, final_norm=T
         rngs = nnx.Rngs(0)
         backbone = DINOv2(sizes, image_size=SIDE, rngs=rngs, final_norm=final_norm)
         guests = [kind(backbone.block_specs[0], rngs=rngs, **options) for kind, options in adapters]
-        head = EoMT(backbone.widths, CLASSES, rngs=rngs, queries=QUERIES, blocks=blocks, masking=masking)
+        head = EoMT(backbone.widths, CLASSES, rngs=rngs, num_queries=QUERIES, blocks=blocks, masking=masking)
         head.check(backbone, guests)
         return Segmenter(backbone, guests, head, MaskLoss(CLASSES, points=64), CITYSCAPES)
 
@@ -173,11 +173,11 @@ def test_what_does_not_go_together_says_so():
     with pytest.raises(UserError, match="final_norm"):
         made(final_norm=False)
     with pytest.raises(UserError, match="inserts tokens"):
-        made(adapters=[(VPT, {"tokens": 3})])
+        made(adapters=[(VPT, {"num_tokens": 3})])
     with pytest.raises(UserError, match="below the backbone's 4 blocks"):
         made(blocks=4)
     with pytest.raises(UserError, match="plain ViT"):
-        head = EoMT((32,) * 4, CLASSES, rngs=nnx.Rngs(0), queries=2)
+        head = EoMT((32,) * 4, CLASSES, rngs=nnx.Rngs(0), num_queries=2)
         head.check(ResNet(ResNetSizes((1, 1, 1, 1), (8, 8, 8, 32), stem=8), rngs=nnx.Rngs(0)), ())
     with pytest.raises(UserError, match="masking"):
         EoMT((32,) * 4, CLASSES, rngs=nnx.Rngs(0), masking="sometimes")

@@ -137,7 +137,8 @@ def test_mistakes_in_the_config_are_named(config, words):
 
 
 @pytest.mark.parametrize("source, queries, words", [
-    ("linked", None, "adapter gives no queries"), ("linked", (20, 32), "adapter.query_dims"), ("learned_feat", (30, 64), "adapter.tokens"),
+    ("linked", None, "adapter gives no queries"), ("linked", (20, 32), "adapter.query_dims"),
+    ("learned_feat", (30, 64), "adapter.num_tokens"),
 ])
 def test_queries_that_do_not_fit_are_named(source, queries, words):
     def run():

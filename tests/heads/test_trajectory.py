@@ -30,8 +30,8 @@ RULES = (*rein.rules("backbone.reins.", "adapters/0/"), *prefixed(dinov2.RULES, 
 
 
 def _model():
-    backbone = dinov2.DINOv2(Sizes(96, 4, 3), rngs=nnx.Rngs(0), image_size=64, taps=(0, 1, 2, 3))
-    adapter = rein.Rein(backbone.block_specs[0], rngs=nnx.Rngs(0), tokens=20, rank=8, query_dims=64)
+    backbone = dinov2.DINOv2(Sizes(96, 4, 3), rngs=nnx.Rngs(0), image_size=64, out_indices=(0, 1, 2, 3))
+    adapter = rein.Rein(backbone.block_specs[0], rngs=nnx.Rngs(0), num_tokens=20, rank=8, query_dims=64)
     return Segmenter(backbone, [adapter], small_head(), None, None)
 
 

@@ -30,8 +30,8 @@ def tiny_config(method: str = "rein", head: str = "linear", crop: int = 64, imag
     config.backbone.name, config.backbone.image_size, config.backbone.weights = "dinov2_tiny", image_size, "random"
     set_method(config, method)
     if method == "rein":
-        config.adapter = {"name": "rein", "tokens": 20, "rank": 2, "query_dims": 16}
-    config.head = dict(HEADS[head], **({"queries": 20} if head == "mask2former" else {}))
+        config.adapter = {"name": "rein", "num_tokens": 20, "rank": 2, "query_dims": 16}
+    config.head = dict(HEADS[head], **({"num_queries": 20} if head == "mask2former" else {}))
     config.loss = {"name": LOSS_OF[head]}
     config.eval.crop, config.eval.stride, config.eval.batch = crop, crop // 2, 2
     return config
