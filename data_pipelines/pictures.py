@@ -81,6 +81,17 @@ def stranger(data: bytes) -> tuple[str, str] | None:
     return next(((what, mend) for start, what, mend in _COMPILED if start.match(data[:4096])), None)
 
 
+def is_video(begin: bytes) -> bool:
+    """Whether the first bytes of a file (at least 190) are those of a container of videos: MP4 and MOV, AVI, Matroska and WebM, MPEG.
+
+    OpenCV would open lists of other files and addresses too, which are plain text.
+    """
+    boxes = (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot")
+    begins = (b"\x1a\x45\xdf\xa3", b"\0\0\1\xba", b"\0\0\1\xb3")
+    transport = begin[:1] == begin[188:189] == b"G"  # packets of 188 bytes
+    return begin[4:8] in boxes or begin.startswith(begins) or (begin[:4] == b"RIFF" and begin[8:12] == b"AVI ") or transport
+
+
 class TooLarge(DataError):
     """A picture has more pixels than are taken."""
 

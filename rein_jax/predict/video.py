@@ -12,6 +12,7 @@ import numpy as np
 from data_pipelines.atomic import partial_name
 from data_pipelines.errors import DataError
 from data_pipelines.files import shown as printable
+from data_pipelines.pictures import is_video
 from rein_jax.errors import UserError
 from rein_jax.evaluation.answers import answers
 from rein_jax.evaluation.windows import Query
@@ -24,6 +25,14 @@ EVEN = (".mp4", "mp4v", cv2.CAP_ANY)
 ANY = (".avi", "MJPG", cv2.CAP_OPENCV_MJPEG)
 
 
+def _beginning(path: Path) -> bytes:
+    try:
+        with open(path, "rb") as file:
+            return file.read(190)
+    except OSError as error:
+        raise DataError(f"{printable(str(path))} cannot be read ({error.strerror}).") from None
+
+
 class Reader:
     """Frames of a video file; `read` of `stated` frames so far (stated: 0 where the file does not say)."""
 
@@ -31,6 +40,8 @@ class Reader:
         self.path, self.read = path, 0
         if not path.is_file():  # OpenCV would wait for a named pipe
             raise DataError(f"{printable(str(path))} is not a file; write the video to a file first.")
+        if not is_video(_beginning(path)):
+            raise DataError(f"{printable(str(path))} is none of MP4, MOV, AVI, MKV, WebM and MPEG, whatever its name says; convert it.")
         self.capture = cv2.VideoCapture(str(path.resolve()))
         if not self.capture.isOpened():
             raise DataError(f"{path} cannot be opened as a video; it is damaged or its codec is not known to OpenCV.")

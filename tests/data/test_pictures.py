@@ -7,6 +7,7 @@ import re
 import subprocess
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from PIL import EpsImagePlugin, Image, ImageOps
@@ -15,6 +16,7 @@ from data_pipelines import images, pictures
 from data_pipelines.errors import DataError
 from rein_jax.evaluation.predictions import read_prediction
 from rein_jax.predict import pixels
+from rein_jax.predict.video import Reader
 from rein_jax.reporting.page import shots
 from rein_jax.serve import app
 from tests.data.miniatures import jpeg, palette_png, png, scene
@@ -247,6 +249,33 @@ def test_marks_that_turn_a_picture_are_obeyed_in_every_format(kind, turn):
     assert images.orientation(data) == turn
     if kind != "TIFF":  # whose mark is a part of the format itself, obeyed in images and masks alike
         assert images.decode_image(data, "x", exif="ignore").shape == RGB.shape
+
+
+@pytest.mark.parametrize("suffix, codec", [(".mp4", "mp4v"), (".mov", "mp4v"), (".avi", "MJPG"), (".mkv", "mp4v"), (".mpg", "mpg1")])
+def test_videos_are_told_by_their_containers(suffix, codec, tmp_path):
+    path = tmp_path / f"a{suffix}"
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*codec), 25, (96, 48))
+    if not writer.isOpened():
+        pytest.skip("this OpenCV does not write it")
+    for _ in range(3):
+        writer.write(RGB)
+    writer.release()
+    assert pictures.is_video(path.read_bytes()[:190])
+    path.rename(tmp_path / "other.mp4")
+    assert len(list(Reader(tmp_path / "other.mp4", 1))) >= 2
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["ffconcat version 1.0\nfile real.avi\n", "#EXTM3U\n#EXTINF:5,\nreal.avi\n", '<?xml version="1.0"?><MPD/>', "v=0\no=- 0 0 IN\n", ""],
+)
+def test_lists_of_other_files_are_no_videos(text, tmp_path):
+    writer = cv2.VideoWriter(str(tmp_path / "real.avi"), cv2.VideoWriter.fourcc(*"MJPG"), 25, (96, 48))
+    writer.write(RGB)
+    writer.release()
+    (tmp_path / "a.mp4").write_text(text)
+    with pytest.raises(DataError, match="a.mp4 is none of MP4, MOV, AVI, MKV, WebM and MPEG, whatever its name says"):
+        Reader(tmp_path / "a.mp4", 1)
 
 
 def test_the_name_does_not_count():
