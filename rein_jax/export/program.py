@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -55,6 +55,16 @@ class Plan:
         kind = {"labels": "uint8 [B, H, W] train ids", "probabilities": "float32 [B, H, W, K]", "scores": "float32 [B, H, W, K]"}
         return {"input": f"uint8 RGB [B, {self.size[0]}, {self.size[1]}, 3]", "output": f"{self.output}: {kind[self.output]}",
                 "inside": ["normalisation", *inside, *(["argmax"] if self.output == "labels" else [])]}
+
+
+def fitting(images: Any, sides: Sequence[int], path: Any) -> np.ndarray:
+    """The images, if the program in the file `path` takes them: uint8 [B, *sides] with B of 1 or more; otherwise a UserError."""
+    images = np.asarray(images)
+    if images.dtype != np.uint8 or images.shape[1:] != tuple(sides) or not len(images):
+        wanted = ", ".join(map(str, sides))
+        raise UserError(f"{path} takes images uint8 [B, {wanted}] with one image or more, not {images.dtype} {list(images.shape)}; "
+                        "scale to 0..255, put the channels last, and resize or export the program for your size.")
+    return images
 
 
 def _text(size: tuple[int, int]) -> str:

@@ -52,10 +52,10 @@ def export_model(model: Any, to: str, plan: Plan, out: str | Path, *, merge: boo
     try:
         call = (to_onnx if to == "onnx" else stablehlo).read(path)
         facts.update(compare(call, reference(found, plan), plan), bytes=path.stat().st_size, speed=speed(call, plan, seconds))
+        write_atomically(path.with_name(path.name + ".json"), (json.dumps(facts, indent=1) + "\n").encode())
     except BaseException:
         path.unlink(missing_ok=True)
         raise
-    write_atomically(path.with_name(path.name + ".json"), (json.dumps(facts, indent=1) + "\n").encode())
     return {"file": str(path), **facts}
 
 

@@ -13,6 +13,7 @@ import numpy as np
 from data_pipelines.atomic import write_atomically
 from data_pipelines.paths import local_path
 from rein_jax.errors import UserError
+from rein_jax.export.program import fitting
 
 PLATFORMS = ("cpu", "cuda", "tpu")
 
@@ -37,4 +38,5 @@ def read(path: str | Path) -> Callable[[Any], np.ndarray]:
     except Exception as error:  # what a damaged buffer raises depends on where it is damaged
         raise UserError(f"{path} is not a program that rein export wrote ({type(error).__name__}); export it again.") from None
     call = jax.jit(exported.call)
-    return lambda images: np.asarray(call(np.asarray(images)))
+    sides = tuple(exported.in_avals[0].shape)[1:]
+    return lambda images: np.asarray(call(fitting(images, sides, path)))

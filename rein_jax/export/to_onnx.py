@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import jax
@@ -14,6 +15,7 @@ import numpy as np
 
 from data_pipelines.atomic import write_atomically
 from rein_jax.errors import UserError
+from rein_jax.export.program import fitting
 
 OPSET = 21
 LIMIT = 1_900_000_000  # bytes: a protobuf message ends at 2 GiB
@@ -31,10 +33,10 @@ def write(run: Callable, size: tuple[int, int], path: Path, output: str, metadat
     # which have no rule for vmap.
     flat = jaxpr_as_fun(jax.make_jaxpr(run)(spec))
     try:
-        with _quiet():
+        with _quiet(), _pads_of_any_batch():
             model = library.to_onnx(lambda images: flat(images)[0], [spec], opset=OPSET, model_name="rein", input_names=["images"],
                                     output_names=[output])
-    except (NotImplementedError, ValueError, TypeError, KeyError, RuntimeError) as error:
+    except Exception as error:  # a converter fails in any way on what it does not know
         raise UserError(f"jax2onnx cannot convert this model ({str(error).splitlines()[0] if str(error) else type(error).__name__}); "
                         "export it with --to stablehlo.") from error
     del model.graph.value_info[:]  # notes on inner shapes; onnxruntime infers them itself, and trusts wrong ones
@@ -56,14 +58,34 @@ def read(path: str | Path) -> Callable[[Any], np.ndarray]:
     except Exception as error:  # onnxruntime's own exceptions have no common class
         raise UserError(f"{path} is no ONNX model that onnxruntime takes ({str(error).splitlines()[0][:200]}).") from None
 
+    source = session.get_inputs()[0]
+
     def call(images) -> np.ndarray:
+        images = fitting(images, source.shape[1:], path)
         try:
-            return session.run(None, {session.get_inputs()[0].name: np.asarray(images)})[0]
+            return session.run(None, {source.name: images})[0]
         except Exception as error:
             reason = str(error).strip().splitlines()[0][-200:]
             raise UserError(f"onnxruntime cannot run {path} ({reason}); export with --to stablehlo.") from None
 
     return call
+
+
+@contextmanager
+def _pads_of_any_batch():
+    """jax2onnx states the shape of a padded array as plain numbers, for which a free batch size is none; here it may be a symbol too."""
+    import onnx_ir
+    from jax2onnx.plugins.jax.lax import pad
+
+    class Shape(onnx_ir.Shape):
+        def __init__(self, dims, *arguments, **options):
+            super().__init__([side if isinstance(side, int) else str(side) for side in dims], *arguments, **options)
+
+    before, pad.ir = pad.ir, SimpleNamespace(**{**vars(onnx_ir), "Shape": Shape})
+    try:
+        yield
+    finally:
+        pad.ir = before
 
 
 def _library(name: str):

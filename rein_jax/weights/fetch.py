@@ -8,12 +8,13 @@ import os
 import sys
 import urllib.error
 import urllib.request
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from tqdm import tqdm
 
 from data_pipelines.errors import DataError
+from data_pipelines.lock import locked
 from data_pipelines.paths import local_path
 from rein_jax.errors import UserError
 from rein_jax.registry import unknown
@@ -86,6 +87,8 @@ def _official(item: Published, path: Path) -> Path:
     part = path.with_name(path.name + ".part")
     try:
         download(item.url, part)
+    except UserError:
+        raise
     except (urllib.error.URLError, http.client.HTTPException, TimeoutError, OSError, ValueError) as error:
         reason = getattr(error, "reason", None) or error
         raise UserError(f"{item.url} cannot be reached ({reason})") from None
@@ -123,7 +126,12 @@ def download(url: str, part: Path) -> None:
             total=total, initial=done, unit="B", unit_scale=True, desc=part.name.removesuffix(".part"), file=sys.stderr
         ) as bar:
             while block := answer.read(1 << 18):
-                file.write(block)
+                try:
+                    file.write(block)
+                    file.flush()
+                except OSError as error:
+                    raise UserError(f"{part} cannot be written ({error.strerror}); free some space there, or set REIN_CACHE to another "
+                                    "folder") from None
                 bar.update(len(block))
     if total is not None and part.stat().st_size != total:
         raise OSError(f"the connection broke after {part.stat().st_size} of {total} bytes; run the command again to continue")
@@ -191,16 +199,11 @@ def _sha256(path: Path) -> str:
 @contextmanager
 def _lock(folder: Path):
     """One process at a time fetches a set of weights."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        file = (folder / ".lock").open("w")
-    except OSError as error:
-        raise UserError(f"The cache folder {folder} cannot be used ({error.strerror}); set REIN_CACHE to a folder you may write.") from None
-    with file:
+    with ExitStack() as held:
         try:
-            import fcntl
-
-            fcntl.flock(file, fcntl.LOCK_EX)
-        except ImportError:  # not on Windows; two downloads at once are rare there
-            pass
+            folder.mkdir(parents=True, exist_ok=True)
+            held.enter_context(locked(folder / ".lock", wait=True))
+        except OSError as error:
+            raise UserError(f"The cache folder {folder} cannot be used ({error.strerror}); set REIN_CACHE to a folder you may "
+                            "write.") from None
         yield

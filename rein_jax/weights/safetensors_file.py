@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 import ml_dtypes
 import numpy as np
 
+from data_pipelines import atomic as atomic_file
 from data_pipelines.paths import local_path
 from rein_jax.errors import UserError
 from rein_jax.weights.entries import Checkpoint, Entry, FileBytes
@@ -196,33 +197,13 @@ def digest(array) -> str:
     return sha.hexdigest()
 
 
-class atomic:
-    """`with atomic(path) as file`: the file appears whole under its name when the block ends, or not at all."""
-
-    def __init__(self, path: str | Path):
-        self.path = local_path(path)
-        self.temporary = self.path.with_name(f".{self.path.name}.{os.getpid()}.tmp")
-
-    def __enter__(self):
-        try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            self.file = self.temporary.open("wb")
-        except OSError as error:
-            raise UserError(f"{self.path} cannot be written ({error.strerror}).") from None
-        return self.file
-
-    def __exit__(self, kind, error, trace):
-        try:
-            if kind is None:
-                self.file.flush()
-                os.fsync(self.file.fileno())
-            self.file.close()
-            if kind is None:
-                os.replace(self.temporary, self.path)
-        except OSError as problem:
-            raise UserError(f"{self.path} cannot be written ({problem.strerror}).") from None
-        finally:
-            self.temporary.unlink(missing_ok=True)
-        if isinstance(error, OSError):
-            raise UserError(f"{self.path} cannot be written ({error.strerror}).") from None
-        return False
+@contextmanager
+def atomic(path: str | Path):
+    """`with atomic(path) as file`: the file appears whole under its name when the block ends, or not at all; UserError where it cannot."""
+    path = local_path(path)
+    try:
+        with atomic_file.atomic(path) as file:
+            yield file
+    except OSError as error:
+        raise UserError(f"{path} cannot be written ({error.strerror}); free some space or choose another place. Nothing was "
+                        "changed there.") from None

@@ -31,14 +31,12 @@ def write_torch(path: str | Path, arrays: Mapping[str, np.ndarray], wrapper: str
     for name, (_, dtype) in specs.items():
         if dtype not in _TYPES:
             raise UserError(f"{name!r} has dtype {dtype}, which cannot be written to a .pth file; write .safetensors instead.")
-    with atomic(path) as file:
-        archive = zipfile.ZipFile(file, "w", zipfile.ZIP_STORED, allowZip64=True)
+    with atomic(path) as file, zipfile.ZipFile(file, "w", zipfile.ZIP_STORED, allowZip64=True) as archive:
         _record(archive, file, "data.pkl", _pickle(specs, wrapper))
         _record(archive, file, "byteorder", b"little")
         for key, name in enumerate(specs):
             _record(archive, file, f"data/{key}", little_endian_bytes(arrays[name]))
         _record(archive, file, "version", b"3\n")
-        archive.close()
 
 
 def _record(archive: zipfile.ZipFile, file, name: str, data) -> None:

@@ -14,7 +14,9 @@ from rein_jax.cli.main import main
 from rein_jax.errors import UserError
 from rein_jax.evaluation.windows import Predictor
 from rein_jax.export import Plan, export_model, run, stablehlo, to_onnx
+from rein_jax.export.program import slide
 from rein_jax.layers import deformable
+from rein_jax.segmenter import pad_to
 from rein_jax.weights import fetch
 from tests.use.tiny import tiny_model
 
@@ -45,9 +47,9 @@ def test_several_sizes_and_resize(model_file, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("head, size", [("linear", (64, 64)), ("mask2former", (64, 96))])
+@pytest.mark.parametrize("head, size", [("linear", (64, 64)), ("linear", (90, 160)), ("mask2former", (64, 96)), ("mask2former", (90, 100))])
 def test_onnx(head, size, tmp_path):
-    """Mask2Former at a size whose 126 deformable queries are read in two parts."""
+    """Sides that are no multiples of the patch; Mask2Former at a size whose 126 deformable queries are read in two parts."""
     pytest.importorskip("jax2onnx")
     onnx = pytest.importorskip("onnx")
     pytest.importorskip("onnxruntime")
@@ -78,6 +80,43 @@ def test_onnx_of_deformable_attention_in_parts(sizes, tmp_path):
     for batch in (1, 3):
         images = np.random.default_rng(batch).integers(0, 256, (batch, queries, 4 * heads, 3), np.uint8)
         np.testing.assert_allclose(call(images), run(images), atol=1e-4)
+
+
+class Smooth:
+    """In place of a model: pads to whole patches as a Segmenter does, and again for a convolution."""
+
+    def scores(self, x):
+        height, width = x.shape[1:3]
+        padded = jnp.pad(pad_to(x.astype(jnp.float32) / 255, 16), ((0, 0), (1, 1), (1, 1), (0, 0)), constant_values=0.5)
+        return jnp.tanh(padded[:, 2:] + padded[:, :-2])[:, :height, :width]
+
+
+@pytest.mark.parametrize("window", [None, ((16, 16), (11, 11))])
+@pytest.mark.parametrize("to", ["onnx", "stablehlo"])
+def test_sides_that_are_no_multiple_of_the_patch(to, window, tmp_path):
+    """20 x 26, padded inside, whole or in windows, at a free batch size; and what the program does not take."""
+    if to == "onnx":
+        pytest.importorskip("jax2onnx")
+        pytest.importorskip("onnxruntime")
+    path = tmp_path / f"m.{to}"
+    run_it = lambda images: slide(Smooth(), images, *window) if window else Smooth().scores(images)
+    to_onnx.write(run_it, (20, 26), path, "out", {}) if to == "onnx" else stablehlo.write(run_it, (20, 26), path)
+    call = (to_onnx if to == "onnx" else stablehlo).read(path)
+    for batch in (1, 3):
+        images = run.sample(batch, (20, 26))
+        np.testing.assert_allclose(call(images), run_it(images), atol=1e-6)
+    for wrong in (images[:0], images[:, :-1], images[..., :2], images[0], images.astype(np.float32)):
+        with pytest.raises(UserError, match=r"takes images uint8 \[B, 20, 26, 3\] with one image or more"):
+            call(wrong)
+
+
+@pytest.mark.parametrize("error", [ZeroDivisionError("x"), AssertionError(), jax.errors.InconclusiveDimensionOperation("Symbolic\nB")])
+def test_a_converter_that_fails_is_one_sentence(error, tmp_path, monkeypatch):
+    library = pytest.importorskip("jax2onnx")
+    monkeypatch.setattr(library, "to_onnx", lambda *_, **__: (_ for _ in ()).throw(error))
+    with pytest.raises(UserError, match="jax2onnx cannot convert this model .*--to stablehlo") as caught:
+        to_onnx.write(lambda images: images, (16, 16), tmp_path / "m.onnx", "out", {})
+    assert "\n" not in str(caught.value) and not list(tmp_path.iterdir())
 
 
 @pytest.mark.slow
