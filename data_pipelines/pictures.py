@@ -50,7 +50,7 @@ _STRANGERS = (
     (rb"\s*(?:<\?xml[^>]*>\s*)?(?:<!--.*?-->\s*)?(?:<!DOCTYPE svg[^>]*>\s*)?<svg[\s>]", "an SVG drawing", _SAVE),
     (rb"\s*<(?:!doctype html|html)[\s>]", "a web page", _AGAIN),
     (rb"\s*<\?xml|\s*<Error>", "an XML text", _AGAIN),
-    (rb"version https://git-lfs\.github\.com/spec/", "a pointer of Git LFS, not the picture itself", "run `git lfs pull`"),
+    (rb"version https://git-lfs\.github\.com/spec/", "a pointer of Git LFS and not the file itself", "run `git lfs pull`"),
     (rb"PK\x03\x04|PK\x05\x06", "a .zip or Office file", "unpack it"),
     (rb"\x1f\x8b\x08", "packed by gzip", "unpack it"),
     (rb"\x93NUMPY", "a NumPy array", _SAVE),

@@ -8,7 +8,39 @@ from pathlib import Path
 from data_pipelines.errors import DataError
 from data_pipelines.files import Files, Folder, shown, wanted
 from data_pipelines.paths import local_path
+from data_pipelines.pictures import SUFFIXES
 from data_pipelines.zips import Zip, is_zip, other_archive
+
+
+class Under:
+    """A place seen as a folder of this name: a .zip whose pictures lie in no folder, which are meant to lie in one of its name."""
+
+    def __init__(self, folder: str, inner: Files):
+        self.where, self._folder, self._inner = inner.where, f"{folder}/", inner
+
+    def names(self) -> list[str]:
+        """Sorted names, all with the folder."""
+        return [self._folder + name for name in self._inner.names()]
+
+    def path(self, name: str) -> str:
+        """The name of a file for messages."""
+        return self._inner.path(name.removeprefix(self._folder))
+
+    def real(self, name: str) -> str:
+        """Equal for two names of one file."""
+        return self._inner.real(name.removeprefix(self._folder))
+
+    def read(self, name: str) -> bytes:
+        """The content of a file."""
+        return self._inner.read(name.removeprefix(self._folder))
+
+    def size(self, name: str) -> int:
+        """Bytes of a file."""
+        return self._inner.size(name.removeprefix(self._folder))
+
+    def state(self, name: str) -> str:
+        """What changes when a file is rewritten in place."""
+        return self._inner.state(name.removeprefix(self._folder))
 
 
 class Union:
@@ -67,13 +99,22 @@ def open_files(path: Path, *, with_zips: bool = False) -> Files:
     """The files of a folder or a .zip; `with_zips` adds those in .zip files that lie directly in the folder."""
     if path.is_dir():
         zips = zips_in(path) if with_zips else []
-        return Union(str(path), [Folder(path), *map(Zip, zips)]) if zips else Folder(path)
+        return Union(str(path), [Folder(path), *map(_part, zips)]) if zips else Folder(path)
     if not path.is_file():
         raise DataError(f"{shown(str(path))} is neither a folder nor a file; point at the folder or .zip of the data set.")
     if path.suffix.lower() == ".zip" or is_zip(path):
         return Zip(path)
+    if path.suffix.lower() in SUFFIXES:
+        raise DataError(f"{shown(str(path))} is a single picture; point at the folder that holds the images and masks.")
     what = other_archive(path) or "neither a folder nor a .zip"
     raise DataError(f"{shown(str(path))} is {what}; unpack it and point at the folder.")
+
+
+def _part(path: Path) -> Files:
+    """A .zip that lies in the folder of a data set."""
+    made = Zip(path)
+    flat = any(name.lower().endswith(SUFFIXES) for name in made.names()) and not any("/" in name for name in made.names())
+    return Under(path.stem, made) if flat else made
 
 
 def zips_in(folder: Path) -> list[Path]:

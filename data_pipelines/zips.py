@@ -14,6 +14,7 @@ import zlib
 
 from data_pipelines.errors import DataError
 from data_pipelines.files import MOST_BYTES, shown, wanted
+from data_pipelines.pictures import stranger
 
 HEAD = b"PK\x03\x04"
 _EMPTY = b"PK\x05\x06"
@@ -61,6 +62,8 @@ class Zip:
         self.where = str(path)
         if (other := other_archive(path)) is not None:
             raise DataError(f"{shown(self.where)} is {other}, not a .zip; unpack it and point at the folder.")
+        if not (begin := _begin(path)).startswith((HEAD, _EMPTY)) and (odd := stranger(begin)) is not None:
+            raise DataError(f"{shown(self.where)} is {odd[0]}, not a .zip; {odd[1]}.")
         try:
             with zipfile.ZipFile(self.where) as archive:
                 kept = [(_relative(info.filename, self.where), info) for info in archive.infolist()]

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from data_pipelines.errors import DataError
 from data_pipelines.files import Files, NothingThere, shown
-from data_pipelines.pairing import MASK_WORDS, Item, pair, stem
+from data_pipelines.pairing import MASK_WORDS, Item, examples, pair, stem
 from data_pipelines.pictures import SUFFIXES
 
 IMAGE_FOLDERS = ("images", "image", "imgs", "img", "rgb", "photos", "JPEGImages", "img_dir", "image_2", "images_png", "leftImg8bit")
@@ -105,7 +105,7 @@ def arrange(files: Files, names: Sequence[str], images: str | None, masks: str |
         return other
     raise NothingThere(
         f"{shown(files.where)} holds no folders {images or 'images'}/ and {masks or 'masks'}/ with pictures; "
-        f"name the folders with images= and masks=.{_hint(names)}"
+        f"name the folders with images= and masks= (it holds {examples(names) if names else 'no files'}).{_hint(names)}"
     )
 
 

@@ -142,7 +142,7 @@ def test_predictions_and_report_pictures_come_through_the_door(programs, tmp_pat
         (b'<?xml version="1.0"?>\n<!-- made -->\n<svg xmlns="x">', "an SVG drawing"),
         (b"<!DOCTYPE html>\n<html>", "a web page; .* the download failed"),
         (b'<?xml version="1.0"?><Error><Code>AccessDenied', "an XML text; .* the download failed"),
-        (b"version https://git-lfs.github.com/spec/v1\noid sha256:1\n", "a pointer of Git LFS, .* run `git lfs pull`"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:1\n", "a pointer of Git LFS .* run `git lfs pull`"),
         (b"PK\x03\x04\x14\0", "a .zip or Office file"),
         (b"\x1f\x8b\x08\0", "packed by gzip"),
         (b"\x93NUMPY\1\0", "a NumPy array"),

@@ -159,6 +159,41 @@ def test_other_archives_are_named(name, begin, words, tmp_path):
         open_files(path)
 
 
+@pytest.mark.parametrize(
+    "begin, words",
+    [
+        (b"<!DOCTYPE html><html>", "a web page, not a .zip; the download failed"),
+        (b"version https://git-lfs.github.com/spec/v1\n", "a pointer of Git LFS and not the file itself, not a .zip; run `git lfs pull`"),
+        (b"", "not a whole .zip"),
+    ],
+)
+def test_what_people_have_in_place_of_a_zip_is_named(begin, words, tmp_path):
+    (tmp_path / "data.zip").write_bytes(begin)
+    with pytest.raises(DataError, match=f"data.zip is {words}"):
+        open_source("folder", source=tmp_path / "data.zip")
+
+
+def test_flat_zips_are_folders_of_their_names(tmp_path):
+    for folder, which in (("images", 0), ("masks", 1)):
+        zipped(tmp_path / f"{folder}.zip", {f"{k}.png": png(scene(k, classes=2)[which] % 250) for k in range(3)})
+    source = open_source("folder", split="all", source=tmp_path, classes=["a", "b", "c 1 2 3"][:2], ignore=5)
+    assert [element["name"] for element in source] == ["images/0.png", "images/1.png", "images/2.png"]
+    assert source.version() == open_source("folder", split="all", source=tmp_path, classes=["a", "b"], ignore=5).version()
+
+
+@pytest.mark.parametrize("name, words", [("inner.zip/inner.zip", "it holds inner.zip"), ("deep.zip/notes.txt", "it holds notes.txt")])
+def test_what_a_place_without_images_holds_is_said(name, words, tmp_path):
+    outer, _, inner = name.partition("/")
+    with pytest.raises(DataError, match=f"{outer} holds no folders images/ and masks/ .*{words}"):
+        open_source("folder", source=zipped(tmp_path / outer, {inner: b"x"}))
+
+
+def test_a_picture_is_no_data_set(tmp_path):
+    (tmp_path / "a.png").write_bytes(png(scene(1)[0]))
+    with pytest.raises(DataError, match="a.png is a single picture; point at the folder that holds the images and masks"):
+        open_source("folder", source=tmp_path / "a.png")
+
+
 def test_tar_archives_are_named(tmp_path):
     build("folder", tmp_path / "data")
     with tarfile.open(tmp_path / "data.tar", "w") as archive:
