@@ -39,10 +39,10 @@ def parser() -> argparse.ArgumentParser:
 
 def main(argv: list[str]) -> int:
     """Exit code of the command."""
+    given = parser().parse_args(argv)
     from rein_jax.export import Plan, export_model
     from rein_jax.export.run import TARGETS
 
-    given = parser().parse_args(argv)
     window = size_of(given.slide)
     stride = size_of(given.stride) or (tuple(2 * side // 3 for side in window) if window else None)
     for text in given.size:

@@ -52,11 +52,11 @@ def parser() -> argparse.ArgumentParser:
 
 def main(argv: list[str]) -> int:
     """Exit code 0 if every file was predicted, 1 if some failed."""
-    from rein_jax.predict import run as predict
-
     given = parser().parse_args(argv)
     if not given.paths and given.watch is None:
         raise UserError("Name at least one picture, folder, glob or video after the model, or a folder to --watch.")
+    from rein_jax.predict import run as predict
+
     options = {"saves": given.save, "ids": given.ids, "palette": given.palette, "opacity": given.opacity, "protocol": given.protocol,
                "mode": given.mode, "crop": given.crop, "stride": given.stride, "batch": given.batch, "scales": given.scales,
                "flip": given.flip, "precision": given.precision, "megapixels": given.max_megapixels, "frames": given.frames}

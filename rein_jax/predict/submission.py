@@ -25,7 +25,6 @@ from data_pipelines.paths import local_path
 from data_pipelines.pictures import open_picture, pixels
 from rein_jax import registry
 from rein_jax.errors import UserError
-from rein_jax.evaluation.predictions import read_prediction
 
 K = len(CITYSCAPES)
 
@@ -134,6 +133,8 @@ def _complete(rules: Server, found: dict[str, Path], images: Iterable[str] | Non
 
 def _encoded(rules: Server, path: Path, size: tuple[int, int]) -> bytes:
     """The PNG that goes into the zip, of a prediction that was found to be right."""
+    from rein_jax.evaluation.predictions import read_prediction
+
     labels = read_prediction(path)
     if labels.shape[::-1] != tuple(size):
         raise UserError(f"{path} is {labels.shape[1]}x{labels.shape[0]}, but {rules.title} asks for {size[0]}x{size[1]}; "

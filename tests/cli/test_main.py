@@ -1,7 +1,9 @@
 """What `rein` answers when the place to write, or the reader of what it prints, is gone."""
 
 import os
+import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -55,3 +57,23 @@ def test_a_damaged_file_of_a_run_is_named(command, file, content, tmp_path, caps
     assert main([command, str(run), *([str(other)] if command == "diff" else [])]) == 2
     message = capsys.readouterr().err
     assert str(run / file) in message and ("is damaged" in message or "not an object" in message)
+
+
+def test_help_is_quick():
+    """No command's --help waits for JAX and what comes with it."""
+    program = """if True:
+        import contextlib, io, sys
+        from rein_jax.cli import COMMANDS
+        from rein_jax.cli.main import main
+        for name in ["--help", *COMMANDS]:
+            if name == "params":  # its file is all about shapes
+                continue
+            with contextlib.redirect_stdout(io.StringIO()), contextlib.suppress(SystemExit):
+                main([name, "--help"])
+            heavy = {"jax", "flax", "grain", "fastapi", "orbax"} & set(sys.modules)
+            assert not heavy, (name, heavy)
+    """
+    root = Path(__file__).parents[2]
+    environment = {**os.environ, "PYTHONPATH": str(root)}
+    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=root, env=environment)
+    assert ran.returncode == 0, ran.stderr
