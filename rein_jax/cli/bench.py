@@ -31,16 +31,13 @@ def main(argv: list[str]) -> int:
     result = registry.load(BENCHES, argv[0], "benchmark")(rest)
     print(json.dumps(result, default=float))
     if out is not None:
+        from data_pipelines.atomic import write_atomically
         from rein_jax.bench.machine import commit, machine, versions
         from rein_jax.reporting.results import now
 
         facts = {"command": "rein bench " + shlex.join(argv), "time": now(), "commit": commit(), "machine": machine(),
                  "versions": versions()}
-        try:
-            out.parent.mkdir(parents=True, exist_ok=True)
-            out.write_text(json.dumps({**facts, "result": result}, indent=1, default=float) + "\n", encoding="utf-8")
-        except OSError as error:
-            raise UserError(f"{out} cannot be written ({error.strerror}); choose another --out.") from None
+        write_atomically(out, (json.dumps({**facts, "result": result}, indent=1, default=float) + "\n").encode())
     return 0
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+import io
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -11,6 +12,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 from PIL import Image
+
+from data_pipelines.atomic import write_atomically
 
 WIDTH = 640  # pixels of a kept panel
 PARTS = ("image.jpg", "truth.png", "prediction.png")
@@ -52,13 +55,12 @@ class Gallery:
         """Keep this image if it is among the best or worst so far. image uint8 [h,w,3] RGB; maps uint8 [H,W]."""
         if np.isnan(score) or not self._rank(index, score):
             return
-        self.folder.mkdir(parents=True, exist_ok=True)
         height, width = label.shape
         size = (min(WIDTH, width), max(1, round(height * min(WIDTH, width) / width)))
         small = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
-        cv2.imwrite(str(self.folder / _file(index, PARTS[0])), small[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 82])
+        self._write(index, PARTS[0], cv2.imencode(".jpg", small[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 82])[1].tobytes())
         for part, labels in zip(PARTS[1:], (label, prediction), strict=True):
-            self._write(self.folder / _file(index, part), cv2.resize(labels, size, interpolation=cv2.INTER_NEAREST))
+            self._write(index, part, self._png(cv2.resize(labels, size, interpolation=cv2.INTER_NEAREST)))
 
     def _rank(self, index: int, score: float) -> bool:
         """Enter the image in both lists; whether it stayed in one of them. Files of images that fell out are removed."""
@@ -76,10 +78,14 @@ class Gallery:
         for part in PARTS:
             (self.folder / _file(index, part)).unlink(missing_ok=True)
 
-    def _write(self, path: Path, labels: np.ndarray) -> None:
-        image = Image.fromarray(labels)
+    def _write(self, index: int, part: str, data: bytes) -> None:
+        write_atomically(self.folder / _file(index, part), data, sync=False)
+
+    def _png(self, labels: np.ndarray) -> bytes:
+        image, file = Image.fromarray(labels), io.BytesIO()
         image.putpalette(palette_bytes(self.palette))
-        image.save(path)
+        image.save(file, "PNG")
+        return file.getvalue()
 
 
 def palette_bytes(palette: Sequence[tuple[int, int, int]]) -> bytes:
