@@ -121,6 +121,9 @@ def _check_split(spec: Any, source: Source, jobs, sample, watch, options) -> tup
         report.stored = _stored(source)
     _odd_sizes(spec, report)
     _mixed_depths(report, +depths)
+    occur = [name for name, count in report.pixels.items() if count]
+    if len(occur) == 1 and source.split != "test":
+        report.warnings["classes"] = f"{occur[0]!r} is the only class that occurs; check what the values of the masks mean."
     if isinstance(recorder.decode, IndexLabels) and looks_interpolated(edges):
         report.warnings["edges"] = interpolated(edges)
     return report, good

@@ -60,7 +60,13 @@ class ColourLabels:
         stranger = mapped == _UNKNOWN
         if stranger.any():
             colour = tuple(int(v) for v in rgb[stranger][0])
-            raise DataError(f"{file} holds colour {colour}, which the class list does not give; add it or mend the mask.")
+            kinds = len(np.unique(codes[stranger]))
+            more = f" and {kinds - 1:,} more colours" if kinds > 1 else ""
+            smoothed = "; so many colours mean smoothing or JPEG: save it again as PNG without" if kinds > 16 else ""
+            raise DataError(
+                f"{file} holds colour {colour}{more}, which the class list does not give, in {stranger.sum():,} of {stranger.size:,} "
+                f"pixels; add {'it' if kinds == 1 else 'them'} to the list or correct the mask{smoothed}."
+            )
         return mapped
 
 

@@ -76,11 +76,14 @@ class IdMap:
         return np.where(values[at] == raw, train_ids[at], np.uint8(self._other))
 
     def _stranger(self, raw: np.ndarray, file: str) -> DataError:
-        odd = [int(v) for v in np.unique(raw) if int(v) not in self.ids]
+        seen, counts = np.unique(raw, return_counts=True)
+        odd = [int(v) for v in seen if int(v) not in self.ids]
+        pixels = sum(int(n) for v, n in zip(seen, counts, strict=True) if int(v) not in self.ids)
         values = ", ".join(map(str, odd[:5])) + (", ..." if len(odd) > 5 else "")
+        cause = "so many values mean smoothing or JPEG: save it again as PNG, resized with nearest neighbour"
         return DataError(
-            f"{file} holds label value{'s' * (len(odd) > 1)} {values} outside {self.name} ({ranges(sorted(self.ids))}); "
-            "check which kind of label files this is."
+            f"{file} holds label value{'s' * (len(odd) > 1)} {values} outside {self.name} ({ranges(sorted(self.ids))}) in {pixels:,} of "
+            f"{raw.size:,} pixels; {cause if len(odd) > 16 else 'check which kind of label files this is'}."
         )
 
 

@@ -59,6 +59,11 @@ def read_masks(
             raise DataError(
                 "values= belongs to masks of class indices, but these masks are colour-coded; give colours in the class list."
             )
+        if ignore not in (None, (VOID,)):
+            raise DataError(
+                "ignore= belongs to masks of class indices, but these masks are colour-coded; write a line `void red green blue` in the "
+                "class list."
+            )
         return _by_colour(masks, looks, listed)
     if listed is None and values is None:
         return _found_values(masks, looks, ignore)

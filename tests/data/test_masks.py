@@ -374,3 +374,26 @@ def test_masks_of_one_bit(names, expected, tmp_path):
     with pytest.raises(DataError, match="pass encoding='index' or encoding='colour'"):
         whole(tmp_path)
     assert_read(whole(tmp_path, encoding="colour"), (1, 1, 0))
+
+
+def test_a_few_strange_masks_are_told_with_how_many_pixels(tmp_path):
+    made(tmp_path, coded(0, 1, 2), "sky\nroad\ncar\n")
+    (tmp_path / "masks/001.png").write_bytes(coded(0, 1, 77)(drawn(1)))
+    (tmp_path / "masks/002.png").write_bytes(png(smooth(drawn(2), (0, 128, 200))))
+    problems = [text for part in check("folder", tmp_path)[0].splits.values() for text in part.problems.values()]
+    text = "".join(problems)
+    assert len(problems) == 2 and "pixels; so many values mean smoothing or JPEG" in text
+    assert "holds label value 77 outside the class list of names.txt (0-2, 255) in 576 of 6,912 pixels; check which kind" in text
+
+
+def test_ignore_has_no_meaning_for_colours(tmp_path):
+    colours = np.array([(0, 0, 0), (128, 64, 128), (0, 0, 142)], np.uint8)
+    made(tmp_path, lambda label: png(colours[label]))
+    with pytest.raises(DataError, match="ignore= belongs to masks of class indices.*`void red green blue`"):
+        whole(tmp_path, ignore=0)
+    assert len(whole(tmp_path, ignore=255).classes) == 3
+
+
+def test_one_class_alone_is_warned_of(tmp_path):
+    made(tmp_path / "three", coded(0, 0, 255), "sky\nroad\ncar\n")
+    assert "'sky' is the only class that occurs" in check("folder", tmp_path / "three")[0].splits["train"].warnings["classes"]
