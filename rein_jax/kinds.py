@@ -77,15 +77,22 @@ def read_checked(path: Path, shape: Shape, fix: str) -> dict[str, Any]:
     return data
 
 
+def _short(at: str) -> str:
+    """An address of a value, whose keys may be of any length."""
+    return at if len(at) < 200 else f"{at[:100]}...{at[-97:]}"
+
+
 def check(file: str | Path, value: Any, shape: Shape, fix: str, at: str = "") -> None:
     """A UserError that names the file and the key of the first part of a value that is not of its shape."""
     if isinstance(shape, Kind):
         if not shape.fits(value):
-            raise UserError(f"{file}: {at} is {_SHORT.repr(value)}, but must be {shape.words}; {fix}.")
+            raise UserError(f"{file}: {_short(at)} is {_SHORT.repr(value)}, but must be {shape.words}; {fix}.")
     elif isinstance(shape, list):
         check(file, value, Kind("a list", lambda v: isinstance(v, list)), fix, at)
+        of = shape[0]
         for i, item in enumerate(value):
-            check(file, item, shape[0], fix, f"{at}[{i}]")
+            if not isinstance(of, Kind) or not of.fits(item):
+                check(file, item, of, fix, f"{at}[{i}]")
     else:
         check(file, value, OBJECT, fix, at or "the whole")
         _check_keys(file, value, shape, fix, at)
@@ -96,11 +103,11 @@ def _check_keys(file: str | Path, value: Mapping[str, Any], shape: Mapping[str, 
     place = lambda key: f"{at}.{key}" if at else key
     for key in shape:
         if key not in value and key != "*" and not key.endswith("?"):
-            raise UserError(f"{file} has no {place(key)}; {fix}.")
+            raise UserError(f"{file} has no {_short(place(key))}; {fix}.")
     for key, item in value.items():
         part = parts.get(key, parts.get("*"))
         if part is not None:
-            check(file, item, part, fix, place(_SHORT.repr(key)[1:-1]))
+            check(file, item, part, fix, place(key))
 
 
 def printable(value: Any) -> Any:
@@ -108,7 +115,7 @@ def printable(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {printable(key): printable(item) for key, item in value.items()}
     if isinstance(value, list):
-        return [printable(item) for item in value]
+        return [item if isinstance(item, int | float) else printable(item) for item in value]
     if isinstance(value, str) and not value.isprintable():
         return shown(value.encode("utf-16", "surrogatepass").decode("utf-16", "replace"))
     return value

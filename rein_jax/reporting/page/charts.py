@@ -92,7 +92,8 @@ def _range(curves: Sequence[Line], axis: int, given: tuple[float, float] | None)
 
 
 def shares(row: Sequence[int], label: int, names: Sequence[str]) -> list[tuple[int, float, str, str]]:
-    """(column, share of the row, opacity, words) of the cells that are not empty in the row `label` of a confusion matrix."""
+    """(column, share of the row, opacity, words) of the cells that are not empty in the row `label` of a confusion matrix; names are
+    taken as they are."""
     total, name = sum(row), names[label]
     cells = ((column, count, count / total) for column, count in enumerate(row) if count)
     return [(column, share, f"{max(share**0.5, 0.03):.2f}", f"{name} seen as {names[column]}: {100 * share:.2f} % ({count:,} pixels)")
