@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from numbers import Integral
 
 import cv2
 import numpy as np
@@ -26,6 +27,9 @@ class Classes:
     def __post_init__(self):
         if len(self.names) != len(self.palette):
             raise ValueError(f"{len(self.names)} class names but {len(self.palette)} colours.")
+        for name, colour in zip(self.names, self.palette, strict=True):
+            if len(colour) != 3 or not all(isinstance(part, Integral) and 0 <= part < 256 for part in colour):
+                raise DataError(f"The colour of class {name!r} is {colour!r}; it must be three whole numbers from 0 to 255.")
 
     def __len__(self) -> int:
         return len(self.names)

@@ -54,6 +54,9 @@ def against(found: Mapping[str, Any], reference: Mapping[str, Any]) -> dict[str,
         if theirs is None or set(theirs["mIoU"]) != set(ours["mIoU"]):
             raise UserError(f"The reference was not measured under {name} at severities {', '.join(ours['mIoU'])}; "
                             "measure it the same way.")
+        if any(value is None for base, part in ((found, ours), (reference, theirs)) for value in (base["clean"], *part["mIoU"].values())):
+            each[name] = {"CD": None, "rCD": None}  # no class occurred: there is nothing to compare
+            continue
         error, other = (sum(100 - v for v in part["mIoU"].values()) for part in (ours, theirs))
         loss, other_loss = (sum(base["clean"] - v for v in part["mIoU"].values())
                             for base, part in ((found, ours), (reference, theirs)))

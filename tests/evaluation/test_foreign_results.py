@@ -13,11 +13,12 @@ from fakes import FakeModel, FakeSource
 from PIL import Image
 
 from data_pipelines.errors import DataError
+from data_pipelines.labels import Classes
 from rein_jax.cli.main import main
 from rein_jax.errors import UserError
 from rein_jax.evaluation.evaluator import evaluate
 from rein_jax.metrics.accumulator import Tally
-from rein_jax.reporting import load_results, report, results, write_report
+from rein_jax.reporting import load_results, report, results, robustness, write_report
 from rein_jax.reporting.runs import open_run
 from tests.hostile import SCRIPT, assert_harmless, changed, places
 from tests.use import chromium
@@ -276,6 +277,33 @@ def test_a_stray_file_among_the_pictures_is_passed_over(run, tmp_path):
     for name in ("x.prediction.png", "-1.prediction.png", "²²²²²².prediction.png", f"{'9' * 40}.prediction.png"):
         (copied / "evaluation/panels/town" / name).write_bytes(b"x")
     assert write_report(copied).is_file()
+
+
+@pytest.mark.parametrize("colour", [("red", 0, 0), (999, 0, 0), (0, 0, -1), (0.5, 0, 0), (1, 2), (0, 0, None)])
+def test_classes_have_colours_before_anything_is_written(colour):
+    with pytest.raises(DataError, match="The colour of class 'car' is .*three whole numbers"):
+        Classes(("road", "car"), ((0, 0, 0), colour))
+
+
+@pytest.mark.parametrize(("place", "value", "sentence"), [
+    ("robustness.town.clean", "x", "robustness.town.clean is 'x'"),
+    ("robustness.town.corruptions.contrast.mIoU", {}, "was not measured under"),
+    ("robustness", ..., "holds no corruptions"), ("robustness.town.corruptions.contrast.mIoU.1", 10**400, "mIoU.1 is 1000"),
+])
+def test_a_foreign_reference_is_checked(data, tmp_path, place, value, sentence):
+    written(tmp_path, changed(data, place, value))
+    how = {"corruptions": "contrast", "severities": [1], "crop": 32, "stride": 21, "progress": False}
+    with pytest.raises(UserError) as error:
+        evaluate(FakeModel(), {"town": FakeSource(1)}, reference=tmp_path, **how)
+    assert sentence in str(error.value)
+
+
+def test_a_reference_without_a_number_gives_none(data):
+    found = data["robustness"]["town"]
+    assert robustness.against(found, found)["CD"] == pytest.approx(100)
+    for place in ("clean", "corruptions.contrast.mIoU.1"):
+        key = tuple(place.split("."))
+        assert robustness.against(found, changed(found, key, None))["rCD"] is None
 
 
 @pytest.mark.browser

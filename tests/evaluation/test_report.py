@@ -3,7 +3,9 @@
 import json
 import re
 import shutil
+import tomllib
 from contextlib import closing
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,6 +14,7 @@ from fakes import FakeModel, FakeSource
 from rein_jax.cli.report import main
 from rein_jax.errors import UserError
 from rein_jax.evaluation.evaluator import evaluate
+from rein_jax.reporting import page as page_of
 from rein_jax.reporting import write_report
 from rein_jax.reporting.page import ENVIRONMENT, charts
 from rein_jax.reporting.results import FORMAT, load_results
@@ -160,6 +163,17 @@ def test_ticks_are_round_and_labels_short():
     assert lines(charts.Lines([charts.Line([], "red")], x="a", y="b")).strip() == ""
     single = lines(charts.Lines([charts.Line([(1, 5.0)], "red")], x="a", y="b"))
     assert "nan" not in single and "<circle" in single
+
+
+def test_markup_stands_in_templates_alone():
+    """Python files prepare values; templates, where all of them are escaped, write the page. The wheel carries templates and style."""
+    package = Path(page_of.__file__).parent
+    for file in (*package.glob("*.py"), *package.parent.glob("*.py")):
+        assert "</" not in file.read_text(), f"{file.name} writes markup"
+    assert not [file.name for file in package.glob("templates/*") if re.search(r"\|\s*safe\b|Markup", file.read_text())]
+    patterns = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["tool"]["setuptools"]["package-data"]
+    shipped = {file for pattern in patterns["rein_jax.reporting.page"] for file in package.glob(pattern)}
+    assert shipped == {file for folder in ("static", "templates") for file in (package / folder).iterdir()} and len(shipped) >= 6
 
 
 @pytest.mark.browser
