@@ -13,8 +13,10 @@ import json
 import logging
 import multiprocessing
 import os
+import signal
 import sys
 import threading
+import time
 import weakref
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -24,10 +26,13 @@ import cv2
 import grain
 import numpy as np
 
+from data_pipelines import loader_errors
 from data_pipelines.errors import DataError
+from data_pipelines.system_errors import advice, patiently, system_error
 from data_pipelines.transforms import TrainTransform
 
 ENDLESS = 2**48  # elements in a run; Grain's ranges need a number
+PAUSES = (0.5, 2.0)  # seconds before an image that the system did not give is asked for again
 READY = 4  # batches kept ready, at least
 Transform = Callable[[np.ndarray, np.ndarray, np.random.Generator], dict[str, np.ndarray]]
 
@@ -69,7 +74,10 @@ def train_batches(
         finished = READY if prefetch is None else ahead
         options = grain.MultiprocessingOptions(num_workers=workers, per_worker_buffer_size=finished)
         iterable = iterable.mp_prefetch(options, worker_init_fn=_start_worker)
-    return Batches(iter(iterable), copy=workers > 0)
+    try:
+        return Batches(iter(iterable), copy=workers > 0)
+    except OSError as error:  # Grain makes the workers' shared memory at once
+        raise loader_errors.explained(error) from error
 
 
 class Batches:
@@ -85,7 +93,13 @@ class Batches:
     def __next__(self) -> dict[str, Any]:
         if not self._running:
             raise StopIteration
-        batch = next(self._running[0])
+        try:
+            batch = next(self._running[0])
+        except (OSError, RuntimeError) as error:  # `read` has explained those of images
+            told = loader_errors.explained(error) if self._copy else None
+            if told is None:
+                raise
+            raise told from error
         if self._copy:  # out of the worker's shared memory, which is then free for the next batch
             batch = {key: np.array(value) if isinstance(value, np.ndarray) else value for key, value in batch.items()}
         return batch
@@ -180,13 +194,17 @@ class Element(grain.transforms.Map):
 
 
 def read(source: Any, i: int) -> dict[str, Any]:
-    """source[i]; whatever goes wrong becomes a DataError that names the source and, where its message does, the file."""
+    """source[i]; whatever goes wrong becomes a DataError that names the source and, where its message does, the file.
+
+    A file server that fails for a moment is asked again.
+    """
     try:
-        return source[i]
+        return patiently(lambda: source[i], PAUSES, time.sleep)
     except DataError:
         raise
     except (OSError, ValueError, cv2.error) as error:
-        raise DataError(f"{source.name}: element {i} cannot be read: {error}") from error
+        todo = f"; {advice(error)}" if system_error(error) else ""
+        raise DataError(f"{source.name}: element {i} cannot be read: {error}{todo}") from error
 
 
 def collate(examples: Sequence[dict[str, Any]]) -> dict[str, Any]:
@@ -245,7 +263,11 @@ def _allow_processes() -> None:
 
 
 def _start_worker(worker_index: int, worker_count: int) -> None:
-    """In a worker process: OpenCV's own threads would fight with the other workers; it ends when its parent is killed."""
+    """In a worker process: OpenCV's own threads would fight with the other workers; it ends when its parent is killed.
+
+    Ctrl-C reaches every process of a terminal: the parent saves and stops its workers, which go on until then.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     cv2.setNumThreads(0)
     logging.getLogger("absl").setLevel(logging.WARNING)
     threading.Thread(target=_end_with_parent, daemon=True).start()

@@ -7,9 +7,12 @@ import os
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TypeVar
+
+T = TypeVar("T")
 
 # These say that something is not there or has another form, which is a matter of content; every other number is the system's.
-CONTENT = {errno.ENOENT, errno.ENOTDIR, errno.EISDIR}
+CONTENT = {errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ELOOP, errno.ENAMETOOLONG, errno.EINVAL}
 # How libraries that hand on texts instead of numbers (TensorStore under Orbax) write them: "[OS error 5: EIO Input/output error]".
 NUMBER = re.compile(r"OS error (\d+)|\[Errno (\d+)\]")
 STATUS = {"RESOURCE_EXHAUSTED": "no space or no file descriptors left", "PERMISSION_DENIED": "permission denied",
@@ -82,8 +85,8 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
         open_ones += [*getattr(one, "exceptions", ()), one.__cause__, one.__context__]
 
 
-def patiently(action: Callable[[], None], pauses: tuple[float, ...], sleep: Callable[[float], None]) -> None:
-    """Run an action; after an error of the system again after each of the pauses (seconds). The last error is raised."""
+def patiently(action: Callable[[], T], pauses: tuple[float, ...], sleep: Callable[[float], None]) -> T:
+    """What an action returns; after an error of the system again after each of the pauses (seconds). The last error is raised."""
     for pause in (*pauses, None):
         try:
             return action()
@@ -91,3 +94,4 @@ def patiently(action: Callable[[], None], pauses: tuple[float, ...], sleep: Call
             if pause is None or system_error(error) is None:
                 raise
             sleep(pause)
+    raise AssertionError("the last attempt returns or raises")

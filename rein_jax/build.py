@@ -25,6 +25,7 @@ from rein_jax.losses import LOSS_OF, LOSSES
 from rein_jax.parts import Parts
 from rein_jax.segmenter import Preprocessing, Segmenter
 from rein_jax.weights.check import first_map_statistics
+from rein_jax.weights.init_from import start_from
 
 LARGEST = 4_000_000_000  # parameters of a model file; the largest backbone has 1.1e9
 
@@ -127,7 +128,10 @@ def build_params(config, classes, *, pretrained: bool = True) -> tuple[trees.Ske
         report["first_map"] = first_map_statistics(trees.merge(skeleton, values).backbone, report["source"])
     values = after_loading(config, skeleton, values)
     if config.init_from and pretrained:
-        values.update(start_from(config.init_from, trainable))
+        taken = start_from(config.init_from, trainable, classes.names, lambda: classifier_of(config, classes))
+        values.update(taken)
+        new = sorted(trainable.keys() - taken.keys())
+        report["init_from"] = config.init_from + (f", which has other classes: {', '.join(new)} begin at random" if new else "")
     return skeleton, {n: values[n] for n in trainable}, {n: values[n] for n in frozen}, report
 
 
@@ -139,17 +143,13 @@ def after_loading(config, skeleton: trees.Skeleton, values: trees.Flat) -> trees
     return method.from_backbone(skeleton, values) if hasattr(method, "from_backbone") else values
 
 
-def start_from(path: str, trainable: trees.Flat) -> trees.Flat:
-    """Trainable leaves of a finished run, for a second stage; names and shapes must be the same."""
-    from rein_jax.weights.modelfile import read_model
+def classifier_of(config, classes) -> set[str]:
+    """Names of the parameters whose shapes follow the number of classes."""
+    from data_pipelines.labels import Classes
 
-    file = local_path(path)
-    values, _ = read_model(file / "model.safetensors" if file.is_dir() else file)
-    differing = [n for n in trainable if n not in values or tuple(values[n].shape) != tuple(trainable[n].shape)]
-    if differing:
-        raise UserError(f"config.init_from={path}: {len(differing)} trainable parameters of this config are not in that run, "
-                        f"{differing[0]!r} first; start from a run with the same adapter and head.")  # fmt: skip
-    return {name: values[name] for name in trainable}
+    more = Classes((*classes.names, "one more"), (*classes.palette, (0, 0, 0)))
+    here, there = ({**trainable, **frozen} for _, trainable, frozen in (skeleton_of(config, classes), skeleton_of(config, more)))
+    return {name for name, leaf in here.items() if leaf.shape != there[name].shape}
 
 
 def open_entry(entry: Mapping[str, Any], root: str = ""):

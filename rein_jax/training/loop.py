@@ -156,6 +156,8 @@ class _Run:
                   f"{devices.size} {devices.flat[0].device_kind} device(s), mesh {dict(self.mesh.shape)}, "
                   f"compute {np.dtype(self.policy.compute).name}; "
                   f"backbone weights: {self.parts.weights.get('source', 'unknown')}")
+        if not step and self.parts.weights.get("init_from"):
+            self._say(f"beginning with what was learnt in {self.parts.weights['init_from']}")
         if step:
             self._say(f"resuming at step {step} of {self.chosen.steps}")
             if self.before != self.chosen.steps:

@@ -44,3 +44,31 @@ def test_the_second_stage_begins_with_the_first_ones_values(tmp_path):
     config.trainable = ("head/",)
     _, values, _, _ = build.build_params(config, CITYSCAPES)
     assert values.keys() == kept.keys() and all(np.array_equal(values[n], kept[n]) for n in kept)
+
+
+def test_an_unfinished_run_has_no_model_to_begin_with(tmp_path):
+    (tmp_path / "checkpoints").mkdir()
+    with pytest.raises(UserError, match="no model.safetensors in this folder; a run writes it at its end"):
+        build.start_from(str(tmp_path), LEAVES)
+
+
+@pytest.mark.parametrize("head", ["linear", "mask2former"])
+def test_a_run_with_other_classes_gives_all_but_its_classifier(tmp_path, head):
+    """Other numbers of classes, and as many with other names: what scores a class begins anew, and that is said."""
+    from data_pipelines.labels import CITYSCAPES, Classes
+    from tests.use.tiny import tiny_config, tiny_parts, write_tiny
+
+    write_tiny(tmp_path / "model.safetensors", head=head)
+    config = tiny_config(head=head)
+    config.init_from = str(tmp_path)
+    learnt = tiny_parts(tiny_config(head=head))[1]
+    for names in (("sky", "water", "land"), tuple(f"kind {i}" for i in range(19))):
+        classes = Classes(names, ((0, 0, 0),) * len(names))
+        classifier = build.classifier_of(config, classes)
+        assert classifier and all(name.startswith("head/") for name in classifier)
+        _, values, _, report = build.build_params(config, classes)
+        taken = {name for name in values if values[name].shape == learnt[name].shape and np.array_equal(values[name], learnt[name])}
+        assert values.keys() - taken == classifier
+        assert all(name in report["init_from"] for name in classifier) and "other classes" in report["init_from"]
+    _, values, _, report = build.build_params(config, CITYSCAPES)
+    assert all(np.array_equal(values[name], learnt[name]) for name in values) and report["init_from"] == str(tmp_path)
