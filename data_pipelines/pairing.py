@@ -22,8 +22,9 @@ MASK_WORDS = (
     r"label[ _-]?(?:train)?[ _-]?ids|train[ _-]?ids|gt(?:fine|coarse)[ _-]label(?:train)?ids|gt(?:fine|coarse)"
 )
 IMAGE_WORDS = r"images?|imgs?|rgb|rgb[ _-]anon|photos?|pics?|sat|leftimg8bit|orig|original|input|raw"
+NONE = r"(?!)"  # no word
 _SUFFIX = re.compile(rf"(?:{'|'.join(map(re.escape, SUFFIXES))})+$", re.IGNORECASE)
-RULE = "equal names but for case, Unicode form, a kept suffix, and words such as _mask, label_, _L, _labelIds or _rgb"
+RULE = "equal names but for case, Unicode form, a kept suffix, separators, and words such as _mask, label_, _L, _labelIds or _rgb"
 
 
 @dataclass(frozen=True)
@@ -54,11 +55,12 @@ def pair(images: Sequence[Item], masks: Sequence[Item], files: Files) -> Pairs:
     if not any(mask.part for mask in masks):
         images = [Item(image.name, image.prefix, "", image.inner) for image in images]
     left = list(images), list(masks)
-    for scope in (_same_folders, _same_below):
+    scopes = _scopes([*images, *masks])
+    for scope in scopes[:2]:
         for rule in RULES:
             left = _take(*left, scope, rule, found, files)
     if not found.masks and not found.doubles:
-        for scope, rule in [(_any_folder, rule) for rule in RULES] + [(scope, None) for scope in _SCOPES]:
+        for scope, rule in [(scope, rule) for scope in scopes[2:] for rule in RULES] + [(scope, None) for scope in scopes]:
             if _take_all(images, masks, scope, rule or _changing(images, masks), found):
                 found.rule = ", paired by their file names alone" if rule else ", paired by what changes in their names"
                 left = [], []
@@ -82,6 +84,7 @@ def stem(path: str) -> str:
     return _SUFFIX.sub("", path.rpartition("/")[2])
 
 
+@lru_cache(maxsize=1 << 17)  # the rules ask for the same names again and again
 def _bare(name: str) -> str:
     return _plain(stem(name))
 
@@ -91,11 +94,12 @@ def _words(words: str) -> re.Pattern[str]:
     return re.compile(rf"^(?:{words})[ _.-]+(?=.)|(?<=.)[ _.-]+(?:{words})$")
 
 
+@lru_cache(maxsize=1 << 18)
 def _without(name: str, words: str) -> str:
     bare, before = _bare(name), None
     while bare != before:
         before, bare = bare, _words(words).sub("", bare)
-    return _SUFFIX.sub("", bare)
+    return re.sub(r"[ _.-]+", "_", _SUFFIX.sub("", bare))
 
 
 # (key of an image's name, key of a mask's name)
@@ -104,7 +108,7 @@ RULES: tuple[Rule, ...] = (
     (_stem, _stem),
     (lambda name: _plain(_stem(name)), lambda name: _plain(_stem(name))),
     (_bare, _bare),
-    (_bare, lambda name: _without(name, MASK_WORDS)),
+    (lambda name: _without(name, NONE), lambda name: _without(name, MASK_WORDS)),
     (lambda name: _without(name, IMAGE_WORDS), lambda name: _without(name, MASK_WORDS)),
 )
 
@@ -125,7 +129,10 @@ def _any_folder(item: Item) -> tuple[str, ...]:
     return (item.part,)
 
 
-_SCOPES = (_same_folders, _same_below, _any_folder)
+def _scopes(items: Sequence[Item]) -> list[Callable[[Item], tuple[str, ...]]]:
+    """The ways in which folders may have to agree, the strictest first; one way where there are no folders that could differ."""
+    flat = len({(item.prefix, item.inner.rpartition("/")[0]) for item in items}) == 1
+    return [_any_folder] if flat else [_same_folders, _same_below, _any_folder]
 
 
 def _grouped(items: Sequence[Item], scope: Callable, key: Callable[[str], str]) -> dict[tuple, list[Item]]:

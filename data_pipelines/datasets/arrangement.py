@@ -31,7 +31,7 @@ MASK_FOLDERS = (
     "masks_png",
     "gtFine",
 )
-SPLITS = {"train": ("train", "training"), "val": ("val", "valid", "validation"), "test": ("test", "testing")}
+SPLITS = {"train": ("train", "training"), "val": ("val", "valid", "validation", "dev"), "test": ("test", "testing")}
 _SPLIT_OF = {word: split for split, words in SPLITS.items() for word in words}
 _PART = rf"(?P<part>(?:{'|'.join(_SPLIT_OF)})(?:\d{{{{4}}}})?)"  # also train2017
 _PICTURE = re.compile(rf".+(?:{'|'.join(map(re.escape, SUFFIXES))})", re.IGNORECASE | re.DOTALL)
@@ -105,8 +105,16 @@ def arrange(files: Files, names: Sequence[str], images: str | None, masks: str |
         return other
     raise NothingThere(
         f"{shown(files.where)} holds no folders {images or 'images'}/ and {masks or 'masks'}/ with pictures; "
-        f"name the folders with images= and masks= (it holds {examples(names) if names else 'no files'}).{_hint(names)}"
+        f"name the folders with images= and masks= ({_contents(names, pictures)}).{_hint(names)}"
     )
+
+
+def _contents(names: Sequence[str], pictures: Sequence[str]) -> str:
+    """What a place holds instead, in words."""
+    folders = sorted({name.rpartition("/")[0] or "." for name in pictures})
+    if folders:
+        return f"pictures are in {examples(folders)}"
+    return f"it holds no pictures: {examples(names)}" if names else "it holds no files"
 
 
 def _hint(names: Sequence[str]) -> str:

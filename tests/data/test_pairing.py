@@ -63,6 +63,7 @@ HABITS = {
     "jp2": ("{}.jp2", "{}.png"),
     "lossless webp": ("{}.jpg", "{}.webp"),
     "dots and spaces": ("my {}.v2.jpg", "my {}.v2 mask.png"),
+    "other separators": ("my {}-v 2.jpg", "my_{}_v_2_mask.png"),
     "own words": ("{}_frame.png", "{}_colours.png"),
     "own words on both ends": ("cam-{}-a.png", "sem-{}-b.png"),
 }
@@ -269,6 +270,13 @@ def test_numbers_with_other_zeros_are_paired(tmp_path):
     lay(tmp_path, *(f"images/img{k}.png" for k in (1, 2, 10)), *(f"masks/m_{k:04d}.png" for k in (1, 2, 10)))
     assert paired(tmp_path) == {f"images/img{k}.png": f"masks/m_{k:04d}.png" for k in (1, 2, 10)}
     assert "paired by what changes in their names" in open_source("folder", split="all", source=tmp_path).found
+
+
+def test_folders_of_other_names_are_listed(tmp_path):
+    lay(tmp_path, *(f"{folder}/{key}.png" for folder in ("ds0/img", "ds0/masks_machine") for key in "abc"))
+    with pytest.raises(NothingThere, match="holds no folders images/ and masks/ .*pictures are in ds0/img, ds0/masks_machine"):
+        paired(tmp_path)
+    assert len(paired(tmp_path, masks="masks_machine")) == 3 and len(paired(tmp_path, images="ds0/img/", masks="ds0/masks_machine")) == 3
 
 
 @pytest.mark.parametrize("name, words", [("annotations/instances.json", "JSON"), ("annotations/a.xml", "XML"), ("labels/a.txt", "YOLO")])
