@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import re
 from pathlib import Path
@@ -32,3 +33,11 @@ def local_path(address: str | os.PathLike) -> Path:
         whose = "this user has" if text.startswith("~/") or text == "~" else f"{text.split('/')[0]} is the name of no user and has"
         raise DataError(f"{text}: {whose} no home folder; write the whole path or set HOME.") from None
     return path.absolute() if ELSEWHERE.match(str(path)) else path  # ./gs:/x stays local when it is given again
+
+
+def path_argument(text: str) -> Path:
+    """`local_path` as the `type=` of an option of argparse, whose refusal is the sentence itself."""
+    try:
+        return local_path(text)
+    except DataError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None

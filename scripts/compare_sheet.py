@@ -17,6 +17,8 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from data_pipelines.atomic import write_atomically  # noqa: E402
+from data_pipelines.paths import path_argument  # noqa: E402
 from rein_jax import build  # noqa: E402
 from rein_jax.errors import UserError  # noqa: E402
 from rein_jax.predict import outputs, pixels  # noqa: E402
@@ -69,16 +71,17 @@ def _bar(width: int, texts: list[tuple[str, tuple[int, int, int]]], patches: boo
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("out", type=Path)
-    parser.add_argument("--runs", nargs="+", required=True, help="run folders or model files; their classes must be the same")
-    parser.add_argument("--images", nargs="+", type=Path, required=True, help="images of one size")
+    parser.add_argument("out", type=path_argument)
+    parser.add_argument("--runs", nargs="+", type=path_argument, required=True,
+                        help="run folders or model files; their classes must be the same")
+    parser.add_argument("--images", nargs="+", type=path_argument, required=True, help="images of one size")
     parser.add_argument("--masks", action="store_true", help="class colours alone")
     given = parser.parse_args()
     try:
         picture = sheet(given.runs, given.images, given.masks)
     except UserError as error:
         sys.exit(str(error))
-    cv2.imwrite(str(given.out), cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
+    write_atomically(given.out, outputs.png(picture))
 
 
 if __name__ == "__main__":

@@ -14,6 +14,8 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from data_pipelines.atomic import write_atomically  # noqa: E402
+from data_pipelines.paths import path_argument  # noqa: E402
 from rein_jax import build  # noqa: E402
 from rein_jax.predict import outputs, pixels  # noqa: E402
 
@@ -55,13 +57,13 @@ def _named(image: np.ndarray, text: str) -> np.ndarray:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("model", help="run folder or model.safetensors")
-    parser.add_argument("image", type=Path)
-    parser.add_argument("out", type=Path)
+    parser.add_argument("model", type=path_argument, help="run folder or model.safetensors")
+    parser.add_argument("image", type=path_argument)
+    parser.add_argument("out", type=path_argument)
     parser.add_argument("--queries", type=int, default=14, help="how many (default 14)")
     given = parser.parse_args()
     picture = sheet(build.load(given.model), pixels.read(given.image), given.queries)
-    cv2.imwrite(str(given.out), cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
+    write_atomically(given.out, outputs.png(picture))
 
 
 if __name__ == "__main__":

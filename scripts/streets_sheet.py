@@ -14,6 +14,8 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from data_pipelines.atomic import write_atomically  # noqa: E402
+from data_pipelines.paths import path_argument  # noqa: E402
 from data_pipelines.streets import STYLES, Streets  # noqa: E402
 
 
@@ -38,7 +40,7 @@ def sheet(styles, rows: int, first: int, size: tuple[int, int], split: str, seed
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("output")
+    parser.add_argument("output", type=path_argument)
     parser.add_argument("--styles", nargs="+", default=list(STYLES), choices=STYLES)
     parser.add_argument("--rows", type=int, default=4)
     parser.add_argument("--first", type=int, default=0)
@@ -48,7 +50,7 @@ def main() -> None:
     parser.add_argument("--no-labels", dest="labels", action="store_false")
     options = parser.parse_args()
     picture = sheet(options.styles, options.rows, options.first, tuple(options.size), options.split, options.seed, options.labels)
-    cv2.imwrite(options.output, picture[..., ::-1])
+    write_atomically(options.output, cv2.imencode(".png", picture[..., ::-1])[1].tobytes())
 
 
 if __name__ == "__main__":

@@ -23,6 +23,7 @@ sys.path.insert(0, str(HERE.parents[1]))
 
 from configs.generalisation import PARTS  # noqa: E402
 from data_pipelines.labels import CITYSCAPES  # noqa: E402
+from data_pipelines.paths import path_argument  # noqa: E402
 from rein_jax.bench.machine import commit  # noqa: E402
 from rein_jax.experiments import runs  # noqa: E402
 from rein_jax.metrics.bootstrap import interval, mean_ious  # noqa: E402
@@ -266,9 +267,9 @@ def unseen_curve(entry: dict[str, Any]) -> tuple[list[int], list[float]]:
 def main(arguments: list[str] | None = None) -> int:
     """Exit code of the command."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("runs", nargs="+", help="folders of runs, or folders that hold some")
+    parser.add_argument("runs", nargs="+", type=path_argument, help="folders of runs, or folders that hold some")
     parser.add_argument("--commit", default=commit(), help="of the code that made these runs (default: this checkout's)")
-    parser.add_argument("--into", type=Path, default=HERE, metavar="DIR",
+    parser.add_argument("--into", type=path_argument, default=HERE, metavar="DIR",
                         help="folder of results.json, RESULTS.md and the plots; new ones begin empty (default: the committed ones)")
     given = parser.parse_args(arguments)
     given.into.mkdir(parents=True, exist_ok=True)

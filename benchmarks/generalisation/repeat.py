@@ -24,6 +24,7 @@ sys.path[:0] = [str(ROOT), str(HERE)]
 
 import collect  # noqa: E402
 
+from data_pipelines.paths import path_argument  # noqa: E402
 from rein_jax import configuration  # noqa: E402
 from rein_jax.experiments.matrix import safe  # noqa: E402
 
@@ -96,8 +97,8 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
     add("table", nargs="?", choices=["all", *TABLES], metavar="TABLE", help="a heading of RESULTS.md, or all (default: list them)")
-    add("--runs", type=Path, default=Path("runs/generalisation"), metavar="DIR", help="folder of the runs (default: %(default)s)")
-    add("--data", type=Path, default=Path("/data"), metavar="DIR", help="folder that holds camvid (default: %(default)s)")
+    add("--runs", type=path_argument, default=Path("runs/generalisation"), metavar="DIR", help="folder of the runs (default: %(default)s)")
+    add("--data", type=path_argument, default=Path("/data"), metavar="DIR", help="folder that holds camvid (default: %(default)s)")
     add("--commands", action="store_true", help="print one command a run that is not finished, and run nothing")
     add("--rehearse", action="store_true", help="every run for two steps, tested on few images, in DIR/rehearsal")
     given = parser.parse_args()

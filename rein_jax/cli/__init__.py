@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
-from pathlib import Path
+
+from data_pipelines.paths import path_argument
+
+__all__ = ["COMMANDS", "at_least", "path_argument", "printable"]
 
 COMMANDS = {
     "train": "rein_jax.cli.train:main",
@@ -30,17 +33,6 @@ COMMANDS = {
 }
 
 
-def path_argument(text: str) -> Path:
-    """For argparse: a file or folder on this machine (`data_pipelines.paths.local_path`)."""
-    from data_pipelines.errors import DataError
-    from data_pipelines.paths import local_path
-
-    try:
-        return local_path(text)
-    except DataError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
-
-
 def at_least(least: int) -> Callable[[str], int]:
     """For argparse: a whole number of at least `least`."""
     def read(text: str) -> int:
@@ -49,3 +41,10 @@ def at_least(least: int) -> Callable[[str], int]:
         return int(text)
 
     return read
+
+
+def printable(text: str) -> str:
+    """Lines for people in which no name (of a file, a class, a run) can steer the terminal."""
+    from data_pipelines.files import shown
+
+    return "\n".join(map(shown, text.split("\n")))

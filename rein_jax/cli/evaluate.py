@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import argparse
 import ast
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from data_pipelines import dataset
-from rein_jax.cli import at_least, path_argument
+from rein_jax.cli import at_least, path_argument, printable
 from rein_jax.errors import UserError
 
 EPILOG = """examples:
@@ -63,7 +64,7 @@ def main(argv: list[str] | None = None) -> int:
     config = run_config(given.model) if given.model else None
     domains = open_domains(given.domain, config)
     found = _files(given, domains) if given.predictions else _model(given, domains, config)
-    print(found.table(given.table))
+    print(printable(found.table(given.table)))
     if not given.no_report and found.folder is not None:
         from rein_jax.reporting.report import write_report
 
@@ -162,13 +163,13 @@ def open_domains(specs: Sequence[str], config: Any) -> dict[str, Any]:
 
 
 def parse_domain(spec: str) -> dict[str, Any]:
-    """"acdc:split=val,condition=night" -> {"name": "acdc", "split": "val", "condition": "night"}."""
+    r""""acdc:split=val,condition=night" -> {"name": "acdc", "split": "val", "condition": "night"}; `\,` is a comma inside a value."""
     name, _, rest = spec.partition(":")
     entry: dict[str, Any] = {"name": name}
-    for item in filter(None, rest.split(",")):
-        key, equals, value = item.partition("=")
+    for item in filter(None, re.split(r"(?<!\\),", rest)):
+        key, equals, value = item.replace(r"\,", ",").partition("=")
         if not equals or not key:
-            raise UserError(f"--domain {spec}: {item!r} is not KEY=VALUE.")
+            raise UserError(f"--domain {spec}: {item!r} is not KEY=VALUE; a comma inside a value is written \\, in quotes.")
         entry[key] = value if key in ("source", "label", "subset", "split") else _value(value)
     if "split" not in entry:
         splits = getattr(dataset(name), "splits", ("val",))

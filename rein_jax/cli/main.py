@@ -7,7 +7,7 @@ import sys
 
 from data_pipelines.system_errors import ADVICE, OF_A_PLACE
 from rein_jax import __version__, host_memory, registry
-from rein_jax.cli import COMMANDS
+from rein_jax.cli import COMMANDS, printable
 
 HELP = {
     "train": "train a model from a config; resumes by itself",
@@ -80,9 +80,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def say(command: str, sentence: str) -> int:
     """Print a mistake, with nothing in it that steers the terminal; its exit code."""
-    from data_pipelines.files import shown
-
-    print("\n".join(shown(line) for line in f"rein {command}: {sentence}".split("\n")), file=sys.stderr)
+    print(printable(f"rein {command}: {sentence}"), file=sys.stderr)
     return 2
 
 

@@ -6,7 +6,7 @@ import argparse
 import socket
 import sys
 
-from rein_jax.cli import path_argument
+from rein_jax.cli import path_argument, printable
 from rein_jax.errors import UserError
 
 DESCRIPTION = """Serves a web page (drop an image, see classes and confidence) and an endpoint for programs, described at /docs. Several
@@ -51,7 +51,7 @@ def main(argv: list[str]) -> int:
         models, shared = open_models(given.models, given.precision, given.batch)
         engine = Engine(models, waiting=given.queue, side=given.side, batch=given.batch)
         saved = f", {shared / 1e6:.0f} MB of frozen weights shared" if shared else ""
-        print(f"{', '.join(models)}: compiled in {engine.warm():.1f} s{saved}")
+        print(printable(', '.join(models)) + f": compiled in {engine.warm():.1f} s{saved}")
         local = given.host in LOOPBACK
         if not local:
             print(f"warning: anybody who reaches {given.host}:{given.port} can use this server; it has no passwords", file=sys.stderr)

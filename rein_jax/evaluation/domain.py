@@ -18,6 +18,7 @@ from tqdm import tqdm
 from data_pipelines import dataset
 from data_pipelines.atomic import write_atomically
 from data_pipelines.errors import DataError
+from data_pipelines.files import shown
 from data_pipelines.source import version
 from rein_jax import distributed
 from rein_jax.errors import UserError
@@ -133,7 +134,7 @@ class Domain:
         pending: deque[tuple[Loaded, Future]] = deque()
         running, since = np.zeros((self.classes, self.classes), np.int64), 0
         pause = 0.1 if sys.stderr.isatty() else 30.0  # seconds between two states of the bar; a log file keeps them all
-        bar = tqdm(total=total, desc=self.name, unit="img", mininterval=pause, disable=not self.options.progress or not total)
+        bar = tqdm(total=total, desc=shown(self.name), unit="img", mininterval=pause, disable=not self.options.progress or not total)
         with bar, ThreadPoolExecutor(2, thread_name_prefix="rein-metric") as pool:
             for query, answer in answers(self.predictor, queries()):
                 item = loaded.pop(query.tag)

@@ -45,7 +45,8 @@ class Reader:
         self.capture = cv2.VideoCapture(str(path.resolve()))
         if not self.capture.isOpened():
             raise DataError(f"{path} cannot be opened as a video; it is damaged or its codec is not known to OpenCV.")
-        self.fps = self.capture.get(cv2.CAP_PROP_FPS) or 25.0
+        rate = self.capture.get(cv2.CAP_PROP_FPS)
+        self.fps = rate if 0 < rate <= 1000 else 25.0  # headers hold 0, NaN and ticks of a clock
         self.stated = max(int(self.capture.get(cv2.CAP_PROP_FRAME_COUNT)), 0)
         width, height = (int(self.capture.get(key)) for key in (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT))
         if width * height > megapixels * 1e6:

@@ -151,6 +151,16 @@ def test_what_local_paths_are(tmp_path, monkeypatch):
             local_path(bad)
 
 
+def test_one_place_makes_paths_of_what_is_given():
+    """Nowhere is an option of a command or a script turned into a path by another function."""
+    root = Path(__file__).parents[2]
+    for folder in ("rein_jax", "data_pipelines", "scripts", "benchmarks"):
+        for file in (root / folder).rglob("*.py"):
+            found = [line for line in file.read_text(encoding="utf-8").splitlines() if "type=Path" in line or ".expanduser()" in line]
+            allowed = {"paths.py": 1, "weights.py": 1, "loader_torch.py": 1}.get(file.name, 0)  # its own, and twins that others start
+            assert len(found) <= allowed, (file, found)
+
+
 def test_a_home_folder_in_every_form(tmp_path, monkeypatch, capsys):
     """A shell expands `--out ~/x` but not `--out=~/x` or a quoted one."""
     monkeypatch.setenv("HOME", str(tmp_path))

@@ -131,3 +131,18 @@ def test_a_model_file_away_from_its_run_brings_its_own_protocol(tmp_path, monkey
 
 def test_fake_classes_are_those_of_the_model():
     assert FakeModel().classes == Classes(NAMES, PALETTE)
+
+
+def test_a_comma_inside_a_domains_value(run, capsys):
+    folder, entries, _ = run
+    assert command.parse_domain(r"camvid:source=/a\,b/c,split=val,label=x") == {
+        "name": "camvid", "source": "/a,b/c", "split": "val", "label": "x"}
+    with pytest.raises(UserError, match=r"'b/c' is not KEY=VALUE; a comma inside a value is written"):
+        command.parse_domain("camvid:source=/a,b/c")
+
+
+def test_a_label_cannot_steer_the_terminal(run, capsys):
+    folder, _, _ = run
+    assert command.main([str(folder), "--domain", "camvid:label=\x1b]0;owned\x07", "--no-report"]) == 0
+    printed = capsys.readouterr()
+    assert "\x1b" not in printed.out + printed.err and r"\x1b]0;owned\x07" in printed.out

@@ -13,14 +13,15 @@ from rein_jax.cli.main import main
 from rein_jax.errors import UserError
 from rein_jax.evaluation.answers import answers, out_of_memory
 from rein_jax.evaluation.windows import Query
-from rein_jax.predict import inputs, predict_files, run, video
+from rein_jax.predict import inputs, predict_files, run
+from rein_jax.predict import video as videos
 from rein_jax.predict.inputs import LONGEST
 from rein_jax.predict.maps import MapPredictor
 
 
 def clip(path, scenes, size, frames=3):
     """A video of that size (height, width), odd ones too."""
-    writer = video.Writer(path.parent, ".", path.stem, 10, size)
+    writer = videos.Writer(path.parent, ".", path.stem, 10, size)
     for i in range(frames):
         writer.add(cv2.resize(scenes[i % 4], size[::-1]))
     writer.close()
@@ -88,7 +89,7 @@ def test_pictures_on_a_full_disk_are_listed(model_file, folder, tmp_path, capsys
 
 
 def test_a_frame_of_another_size_is_said(tmp_path):
-    writer = video.Writer(tmp_path, "overlay", "x", 10, (32, 48))
+    writer = videos.Writer(tmp_path, "overlay", "x", 10, (32, 48))
     writer.add(np.zeros((32, 48, 3), np.uint8))
     with pytest.raises(UserError, match="frame 1 is 50x32, those before 48x32"):
         writer.add(np.zeros((32, 50, 3), np.uint8))
@@ -255,3 +256,25 @@ def test_a_watched_folder_that_vanishes(model_file, tmp_path):
     with pytest.MonkeyPatch.context() as patch, pytest.raises(UserError, match="in is not a folder, or not any more"):
         patch.setattr(run.inputs, "below", below)
         run.watch(job, tmp_path / "in", summary, every=0.0)
+
+
+@pytest.mark.parametrize("stated, taken", [(0.0, 25.0), (float("nan"), 25.0), (90_000.0, 25.0), (29.97, 29.97), (float("inf"), 25.0)])
+def test_a_frame_rate_that_is_none(stated, taken, video, monkeypatch):
+    """Headers of webcams and phones hold such rates; OpenCV would write no video at them."""
+    get = cv2.VideoCapture.get
+
+    class Capture:
+        def __init__(self, path):
+            self.real = cv2_capture(path)
+
+        def get(self, key):
+            return stated if key == cv2.CAP_PROP_FPS else get(self.real, key)
+
+        def __getattr__(self, name):
+            return getattr(self.real, name)
+
+    cv2_capture = cv2.VideoCapture
+    monkeypatch.setattr(cv2, "VideoCapture", Capture)
+    reader = videos.Reader(video, 64)
+    assert reader.fps == taken
+    reader.close()
