@@ -66,11 +66,7 @@ def _ids(classes: Classes, ids: str) -> np.ndarray:
 
 
 def _recoloured(classes: Classes, palette: str | Path) -> Classes:
-    try:
-        text = read_file(local_path(palette)).decode()
-    except UnicodeDecodeError:
-        raise UserError(f"{palette} cannot be read as a class list (it is not UTF-8 text).") from None
-    found = classlist.parse(text, str(palette))
+    found = classlist.read(read_file(local_path(palette)), str(palette))
     if found.colours is None or len(found.names) != len(classes):
         raise DataError(f"{palette} lists {len(found.names)} classes{'' if found.colours else ' without colours'}; the model has "
                         f"{len(classes)}: {', '.join(classes.names[:3])}, ... Give each a line `name red green blue`.")

@@ -1,6 +1,7 @@
 """evaluate(): domains, conditions, damaged images, resuming, processes' shares, predictions in files, corruptions."""
 
 import json
+import os
 
 import cv2
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 from fakes import NAMES, PALETTE, FakeModel, FakeSource
 from sklearn.metrics import confusion_matrix
 
+from data_pipelines import open_source
 from data_pipelines.errors import DataError
 from rein_jax.errors import UserError
 from rein_jax.evaluation.evaluator import evaluate, evaluate_files
@@ -233,3 +235,26 @@ def test_masks_corrected_in_place_are_measured_anew_and_a_reused_result_says_so(
     found = evaluate(FakeModel(), [corrected], out=tmp_path, **HOW)
     assert "reused" not in capsys.readouterr().err and corrected.reads >= 4
     assert found.domains["town"]["mIoU"] != first.domains["town"]["mIoU"]
+
+
+def test_a_corrected_mask_file_of_as_many_bytes_changes_the_table(tmp_path, capsys):
+    for number in range(3):
+        for folder in ("images", "masks"):
+            (tmp_path / "mine" / folder).mkdir(parents=True, exist_ok=True)
+        rng = np.random.default_rng(number)
+        cv2.imwrite(str(tmp_path / f"mine/images/{number}.png"), rng.integers(0, 256, (48, 64, 3), np.uint8))
+        cv2.imwrite(str(tmp_path / f"mine/masks/{number}.bmp"), np.full((48, 64), number, np.uint8))
+    measured = lambda: evaluate(FakeModel(), [open_source("folder", split="all", source=tmp_path / "mine", classes=list(NAMES))],
+                                out=tmp_path / "out", **HOW)  # fmt: skip
+    first = measured()
+    mask = tmp_path / "mine/masks/1.bmp"
+    before = mask.stat()
+    cv2.imwrite(str(mask), np.full((48, 64), 3, np.uint8))
+    os.utime(mask, ns=(before.st_atime_ns, before.st_mtime_ns + 10**9))
+    assert mask.stat().st_size == before.st_size
+    found = measured()
+    assert "reused" not in capsys.readouterr().err
+    counts = [np.array(one.domains["folder"]["confusion"]).sum(1).tolist() for one in (first, found)]
+    assert counts == [[48 * 64] * 3 + [0], [48 * 64, 0, 48 * 64, 48 * 64]]
+    measured()
+    assert "folder: 3 of 3 images were measured before" in capsys.readouterr().err
