@@ -11,16 +11,24 @@ DEPTHS = (8, 10, 12, 14, 16)
 logger = logging.getLogger(__name__)
 
 
-def narrow(raw: np.ndarray) -> tuple[np.ndarray, int]:
+def narrow(raw: np.ndarray, declared: int = 0) -> tuple[np.ndarray, int]:
     """uint16 pixels -> (uint8 pixels, bits that are used): the smallest of DEPTHS that holds the brightest value.
 
-    16 bits keep their high byte, as decoders do. A dark picture whose values were stretched from 8 bits to 16 (multiples of 256 or
-    257) uses all 16.
+    `declared` bits, where a file states them, are used at least, so that a camera's dark pictures are not brightened. 16 bits keep
+    their high byte, as decoders do. A dark picture whose values were stretched from 8 bits to 16 (multiples of 256 or 257) uses all
+    16.
     """
-    bits = next(bits for bits in DEPTHS if int(raw.max(initial=0)) < 1 << bits)
+    bits = next((bits for bits in DEPTHS if bits >= declared and int(raw.max(initial=0)) < 1 << bits), 16)
     if bits < 16 and not all((raw % step).any() for step in (256, 257)):
         bits = 16
     return (raw >> (bits - 8)).astype(np.uint8), bits
+
+
+def png_bits(data: bytes) -> int:
+    """The significant bits that a PNG states (chunk sBIT, before the pixels); 0 if it states none."""
+    at = data.find(b"sBIT", 33, max(33, data.find(b"IDAT", 33)))
+    length = int.from_bytes(data[at - 4 : at], "big") if at > 0 else 0
+    return max(data[at + 4 : at + 4 + length], default=0) if length <= 4 else 0
 
 
 def by_largest(raw: np.ndarray, largest: int) -> np.ndarray:

@@ -66,7 +66,7 @@ def _photo(data: bytes, file: str, exif: str) -> tuple[np.ndarray | None, int | 
     if _may_be_wide(data, kind):
         # BGR, then turned: OpenCV 5 returns noise for 16-bit TIFF files as RGB
         raw = _decoded(stored(data), cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH | turn)
-        return _eight_bits(raw, depth.netpbm_largest(data) if kind == "PPM" else None)
+        return _eight_bits(raw, data, kind)
     return _decoded(stored(data), cv2.IMREAD_COLOR_RGB | turn), None
 
 
@@ -75,15 +75,16 @@ def _may_be_wide(data: bytes, kind: str) -> bool:
     return kind in ("TIFF", "JPEG2000", "PPM") or _png_kind(data)[0] == 16
 
 
-def _eight_bits(raw: np.ndarray | None, largest: int | None) -> tuple[np.ndarray | None, int | None]:
-    """(RGB of 8 bits, bits of 16 that were used if not all) of BGR as stored; `largest` is the value of white where a file states it."""
+def _eight_bits(raw: np.ndarray | None, data: bytes, kind: str) -> tuple[np.ndarray | None, int | None]:
+    """(RGB of 8 bits, bits of 16 that were used if not all) of BGR as stored in a file."""
     if raw is None or raw.dtype not in (np.uint8, np.uint16):
         return None, None
-    bits = None
+    bits, largest = None, depth.netpbm_largest(data) if kind == "PPM" else None
     if largest is not None:
         raw = depth.by_largest(raw, largest)
     elif raw.dtype == np.uint16:
-        raw, used = depth.narrow(raw)
+        header = tiff.facts(data)
+        raw, used = depth.narrow(raw, depth.png_bits(data) if header is None else header.largest.bit_length())
         bits = None if used == 16 else used
     return np.ascontiguousarray(raw[..., ::-1]), bits
 

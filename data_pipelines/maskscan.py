@@ -89,9 +89,12 @@ def _listed_colours(masks: Masks, looks: Sequence[Look], listed: ClassList, igno
     by_colour = [look for look in looks if look.whole and set(look.colours) <= set(trains)]
     both = [look for look in by_index if look in by_colour]
     differ = [look for look in both if any(ids[value] != trains[look.shown[value]] for value in look.values)]
+    white = any(_misses_colour(look, ids, trains) for look in differ)
     fewer, more = sorted((len(by_index), len(by_colour)))
     if fewer < len(looks):
         if differ and 2 * fewer >= len(looks):
+            if white and len(by_colour) == more:
+                return True
             raise _ambiguous(differ[0])
         if fewer == more:  # the values of true-colour pictures mean nothing; else what covers more pixels is nearer
             fit = [sum(n for v, n in (look.values or {}).items() if v in ids) for look in looks]
@@ -104,7 +107,7 @@ def _listed_colours(masks: Masks, looks: Sequence[Look], listed: ClassList, igno
         return _listed_colours(replace(masks, names=()), masks.looks(), listed, ignore)
     if not differ:
         return looks[0].kind == "rgb"
-    if any(_misses_colour(look, ids, trains) for look in differ):
+    if white:
         return True
     raise _ambiguous(differ[0])
 

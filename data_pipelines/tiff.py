@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass
 
-_TAGS = {258: "bits", 259: "compression", 262: "photometric", 277: "bands", 339: "format"}
+_TAGS = {258: "bits", 259: "compression", 262: "photometric", 277: "bands", 281: "largest", 339: "format"}
 _WIDTHS = {1: "B", 3: "H", 4: "I", 16: "Q"}  # the types that these tags have
 _CMYK, _LAB, _JPEG = 5, (8, 9, 10), (6, 7)
 _SAVE = "convert it to RGB and save it as PNG"
@@ -13,12 +13,14 @@ _SAVE = "convert it to RGB and save it as PNG"
 
 @dataclass(frozen=True)
 class Facts:
-    """Tags of the first page: bits a sample, compression, colour space, samples a pixel, kind of numbers (1 = unsigned)."""
+    """Tags of the first page: bits a sample, compression, colour space, samples a pixel, kind of numbers (1 = unsigned), and the
+    largest value that is stated (0 = none)."""
 
     bits: int = 1
     compression: int = 1
     photometric: int = 1
     bands: int = 1
+    largest: int = 0
     format: int = 1
 
     @property

@@ -1,6 +1,7 @@
 """The decoder's stated policy for odd files."""
 
 import io
+import zlib
 
 import cv2
 import numpy as np
@@ -316,3 +317,15 @@ def test_sixteen_bit_greys_as_colours():
     np.testing.assert_array_equal(images.decode_colours(wide_png(LABEL.astype(np.uint16)), "x")[..., 1], LABEL)
     with pytest.raises(DataError, match="a.png holds values up to 1000, which are no colours"):
         images.decode_colours(wide_png(np.full((9, 9), 1000, np.uint16)), "a.png")
+
+
+def test_bits_that_a_file_states_keep_dark_pictures_dark():
+    dark = RGB // 16
+    data = WIDE["png"](dark.astype(np.uint16) << 4)  # a dark picture of 12 bits: none of its values needs more than 8
+    bits = b"\0\0\0\3sBIT" + bytes([12, 12, 12])
+    stated = data[:33] + bits + zlib.crc32(bits[4:]).to_bytes(4, "big") + data[33:]
+    np.testing.assert_array_equal(images.decode_image(stated, "x"), dark)
+    assert images.used_bits(stated, "x") == 12 and images.used_bits(data, "x") == 8
+    grey = Image.fromarray(dark[..., 0].astype(np.uint16) << 4)
+    stated = saved(grey, "TIFF", tiffinfo={281: 4095})
+    np.testing.assert_array_equal(images.decode_image(stated, "x")[..., 0], dark[..., 0])

@@ -91,6 +91,19 @@ def test_a_few_masks_that_both_readings_fit_do_not_swap_classes(tmp_path):
     assert (whole(tmp_path)[0]["label"] == 1).all()
 
 
+def test_a_stray_value_in_one_mask_does_not_hide_what_white_means(tmp_path):
+    made(tmp_path, coded(0, 0, 255), "car 255 255 255\nbackground 0 0 0\n")
+    for value in (254, 1):  # 1 would be a class number
+        (tmp_path / "masks/000.png").write_bytes(coded(value, 0, 255)(drawn(0)))
+        if value == 1:
+            with pytest.raises(DataError, match="pass encoding="):
+                whole(tmp_path)
+            continue
+        assert (whole(tmp_path, policy="skip")[3]["label"] == np.array([1, 1, 0], np.uint8)[drawn(3)]).all()
+        with pytest.raises(DataError, match=r"000.png holds colour \(254, 254, 254\)"):
+            whole(tmp_path)[0]
+
+
 @pytest.mark.parametrize("names", ["void\ncar\n", "background\nvoid\n"])
 def test_binary_masks_with_a_void_line(names, tmp_path):
     made(tmp_path, coded(0, 0, 255), names)
