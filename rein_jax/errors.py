@@ -20,7 +20,7 @@ def read_json(path: Path, mend: str) -> dict[str, Any]:
         raise UserError(f"{path} is no regular file; {mend}.")
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:  # no JSON, or no text at all
+    except (ValueError, RecursionError) as error:  # no JSON, nested without end, or no text at all
         raise UserError(f"{path} is damaged ({error}); {mend}.") from None
     if not isinstance(found, dict):
         raise UserError(f"{path} holds a {type(found).__name__}, not an object; {mend}.")

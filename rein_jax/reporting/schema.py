@@ -14,10 +14,10 @@ from rein_jax.kinds import COLOUR, FLAG, NULL, OBJECT, TEXT, either, number, who
 
 FIX = "run `rein evaluate` again"
 COUNT = whole(0, 2**63 - 1)
-REAL = either(number(-1e12, 1e12), NULL)
+REAL = either(number(-1e18, 1e18), NULL)
 PERCENT = either(number(0, 100), NULL)
 SHARE = either(number(0, 1), NULL)
-SCALAR = either(TEXT, FLAG, REAL)
+WORDS = either(TEXT, NULL)
 
 MEANS = {"mIoU": PERCENT, "mAcc": PERCENT, "aAcc": PERCENT}
 NUMBERS = {
@@ -26,7 +26,7 @@ NUMBERS = {
     "calibration?": {"ece": number(0, 1), "confidence": [SHARE], "accuracy": [SHARE], "pixels": [COUNT]},
 }
 DOMAIN = {
-    **NUMBERS, "of": COUNT, "skipped": [{"image": COUNT, "why": TEXT}], "dataset?": TEXT, "split?": TEXT, "resolution?": TEXT,
+    **NUMBERS, "of": COUNT, "skipped": [{"image": COUNT, "why": TEXT}], "dataset?": WORDS, "split?": WORDS, "resolution?": WORDS,
     "published?": either(COUNT, NULL), "left_out?": {"*": TEXT}, "conditions?": {"*": NUMBERS},
 }
 DEGRADED = {"mean": REAL, "retained": REAL}
@@ -37,7 +37,7 @@ ROBUSTNESS = {
 CONFIG = {"adapter?": either(OBJECT, NULL), "head?": either(OBJECT, NULL)}  # of which a report shows the names
 RESULTS = {
     "format": TEXT, "created": TEXT, "versions": {"rein_jax": TEXT, "jax": TEXT, "devices": TEXT, "*": TEXT},
-    "model": {"name": TEXT, "path?": TEXT, "identity?": TEXT, "parameters?": either(COUNT, NULL), "step?": either(COUNT, NULL),
+    "model": {"name": TEXT, "path?": TEXT, "identity?": TEXT, "parameters?": either(COUNT, NULL), "step?": REAL,
               "computes_in?": TEXT, "random_weights?": FLAG, "weights?": either(OBJECT, TEXT, NULL), "config?": CONFIG},
     "protocol": {"text": TEXT}, "classes": [TEXT], "palette": [COLOUR], "domains": {"*": DOMAIN}, "mean": MEANS,
     "robustness?": {"*": ROBUSTNESS},

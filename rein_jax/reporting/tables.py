@@ -83,7 +83,7 @@ def render(data: Mapping[str, Any], style: str = "text") -> str:
 def text(data: Mapping[str, Any]) -> str:
     """For the terminal: domains x summary, then classes x domains, so that lines stay short."""
     header, body = rows(data)
-    cut = header.index(data["classes"][0]) if data["classes"] else len(header)
+    cut = len(header) - len(data["classes"])
     first = columns([header[:cut], *(row[:cut] for row in body)])
     domains = [row for row in rows(data, indented=False)[1] if any(row[cut:])]
     second = columns([["IoU", *(row[0] for row in domains)],

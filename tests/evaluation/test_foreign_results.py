@@ -3,6 +3,7 @@ its kind, or is refused by the name of its file and key; and no text becomes mar
 
 import io
 import json
+import os
 import re
 import shutil
 import zipfile
@@ -277,6 +278,36 @@ def test_a_stray_file_among_the_pictures_is_passed_over(run, tmp_path):
     for name in ("x.prediction.png", "-1.prediction.png", "²²²²²².prediction.png", f"{'9' * 40}.prediction.png"):
         (copied / "evaluation/panels/town" / name).write_bytes(b"x")
     assert write_report(copied).is_file()
+
+
+def test_pipes_in_place_of_files_are_not_waited_for(run, tmp_path):
+    for name in ("evaluation/results.json", "evaluation/images/town.npz", "metrics.jsonl", "config.json", "000000.image.jpg"):
+        copied = shutil.copytree(run, tmp_path / name.replace("/", "-"))
+        file = next(copied.rglob(name)) if name.endswith("jpg") else copied / name
+        file.unlink(missing_ok=True)
+        os.mkfifo(file)
+        if name.endswith(("results.json", "jpg")):
+            with pytest.raises((UserError, DataError), match=re.escape(file.name)):
+                write_report(copied)
+        else:
+            assert write_report(copied).is_file()
+
+
+@pytest.mark.parametrize("name", ["images", "mIoU", "domain", "mean", "- fog", "ECE"])
+def test_classes_called_like_columns(data, tmp_path, name):
+    """Once the table for the terminal was cut at the column of the same name."""
+    (tmp_path / "results.json").write_text(json.dumps(data).replace('"road"', json.dumps(name)))
+    lines = load_results(tmp_path).table("text").splitlines()
+    assert lines[0].split() == ["domain", "images", "mIoU", "mAcc", "aAcc", "bIoU", "ECE"]
+    assert len([line for line in lines if line.startswith(name + "  ")]) == 1 + (name in ("domain", "- fog"))
+
+
+def test_runs_of_other_classes_are_not_subtracted(run, data, tmp_path):
+    other = shutil.copytree(run, tmp_path / "other")
+    (other / "evaluation/results.json").write_text(json.dumps(data).replace('"road"', '"street"'))
+    page = write_report([run, other], tmp_path / "page.html").read_text()
+    assert "Paired bootstrap" not in page and "By class" not in page
+    assert "Paired bootstrap" in write_report([run, run], tmp_path / "page.html").read_text()
 
 
 @pytest.mark.parametrize("colour", [("red", 0, 0), (999, 0, 0), (0, 0, -1), (0.5, 0, 0), (1, 2), (0, 0, None)])

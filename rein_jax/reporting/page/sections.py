@@ -102,6 +102,8 @@ def comparison(runs: Sequence[Run]) -> Section:
 
 
 def _differences(first: Run, second: Run) -> Intervals:
+    if first.found.data["classes"] != second.found.data["classes"]:
+        return Intervals([])  # a mean over other classes is another number
     rows = []
     for name, tally in second.found.tallies.items():
         other = first.found.tallies.get(name)

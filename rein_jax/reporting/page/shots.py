@@ -12,6 +12,7 @@ import numpy as np
 from PIL import Image
 
 from data_pipelines.errors import DataError
+from data_pipelines.files import read_file
 from data_pipelines.labels import VOID
 from data_pipelines.pictures import open_picture, pixels
 from rein_jax.metrics.accumulator import Tally
@@ -54,7 +55,7 @@ def _hint(matrix: np.ndarray, names: Sequence[str]) -> str:
 def _pictures(folder: Path, index: int) -> dict[str, str]:
     """An image's pictures as data: addresses; a DataError names a file that is not one of the gallery's."""
     files = [folder / f"{index:06d}.{part}" for part in PARTS]
-    photo, truth, prediction = (file.read_bytes() for file in files)
+    photo, truth, prediction = map(read_file, files)
     open_picture(photo, str(files[0]), ("JPEG",), most=MOST_PIXELS).close()
     label, seen = (_labels(data, str(file)) for data, file in zip((truth, prediction), files[1:], strict=True))
     if label.shape != seen.shape:
