@@ -147,7 +147,7 @@ def test_logging_starts_no_thread_that_could_die(tmp_path):
     log = MetricLog(tmp_path, 0)
     for step in range(1, 200):  # the queue of tensorboardX held 10
         log.write(step, "train", {"loss": 1.0})
-    assert set(threading.enumerate()) == before
+    assert set(threading.enumerate()) <= before  # those of earlier tests may end meanwhile
     log.close()
     assert len(events(tmp_path)) == 199
 

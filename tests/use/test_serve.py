@@ -43,7 +43,7 @@ def server(tmp_path_factory):
     engine = Engine(models, waiting=16, side=128, batch=4)
     engine.warm()
     app = make_app(engine, Limits(megabytes=1, megapixels=1, uploads=24, seconds=PATIENCE), hosts=["127.0.0.1"])
-    served = make_server(app)
+    served = make_server(app, head=PATIENCE, whole=PATIENCE)
     with socket.create_server(("127.0.0.1", 0)) as listening:  # requests that come before the server runs wait here
         thread = threading.Thread(target=served.run, args=([listening],), daemon=True)
         thread.start()

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from rein_jax.predict.outputs import png
-from tests.use.test_serve import ask
+from tests.use.test_serve import PATIENCE, ask
 from tests.use.tiny import write_tiny
 
 pytest.importorskip("fastapi")
@@ -46,9 +46,10 @@ def models(tmp_path_factory):
 
 @contextmanager
 def serving(models, limits=None, **options):
-    """(port, engine, server, thread) of a server on a free port."""
+    """(port, engine, server, thread) of a server on a free port; it waits for slow clients as long as `options` do not say otherwise."""
     engine = Engine(models, waiting=16, side=128, batch=4)
-    served = make_server(make_app(engine, limits or Limits(megabytes=1, megapixels=1, uploads=4)), **options)
+    app = make_app(engine, limits or Limits(megabytes=1, megapixels=1, uploads=4, seconds=PATIENCE))
+    served = make_server(app, **{"head": PATIENCE, "whole": PATIENCE, **options})
     with socket.create_server(("127.0.0.1", 0)) as listening:
         thread = threading.Thread(target=served.run, args=([listening],), daemon=True)
         thread.start()
@@ -57,12 +58,13 @@ def serving(models, limits=None, **options):
             yield listening.getsockname()[1], engine, served, thread
         finally:
             served.should_exit = True
-            thread.join(30)
+            thread.join(PATIENCE)
             engine.close()
+            engine.thread.join(PATIENCE)
     assert not thread.is_alive() and not engine.thread.is_alive()
 
 
-def until(true, seconds=30):
+def until(true, seconds=PATIENCE):
     """Waits for the event itself; the time only bounds a failure."""
     end = time.monotonic() + seconds
     while not true():
@@ -71,7 +73,7 @@ def until(true, seconds=30):
 
 
 def connect(port, data=b""):
-    client = socket.create_connection(("127.0.0.1", port), timeout=30)
+    client = socket.create_connection(("127.0.0.1", port), timeout=PATIENCE)
     OPEN.append(client)
     client.sendall(data)
     return client
@@ -100,15 +102,16 @@ def test_silent_connections_are_closed(models, data):
 
 
 def test_a_second_request_that_never_comes_whole_is_closed(models):
-    with serving(models, head=0.2) as (port, _, served, _):
+    with serving(models) as (port, _, served, _):
         client = connect(port, b"GET /api/health HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
         assert b"200 OK" in client.recv(4096)
+        served.config.http_protocol_class.head = 0.2  # of what begins now
         client.sendall(b"GET / HT")
         assert closed(client)
 
 
 def test_more_silent_connections_than_there_is_room_for_lock_nobody_out(models, scenes):
-    with serving(models, most=8, head=600) as (port, _, served, _):
+    with serving(models, most=8) as (port, _, served, _):
         silent = [connect(port) for _ in range(40)]
         until(lambda: len(served.server_state.connections) == 8)
         assert ask(port, body=png(scenes[0]))[0] == 200
@@ -128,7 +131,7 @@ def test_slow_uploads_lock_nobody_out(models, scenes):
 
 
 def test_uploads_that_fill_the_memory_are_refused(models):
-    with serving(models, Limits(megabytes=0.1, uploads=1)) as (port, _, served, _):
+    with serving(models, Limits(megabytes=0.1, uploads=1, seconds=PATIENCE)) as (port, _, served, _):
         head = b"POST /api/segment HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 90000\r\n\r\n"
         first = connect(port, head + b"x" * 80_000)
         second = connect(port, head + b"x" * 80_000)
@@ -154,7 +157,7 @@ def test_a_connection_is_turned_away_only_where_all_are_served(models, scenes, m
 
 def post(port, body):
     """A connection whose request is under way."""
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE)
     OPEN.append(connection)
     connection.request("POST", "/api/segment?form=png", body)
     return connection
@@ -169,7 +172,7 @@ def held(engine, monkeypatch):
     def waits(queries):
         queries = list(queries)
         engine.seen += len(queries)
-        release.wait(60)
+        release.wait()
         return stream(queries)
 
     with monkeypatch.context() as patch:
@@ -223,9 +226,10 @@ def test_the_page_itself_may_be_linked_to(models):
 
 def test_it_ends_soon_whoever_is_connected(models, scenes, monkeypatch):
     """Silent, idle and slow clients are dropped at once; what is being computed is still answered."""
-    with serving(models, head=600) as (port, engine, served, thread), held(engine, monkeypatch) as release:
+    monkeypatch.setattr(connections, "GRACE", PATIENCE)
+    with serving(models) as (port, engine, served, thread), held(engine, monkeypatch) as release:
         clients = [connect(port) for _ in range(3)] + [slow(port) for _ in range(3)]
-        idle = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+        idle = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE)
         OPEN.append(idle)
         idle.request("GET", "/api/health")
         idle.getresponse().read()
@@ -235,7 +239,7 @@ def test_it_ends_soon_whoever_is_connected(models, scenes, monkeypatch):
         assert all(closed(client) for client in clients)
         release.set()
         assert busy.getresponse().status == 200
-        thread.join(30)
+        thread.join(PATIENCE)
         assert not thread.is_alive()
 
 
@@ -245,7 +249,7 @@ def test_it_ends_though_a_model_hangs(models, scenes, monkeypatch, caplog):
         busy = post(port, png(scenes[0]))
         until(lambda: engine.seen == 1)
         served.should_exit = True
-        thread.join(30)
+        thread.join(PATIENCE)
         assert not thread.is_alive() and "Exception in ASGI" not in caplog.text
         with pytest.raises((ConnectionError, http.client.RemoteDisconnected)):
             busy.getresponse()
@@ -262,7 +266,7 @@ def test_closing_cancels_what_waits(models, scenes, monkeypatch):
         closing.start()
         until(lambda: all(job.future.cancelled() for job in rest))
         release.set()
-        closing.join(30)
+        closing.join(PATIENCE)
     assert first.future.result().labels.shape == (64, 96) and engine.seen == 1
 
 
