@@ -51,13 +51,15 @@ class Gtav(FileDataset):
             raise DataError(
                 f"{files.where} holds no split.mat, which says what {split} is; get it from the GTAV page (code and splits)."
             )
-        table = loadmat(io.BytesIO(files.read(place)))
-        numbers = table.get(split.removeprefix("official_") + "Ids")
+        entry, data = split.removeprefix("official_") + "Ids", files.read(place)
+        try:
+            table = loadmat(io.BytesIO(data), variable_names=[entry])
+            numbers = None if entry not in table else {f"{int(number):05d}" for number in table[entry].ravel()}
+        except Exception as error:  # a damaged file makes SciPy's reader raise nearly anything
+            raise DataError(f"{files.path(place)} cannot be read ({error}); get the file from the GTAV page again.") from None
         if numbers is None:
-            raise DataError(
-                f"{files.path(place)} has no entry {split.removeprefix('official_')}Ids; get the file from the GTAV page."
-            )
-        return {f"{int(number):05d}" for number in numbers.ravel()}
+            raise DataError(f"{files.path(place)} has no entry {entry}; get the file from the GTAV page.")
+        return numbers
 
 
 GTAV = Gtav()

@@ -145,6 +145,19 @@ def test_gtav_official_split(tmp_path):
     assert [Path(e["name"]).stem for e in open_source("gtav", split="official_val", source=tmp_path)] == ["00004"]
 
 
+@pytest.mark.parametrize("damage", [b"", b"MATLAB 5.0 MAT-file, half of it", "cut", "words"])
+def test_a_damaged_list_of_splits_is_said(damage, tmp_path):
+    from scipy.io import savemat
+
+    build("gtav", tmp_path)
+    savemat(tmp_path / "split.mat", {"trainIds": np.array(["a", "b"], object) if damage == "words" else np.arange(500)})
+    if damage != "words":
+        whole = (tmp_path / "split.mat").read_bytes()
+        (tmp_path / "split.mat").write_bytes(whole[:400] if damage == "cut" else damage)
+    with pytest.raises(DataError, match="split.mat cannot be read .*; get the file from the GTAV page again"):
+        open_source("gtav", split="official_train", source=tmp_path)
+
+
 def test_gtav_label_of_another_size_is_resized_and_listed(tmp_path):
     made = build("gtav", tmp_path)
     image, label = scene(3, (50, 30))
