@@ -11,8 +11,8 @@ from typing import Protocol
 
 from data_pipelines.errors import DataError
 
-MOST_BYTES = 2 << 30  # of one encoded picture: the largest that is read takes 1 GiB, uncompressed with 16 bits a channel
-_MOST_WAYS = 16  # in which one folder is reached by links
+MAX_BYTES = 2 << 30  # of one encoded picture: the largest that is read takes 1 GiB, uncompressed with 16 bits a channel
+_MAX_VISITS = 16  # in which one folder is reached by links
 _SCRAPS = ("__MACOSX", "lost+found", "$RECYCLE.BIN", "System Volume Information")
 _KINDS = (
     (stat.S_ISDIR, "a folder"),
@@ -56,7 +56,7 @@ class NothingThere(DataError):
 
 
 def read_file(path: str | os.PathLike) -> bytes:
-    """The content of a file; a DataError that names it for what cannot be read, is larger than MOST_BYTES or is no file.
+    """The content of a file; a DataError that names it for what cannot be read, is larger than MAX_BYTES or is no file.
 
     A named pipe or a device is never waited for.
     """
@@ -76,8 +76,8 @@ def _check_regular(found: os.stat_result, where: str) -> None:
     for is_kind, what in _KINDS:
         if is_kind(found.st_mode):
             raise DataError(f"{where} is {what}, not a file; remove it from the data set.")
-    if found.st_size > MOST_BYTES:
-        raise DataError(f"{where} has {found.st_size / 2**30:.1f} GiB; at most {MOST_BYTES >> 30} are read of one file.")
+    if found.st_size > MAX_BYTES:
+        raise DataError(f"{where} has {found.st_size / 2**30:.1f} GiB; at most {MAX_BYTES >> 30} are read of one file.")
 
 
 class Folder:
@@ -94,7 +94,7 @@ class Folder:
         while waiting:
             prefix, above = waiting.pop()
             ways[above[-1]] += 1
-            if ways[above[-1]] > _MOST_WAYS:
+            if ways[above[-1]] > _MAX_VISITS:
                 raise DataError(f"Links below {shown(self.where)} lead to {shown(above[-1])} again and again; remove them.")
             for entry in self._entries(prefix):
                 link = entry.is_symlink()

@@ -5,7 +5,7 @@ Images become uint8 [H, W, 3] RGB:
     10, 12 or 14 bits stored in 16 are scaled by the file's own range, with a warning (`depth.py`);
   * an EXIF-turned photo is turned upright, as OpenCV and so mmseg does; `exif="ignore"` leaves it as stored
     (only differing sizes show that a label was drawn on the other version, so `rein data check` lists every such photo);
-  * formats other than those of `pictures.FORMATS`, more than `pictures.MOST_PIXELS` pixels, CMYK, truncated, empty, undecodable
+  * formats other than those of `pictures.FORMATS`, more than `pictures.MAX_PIXELS` pixels, CMYK, truncated, empty, undecodable
     files, TIFFs of numbers or colours that are no RGB (`tiff.py`) and sides below 8 pixels raise a DataError that names the file;
     of several pages or frames the first is read;
   * damage in the middle of a JPEG that libjpeg patches over cannot be seen here; the checksums of prepared data guard against

@@ -65,7 +65,7 @@ def pair(images: Sequence[Item], masks: Sequence[Item], files: Files) -> Pairs:
                 found.rule = ", paired by their file names alone" if rule else ", paired by what changes in their names"
                 left = [], []
                 break
-    _refuse_rivals(images, left[1], found)
+    _refuse_ambiguous(images, left[1], found)
     used = {*found.masks.values(), *(name for _, names in found.doubles for name in names)}
     found.unused = sorted(mask.name for mask in masks if mask.name not in used)
     return found
@@ -144,14 +144,14 @@ def _grouped(items: Sequence[Item], scope: Callable, key: Callable[[str], str]) 
 
 def _take(images, masks, scope, rule: Rule, found: Pairs, files: Files) -> tuple[list[Item], list[Item]]:
     """Moves what a rule tells into `found`; returns what is left."""
-    some, others, gone = _grouped(images, scope, rule[0]), _grouped(masks, scope, rule[1]), set()
-    for key in some.keys() & others.keys():
-        twins = [_one_of_links(group, files) for group in (some[key], others[key])]
-        if len(twins[0]) == len(twins[1]) == 1:
-            found.masks[twins[0][0].name] = twins[1][0].name
+    images_by_key, masks_by_key, gone = _grouped(images, scope, rule[0]), _grouped(masks, scope, rule[1]), set()
+    for key in images_by_key.keys() & masks_by_key.keys():
+        same_images, same_masks = (_one_of_links(group[key], files) for group in (images_by_key, masks_by_key))
+        if len(same_images) == len(same_masks) == 1:
+            found.masks[same_images[0].name] = same_masks[0].name
         else:
-            found.doubles.append(([item.name for item in twins[0]], [item.name for item in twins[1]]))
-        gone |= {item.name for item in (*some[key], *others[key])}
+            found.doubles.append(([item.name for item in same_images], [item.name for item in same_masks]))
+        gone |= {item.name for item in (*images_by_key[key], *masks_by_key[key])}
     return [item for item in images if item.name not in gone], [item for item in masks if item.name not in gone]
 
 
@@ -163,10 +163,10 @@ def _take_all(images, masks, scope, rule: Rule | None, found: Pairs) -> bool:
     """Whether a rule pairs every image with every mask; then `found` holds the pairs."""
     if rule is None or len(images) != len(masks):
         return False
-    some, others = _grouped(images, scope, rule[0]), _grouped(masks, scope, rule[1])
-    if some.keys() != others.keys() or len(some) != len(images) or len(others) != len(masks):
+    images_by_key, masks_by_key = _grouped(images, scope, rule[0]), _grouped(masks, scope, rule[1])
+    if images_by_key.keys() != masks_by_key.keys() or not len(images_by_key) == len(images) == len(masks):
         return False
-    found.masks.update({some[key][0].name: others[key][0].name for key in some})
+    found.masks.update({group[0].name: masks_by_key[key][0].name for key, group in images_by_key.items()})
     return True
 
 
@@ -191,12 +191,12 @@ def _constant(names: list[str]) -> tuple[str, str] | None:
     return begin, re.sub(r"\d+$", "", os.path.commonprefix([backwards[0], backwards[-1]]))[::-1]
 
 
-def _refuse_rivals(images: Sequence[Item], unused: Sequence[Item], found: Pairs) -> None:
+def _refuse_ambiguous(images: Sequence[Item], unused: Sequence[Item], found: Pairs) -> None:
     """A mask that is left over but could as well be that of a paired image (`a.png` and `a_mask.png`) makes the pair ambiguous."""
-    rivals = _grouped(unused, _same_folders, RULES[-1][1])
+    candidates = _grouped(unused, _same_folders, RULES[-1][1])
     for key, group in _grouped([image for image in images if image.name in found.masks], _same_folders, RULES[-1][0]).items():
-        if key in rivals and len(group) == 1:
-            found.doubles.append(([group[0].name], [found.masks.pop(group[0].name), *(item.name for item in rivals[key])]))
+        if key in candidates and len(group) == 1:
+            found.doubles.append(([group[0].name], [found.masks.pop(group[0].name), *(item.name for item in candidates[key])]))
 
 
 def examples(names: Sequence[str]) -> str:

@@ -23,7 +23,7 @@ warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)  # `l
 
 FORMATS = ("PNG", "JPEG", "BMP", "WEBP", "TIFF", "GIF", "JPEG2000", "PPM")
 SUFFIXES = (".jpg", ".jpeg", ".jfif", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".jp2", ".ppm")
-MOST_PIXELS = 178_956_970  # 13,377 x 13,377, half a GiB as RGB: where Pillow refuses a decompression bomb
+MAX_PIXELS = 178_956_970  # 13,377 x 13,377, half a GiB as RGB: where Pillow refuses a decompression bomb
 
 _SIGNATURES = (
     (b"\x89PNG\r\n\x1a\n", "PNG"),
@@ -41,7 +41,7 @@ _BMP_HEADERS = (12, 40, 52, 56, 64, 108, 124)  # bytes of the header that follow
 _AGAIN = "the download failed; fetch it again"
 _SAVE = "save it as PNG"
 # What people have in place of a picture: (start, what it is, what to do).
-_STRANGERS = (
+_OTHERS = (
     (rb"%!PS|\xc5\xd0\xd3\xc6", "an EPS or PostScript drawing", _SAVE),
     (rb"%PDF-", "a PDF", _SAVE),
     (rb"8BPS\0[\1\2]", "a Photoshop file", _SAVE),
@@ -56,10 +56,10 @@ _STRANGERS = (
     (rb"\x93NUMPY", "a NumPy array", _SAVE),
     (rb"\x89HDF\r\n\x1a\n", "an HDF5 file", _SAVE),
     (rb"\x76\x2f\x31\x01", "an OpenEXR picture", _SAVE),
-    (rb"\0\0[\1\2]\0", "an icon", _SAVE),
+    (rb"\0\0[\1\2]\0[^\0]", "an icon", _SAVE),
     (rb".{128}DICM", "a DICOM picture", _SAVE),
 )  # fmt: skip
-_COMPILED = tuple((re.compile(start, re.DOTALL | re.IGNORECASE), what, mend) for start, what, mend in _STRANGERS)
+_COMPILED = tuple((re.compile(start, re.DOTALL | re.IGNORECASE), what, fix) for start, what, fix in _OTHERS)
 
 
 def kind(data: bytes) -> str | None:
@@ -76,9 +76,9 @@ def kind(data: bytes) -> str | None:
     return None
 
 
-def stranger(data: bytes) -> tuple[str, str] | None:
+def describe(data: bytes) -> tuple[str, str] | None:
     """(what it is, what to do) for the files that people have in place of pictures; None for what is not known."""
-    return next(((what, mend) for start, what, mend in _COMPILED if start.match(data[:4096])), None)
+    return next(((what, fix) for start, what, fix in _COMPILED if start.match(data[:4096])), None)
 
 
 def is_video(begin: bytes) -> bool:
@@ -101,26 +101,26 @@ def require(data: bytes, file: str, formats: Sequence[str] = FORMATS) -> str:
     found = kind(data)
     if found in formats:
         return found
-    what, mend = stranger(data) or (f"a picture of the format {found}" if found else "", _SAVE)
+    what, fix = describe(data) or (f"a picture of the format {found}" if found else "", _SAVE)
     if what:
-        raise DataError(f"{file} is {what}; {', '.join(formats)} are read: {mend}.")
+        raise DataError(f"{file} is {what}; {', '.join(formats)} are read: {fix}.")
     raise DataError(f"{file} cannot be decoded, its content is none of {', '.join(formats)}; fetch it again or remove it.")
 
 
-def limit(width: int, height: int, file: str, most: float = MOST_PIXELS) -> None:
-    """Raises TooLarge if a picture of this size has more than `most` pixels."""
-    if width * height > most:
-        raise TooLarge(f"{file} has {width}x{height} pixels; at most {most / 1e6:.4g} million are taken. Make it smaller first.")
+def limit(width: int, height: int, file: str, max_pixels: float = MAX_PIXELS) -> None:
+    """Raises TooLarge if a picture of this size has more than `max_pixels` pixels."""
+    if width * height > max_pixels:
+        raise TooLarge(f"{file} has {width}x{height} pixels; at most {max_pixels / 1e6:.4g} million are taken. Make it smaller first.")
 
 
-def open_picture(data: bytes, file: str, formats: Sequence[str] = FORMATS, *, most: float = MOST_PIXELS) -> Image.Image:
+def open_picture(data: bytes, file: str, formats: Sequence[str] = FORMATS, *, max_pixels: float = MAX_PIXELS) -> Image.Image:
     """A picture of `formats`, opened but not decoded: its header has been read.
 
     Args:
         data: the encoded picture.
         file: its name for messages.
         formats: those that are taken, out of FORMATS.
-        most: width x height at most; more is refused before a pixel is decoded.
+        max_pixels: width x height at most; more is refused before a pixel is decoded.
 
     Raises:
         DataError: it is none of these formats or damaged.
@@ -135,7 +135,7 @@ def open_picture(data: bytes, file: str, formats: Sequence[str] = FORMATS, *, mo
         why = tiff.odd(data) or "cannot be decoded, its header is damaged; fetch it again or remove it"
         raise DataError(f"{file} {why}.") from None
     try:
-        limit(*picture.size, file, most)
+        limit(*picture.size, file, max_pixels)
     except TooLarge:
         picture.close()
         raise

@@ -1,4 +1,4 @@
-"""Files inside a .zip, read at their place in it without unpacking; an archive from a stranger cannot do harm."""
+"""Files inside a .zip, read at their place in it without unpacking; nothing in an untrusted archive can do harm."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ import zipfile
 import zlib
 
 from data_pipelines.errors import DataError
-from data_pipelines.files import MOST_BYTES, shown, wanted
-from data_pipelines.pictures import stranger
+from data_pipelines.files import MAX_BYTES, shown, wanted
+from data_pipelines.pictures import describe
 
 HEAD = b"PK\x03\x04"
 _EMPTY = b"PK\x05\x06"
-_RATIO, _HARMLESS = 100, 256 << 20  # a member may inflate to 100 times its packed size, or to 256 MiB
+_MAX_RATIO, _ALWAYS_ALLOWED = 100, 256 << 20  # a member may inflate to 100 times its packed size, or to 256 MiB
 _OTHERS = (
     (0, b"Rar!\x1a\x07", "a .rar archive"),
     (0, b"7z\xbc\xaf\x27\x1c", "a .7z archive"),
@@ -62,7 +62,7 @@ class Zip:
         self.where = str(path)
         if (other := other_archive(path)) is not None:
             raise DataError(f"{shown(self.where)} is {other}, not a .zip; unpack it and point at the folder.")
-        if not (begin := _begin(path)).startswith((HEAD, _EMPTY)) and (odd := stranger(begin)) is not None:
+        if not (begin := _begin(path)).startswith((HEAD, _EMPTY)) and (odd := describe(begin)) is not None:
             raise DataError(f"{shown(self.where)} is {odd[0]}, not a .zip; {odd[1]}.")
         try:
             with zipfile.ZipFile(self.where) as archive:
@@ -134,7 +134,7 @@ class Zip:
         if name in self._links:
             raise DataError(f"{shown(self.path(name))} is a link to what is not in the .zip; pack the files themselves.")
         _, packed_size, size, _, _ = self._entries[name]
-        if size > min(MOST_BYTES, max(_HARMLESS, _RATIO * packed_size)):
+        if size > min(MAX_BYTES, max(_ALWAYS_ALLOWED, _MAX_RATIO * packed_size)):
             raise DataError(
                 f"{shown(self.path(name))} would inflate from {packed_size / 2**20:.1f} MiB to {size / 2**30:.1f} GiB, as no picture "
                 "does; get the .zip anew from its publisher, or unpack it and point at the folder."

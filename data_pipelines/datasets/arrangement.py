@@ -91,13 +91,15 @@ def arrange(files: Files, names: Sequence[str], images: str | None, masks: str |
         known = ("SPLIT",) if places[0] == "alone" else IMAGE_FOLDERS  # where the split stands alone the images' folder has no name
         if places[0] == "alone" and images:
             continue
-        some = _present(pictures, places[0], (images,) if images else known, "images", files)
-        others = _present(pictures, places[1], (masks,) if masks else MASK_FOLDERS, "masks", files) if some else None
-        if others:
+        image_folder = _present(pictures, places[0], (images,) if images else known, "images", files)
+        if image_folder is None:
+            continue
+        mask_folder = _present(pictures, places[1], (masks,) if masks else MASK_FOLDERS, "masks", files)
+        if mask_folder is not None:
             splits = places != ("none", "none")
             listed = None if splits else _lists(files, names)
-            found = words.format(some, others) + ("" if splits else ", split by lists" if listed else ", split by a hash")
-            items = _items(pictures, places[0], some), _items(pictures, places[1], others)
+            found = words.format(image_folder, mask_folder) + ("" if splits else ", split by lists" if listed else ", split by a hash")
+            items = _items(pictures, places[0], image_folder), _items(pictures, places[1], mask_folder)
             return Arrangement(*items, found, splits or listed is not None, listed)
     other = None if images else _around(pictures, masks, files)
     other = other if other or images or masks else _beside(pictures, files)

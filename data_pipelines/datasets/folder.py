@@ -143,16 +143,16 @@ def _chosen(arrangement: Arrangement, split: str, val_share: float, where: str, 
 def _problems(images: Sequence[Item], pairs: Pairs, files: Files, policy: str) -> tuple[dict[str, str], list[Pair]]:
     """What is wrong with the pairs of these images, raised with policy "raise", and the pairs that are left, in order."""
     names = {image.name for image in images}
-    if pairs.masks and names.isdisjoint(pairs.masks) and names.isdisjoint(name for some, _ in pairs.doubles for name in some):
+    if pairs.masks and names.isdisjoint(pairs.masks) and names.isdisjoint(name for same, _ in pairs.doubles for name in same):
         raise NothingThere(f"{shown(files.where)} holds no masks for these {len(images)} images: {examples([i.name for i in images])}.")
-    doubles = [(some, masks) for some, masks in pairs.doubles if names & set(some)]
-    problems = {shown(some[0]): f"{_rivals(some, masks)}; left out." for some, masks in doubles}
+    doubles = [(same, masks) for same, masks in pairs.doubles if names & set(same)]
+    problems = {shown(same[0]): f"{_ambiguous(same, masks)}; left out." for same, masks in doubles}
     if doubles and policy == "raise":
         raise DataError(
-            f"{len(doubles)} pairs are not clear, the first: {_rivals(*doubles[0])}; remove one, or point the source at one of the "
+            f"{len(doubles)} pairs are not clear, the first: {_ambiguous(*doubles[0])}; remove one, or point the source at one of the "
             "folders."
         )
-    unclear = {name for some, _ in doubles for name in some}
+    unclear = {name for same, _ in doubles for name in same}
     missing = [image.name for image in images if image.name not in pairs.masks and image.name not in unclear]
     problems |= unpaired(missing, pairs.unused, len(images), RULE, files, policy)
     kept = [image for image in images if image.name in pairs.masks]
@@ -169,7 +169,7 @@ def _above(images: Sequence[Item]) -> str:
     return images[0].prefix if len({image.prefix for image in images}) == 1 else ""
 
 
-def _rivals(images: Sequence[str], masks: Sequence[str]) -> str:
+def _ambiguous(images: Sequence[str], masks: Sequence[str]) -> str:
     if len(images) > 1:
         return f"images of the same name, {' and '.join(map(shown, images))}"
     return f"{' and '.join(map(shown, masks))} could each be the mask of {shown(images[0])}"

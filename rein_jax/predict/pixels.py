@@ -1,4 +1,4 @@
-"""Reading pictures from strangers: the size in the header is looked at before a single pixel is decoded."""
+"""Reading untrusted pictures: the size in the header is looked at before a single pixel is decoded."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["FORMATS", "MEGAPIXELS", "SUFFIXES", "decode", "read"]
 
 def decode(data: bytes, name: str, megapixels: float = MEGAPIXELS, formats: tuple[str, ...] = FORMATS) -> np.ndarray:
     """Encoded picture -> uint8 [H, W, 3] RGB. DataError for anything else, TooLarge for more than that many million pixels."""
-    open_picture(data, name, formats, most=megapixels * 1e6).close()
+    open_picture(data, name, formats, max_pixels=megapixels * 1e6).close()
     return decode_image(data, name)
 
 

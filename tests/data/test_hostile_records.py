@@ -1,4 +1,4 @@
-"""Prepared folders from strangers, and disks that fill up while one is written."""
+"""Untrusted prepared folders, and disks that fill up while one is written."""
 
 import contextlib
 import json
@@ -32,7 +32,7 @@ def prepared(made, tmp_path):
 
 
 def edit(prepared, change):
-    """Changes the manifest as a stranger could."""
+    """Changes the manifest as anybody could."""
     manifest = json.loads((prepared / MANIFEST).read_text())
     change(manifest)
     (prepared / MANIFEST).write_text(json.dumps(manifest))

@@ -56,7 +56,7 @@ def _pictures(folder: Path, index: int) -> dict[str, str]:
     """An image's pictures as data: addresses; a DataError names a file that is not one of the gallery's."""
     files = [folder / f"{index:06d}.{part}" for part in PARTS]
     photo, truth, prediction = map(read_file, files)
-    open_picture(photo, str(files[0]), ("JPEG",), most=MOST_PIXELS).close()
+    open_picture(photo, str(files[0]), ("JPEG",), max_pixels=MOST_PIXELS).close()
     label, seen = (_labels(data, str(file)) for data, file in zip((truth, prediction), files[1:], strict=True))
     if label.shape != seen.shape:
         raise DataError(f"{files[2]} is of another size than {files[1].name}; remove {folder} to do without pictures.")
@@ -66,7 +66,7 @@ def _pictures(folder: Path, index: int) -> dict[str, str]:
 
 def _labels(data: bytes, file: str) -> np.ndarray:
     """uint8 [h, w] of a palette PNG."""
-    with open_picture(data, file, ("PNG",), most=MOST_PIXELS) as picture:
+    with open_picture(data, file, ("PNG",), max_pixels=MOST_PIXELS) as picture:
         if picture.mode != "P":
             raise DataError(f"{file} is not a PNG with a palette; run `rein evaluate` again.")
         return pixels(picture, file)
