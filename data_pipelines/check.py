@@ -153,6 +153,8 @@ def _begin(spec: Any, source: Any, options: dict) -> tuple[SplitReport, Any, _Re
     published = spec.count(source.split, **options) if isinstance(spec, FileDataset) else None
     report = SplitReport(source.found, len(source) + len(source.problems), published, 0, problems=dict(source.problems))
     report.warnings |= {label: f"{label} is a label without an image." for label in source.unused}
+    if source.note:
+        report.warnings["masks"] = source.note
     recorder = _Recorder(source.facts.decode)
     return report, source.with_facts(replace(source.facts, decode=recorder)), recorder
 

@@ -24,12 +24,26 @@ def counted(counts: Mapping, most: int = SHOWN) -> str:
     return listed + (f" and {len(rest)} more ({sum(count for _, count in rest):,} pixels)" if rest else "")
 
 
-def smoothed(looks: Sequence[Look]) -> bool:
-    """Whether most values of the masks occur only along edges, as interpolation, antialiasing and JPEG leave them."""
+def edge_values(looks: Sequence[Look]) -> set[int]:
+    """Values that fill no 3x3 pixels in any mask, as interpolation, antialiasing and JPEG leave them along edges."""
     greys = [look for look in looks if look.values is not None]
-    seen = {value for look in greys for value in look.values}
-    solid = {value for look in greys for value in look.solid}
-    return len(seen) > 3 and 2 * len(seen - solid) >= len(seen)
+    return {value for look in greys for value in look.values} - {value for look in greys for value in look.solid}
+
+
+def smoothed(looks: Sequence[Look]) -> bool:
+    """Whether most values of the masks occur only along edges."""
+    seen = {value for look in looks for value in look.values or ()}
+    return len(seen) > 3 and 2 * len(edge_values(looks)) >= len(seen)
+
+
+def edge_note(looks: Sequence[Look]) -> str | None:
+    """What is said of masks without a class list some of whose values, taken for classes, occur only along edges."""
+    thin = edge_values(looks)
+    counts = total(look.values or {} for look in looks)
+    if not thin or sum(counts[value] for value in thin) * 100 > sum(counts.values()):
+        return None
+    listed = counted({value: counts[value] for value in thin})
+    return f"These values occur only along edges and are taken for classes: {listed}. If the masks were smoothed or JPEG once, {_AGAIN}."
 
 
 def between_classes(label: np.ndarray) -> np.ndarray:
@@ -101,13 +115,13 @@ def strangers(looks: Sequence[Look], known: Collection[int], title: str, classes
 
 
 def _cause(looks: Sequence[Look], counts: Mapping[int, int], odd: Mapping[int, int], classes: int) -> str:
-    if smoothed(looks):
-        return f"Most values occur only along edges, as smoothing or JPEG leaves them: {_AGAIN}."
+    if smoothed(looks) or set(odd) <= edge_values(looks):
+        which = "Most" if smoothed(looks) else "These"
+        return f"{which} values occur only along edges, as smoothing or JPEG leaves them: {_AGAIN}."
     if len(odd) == 1 and next(iter(odd)) in _VOIDS:
         return f"{next(iter(odd))} looks like what is to be ignored: pass ignore={next(iter(odd))}."
     if sorted(counts) in (list(range(1, classes + 1)), list(range(classes + 1))) and list(odd) == [classes]:
-        first = "void" if 0 in counts else "one of that"
-        return f"They count the classes from 1: add {first} name as the first line, or pass values='{'/'.join(_few(classes))}'."
+        return f"They count the classes from 1: add a first line `void`, or pass values='{'/'.join(_few(classes))}'."
     if len(counts) == classes:
         return (f"There are as many values as classes: if their order is the list's, pass values='{'/'.join(map(str, sorted(counts)))}', "
                 "else write `value: name` on each line.")  # fmt: skip

@@ -26,6 +26,7 @@ class Reading:
     decode: Any
     classes: Classes
     found: str
+    note: str | None = None  # what `rein data check` warns of
 
 
 def read_masks(
@@ -93,7 +94,8 @@ def _listed_colours(masks: Masks, looks: Sequence[Look], listed: ClassList, igno
     fewer, more = sorted((len(by_index), len(by_colour)))
     if fewer < len(looks):
         if differ and 2 * fewer >= len(looks):
-            if white and len(by_colour) == more:
+            true_colour = any(look.values is None for look in by_colour)  # these are no class numbers, so the others are none
+            if (white or true_colour) and len(by_colour) == more:
                 return True
             raise _ambiguous(differ[0])
         if fewer == more:  # the values of true-colour pictures mean nothing; else what covers more pixels is nearer
@@ -186,4 +188,6 @@ def _found_values(masks: Masks, looks: Sequence[Look], ignore) -> Reading:
         raise maskfaults.unlisted_values(counts, kept, looks)
     classes = Classes(tuple(f"class_{k}" for k in numbers), distinct_colours(len(numbers)))
     ids = IdMap("the values found in the masks", {**dict.fromkeys(void, VOID), **{k: train for train, k in enumerate(numbers)}})
-    return Reading(IndexLabels(ids), classes, f"{len(numbers)} classes by value, found by looking at all masks")
+    return Reading(
+        IndexLabels(ids), classes, f"{len(numbers)} classes by value, found by looking at all masks", maskfaults.edge_note(looks)
+    )

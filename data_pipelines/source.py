@@ -80,6 +80,7 @@ class Source:
         self.classes, self.found, self.has_labels = facts.classes, facts.found, facts.has_labels
         self.problems: dict[str, str] = {}
         self.unused: list[str] = []  # label files without an image
+        self.note: str | None = None  # what `rein data check` warns of
         self._unreadable: set[int] = set()
 
     def __len__(self) -> int:

@@ -93,6 +93,7 @@ def open_folder(
     kind = Labels(reading.found + pairs.rule, "", reading.decode)
     made = _Folder(reading).source_of(files, split, arrangement.found, kind, kept, subset, {"policy": policy, "exif": exif}, options)
     made.problems.update(problems)
+    made.note = reading.note
     made.unused = [shown(name) for name in pairs.unused]
     return made
 

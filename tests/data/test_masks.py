@@ -194,7 +194,7 @@ def test_ade20k_ignores_0_and_counts_from_1(tmp_path):
     with pytest.raises(DataError, match=r"ignore=0 is also the value of class 'wall'; .*values=\[1, 2\] if they count from 1"):
         whole(tmp_path, ignore=0)
     assert_read(whole(tmp_path, ignore=0, values=[1, 2]), (255, 0, 1))
-    with pytest.raises(DataError, match="6 of the 6 masks .*They count the classes from 1: add void"):
+    with pytest.raises(DataError, match="6 of the 6 masks .*They count the classes from 1: add a first line `void`"):
         whole(tmp_path)
     (tmp_path / "names.txt").write_text("void\nwall\nbuilding\n")
     assert_read(whole(tmp_path), (255, 0, 1))
@@ -410,3 +410,25 @@ def test_ignore_has_no_meaning_for_colours(tmp_path):
 def test_one_class_alone_is_warned_of(tmp_path):
     made(tmp_path / "three", coded(0, 0, 255), "sky\nroad\ncar\n")
     assert "'sky' is the only class that occurs" in check("folder", tmp_path / "three")[0].splits["train"].warnings["classes"]
+
+
+@pytest.mark.parametrize("names", [None, "sky\nroad\ncar\n"])
+def test_class_numbers_that_were_jpeg_once(names, tmp_path):
+    def encode(label):
+        return png(np.where(np.roll(label, 1, 1) != label, 3, label).astype(np.uint8))  # a fourth value along some edges
+
+    made(tmp_path, encode, names)
+    if names is None:
+        warnings = check("folder", tmp_path)[0].splits["train"].warnings
+        assert "values occur only along edges and are taken for classes: 3 (" in warnings["masks"]
+    else:
+        with pytest.raises(DataError, match="outside the class list .*: 3 .* These values occur only along edges, as smoothing or JPEG"):
+            whole(tmp_path)
+
+
+def test_colours_stored_in_two_ways(tmp_path):
+    colours = [(0, 0, 0), (255, 0, 0), (0, 255, 0)]
+    made(tmp_path, lambda label: png(np.array(colours, np.uint8)[label]), "red 255 0 0\ngreen 0 255 0\nblack 0 0 0\n")
+    for k in (1, 3, 5):
+        (tmp_path / f"masks/00{k}.png").write_bytes(palette_png(drawn(k), colours))
+    assert_read(whole(tmp_path), (2, 0, 1))
