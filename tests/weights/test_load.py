@@ -174,7 +174,7 @@ def test_a_wrong_file_is_recognised(small_shapes, name, source, sentence):
      "MAE (or another plain) ViT-B/16"),
     ({"stem.0.weight": (32, 3, 3, 3), "layer1.0.conv3.weight": (1,), "layer3.22.conv1.weight": (1,), "layer4.0.conv1.weight": (1,)},
      "ResNet-101 (V1c)"),
-    ({"backbone.block_specs.0.0.depthwise_conv.weight": (192, 1, 7, 7), "backbone.block_specs.2.26.norm.weight": (768,)}, "ConvNeXt-L"),
+    ({"backbone.stages.0.0.depthwise_conv.weight": (192, 1, 7, 7), "backbone.stages.2.26.norm.weight": (768,)}, "ConvNeXt-L"),
     ({"embeddings.patch_embeddings.weight": (1024, 3, 16, 16), "embeddings.register_tokens": (1, 4, 1024),
       "layer.23.attention.o_proj.weight": (1024, 1024)}, "DINOv3 ViT-L/16"),
     ({"reg_token": (1, 4, 384), "patch_embed.proj.weight": (384, 3, 16, 16), "blocks.11.gamma_1": (384,),
