@@ -8,8 +8,10 @@ from collections.abc import Mapping
 import jax
 import numpy as np
 
+from rein_jax import peers
 from rein_jax.errors import UserError
 
+LOST_AFTER = 30  # seconds until JAX gives up a process that sends nothing; `peers` notices most losses at once
 FLAGS = ("coordinator", "processes", "process")
 
 
@@ -26,12 +28,15 @@ def join(coordinator: str | None = None, processes: int | None = None, process: 
             return False
         if jax.config.jax_platforms == "cpu" or environment.get("JAX_PLATFORMS") == "cpu":
             jax.config.update("jax_cpu_collectives_implementation", "gloo")
-        jax.distributed.initialize(given[0], given[1], given[2])
+        jax.distributed.initialize(given[0], given[1], given[2], heartbeat_timeout_seconds=LOST_AFTER)
     elif int(environment.get("SLURM_NTASKS", "1")) > 1 and "SLURM_PROCID" in environment or _tpu_hosts(environment) > 1:
-        jax.distributed.initialize()
+        jax.distributed.initialize(heartbeat_timeout_seconds=LOST_AFTER)
     else:
         return False
-    return jax.process_count() > 1
+    if jax.process_count() == 1:
+        return False
+    peers.watch(given[0].rpartition(":")[0] if given else None)
+    return True
 
 
 def _given(coordinator, processes, process, environment) -> tuple[str, int, int] | None:

@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 # A room (a folder, or a file at the top of rein_jax) imports itself and rooms of lower floors, nothing else. So there is no circle.
 FLOORS = {
-    "rein_jax.errors": 0,
+    "rein_jax.errors": 0, "rein_jax.peers": 0,
     "rein_jax.registry": 1, "rein_jax.trees": 1, "rein_jax.host_memory": 1, "rein_jax.distributed": 1, "rein_jax.weight_rules": 1,
     "rein_jax.kinds": 1, "rein_jax.kernels": 1,
     "rein_jax": 2,  # rein_jax/__init__.py: public names, resolved by string when they are used

@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import argparse
+import os
+import sys
+import time
+import traceback
+from typing import NoReturn
 
+from data_pipelines.errors import DataError
 from rein_jax import configuration
 from rein_jax.cli import path_argument
+from rein_jax.cli.main import say
 from rein_jax.errors import UserError
 
 DESCRIPTION = """Train the model of a config file in a folder. If the folder holds a run of the same config, that run goes on
 where its newest checkpoint left it. Any key of the config can be overridden: --config.train.steps=2000."""
 EPILOG = """example: rein train --config configs/quickstart.py --workdir runs/quickstart. Exit codes: 0 finished;
 2 something to mend (one sentence says what); 75 stopped by SIGTERM or SIGINT after saving:
-run the same command again. Several processes: give --coordinator, --processes and --process to each, or run under SLURM or on a
+run the same command again. --extend goes on with a run, also a finished one, to a higher train.steps; --restart begins at step 0 and
+keeps what was there. Several processes: give --coordinator, --processes and --process to each, or run under SLURM or on a
 Cloud TPU slice, where they are found out (see scripts/cuda_train.sh and scripts/tpu_vm_train.sh)."""
 
 
@@ -58,8 +66,20 @@ def main(argv: list[str]) -> int:
         train(config, options.workdir, restart=options.restart, extend=options.extend)
     except Preempted:
         return PREEMPTED
-    except UserError:
-        if several and not distributed.is_main():
-            return 2  # process 0 says it
+    except Exception as error:
+        if several:
+            _end_alone(error)
         raise
     return 0
+
+
+def _end_alone(error: Exception) -> NoReturn:
+    """End one of several processes for a reason of its own, at once, so that the others end too: leaving in order would wait for them."""
+    if isinstance(error, UserError | DataError):
+        say("train", str(error))
+    else:
+        time.sleep(2)  # a collective operation that failed for want of another process: `peers` says so within this time
+        traceback.print_exception(error)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(2 if isinstance(error, UserError | DataError) else 1)
