@@ -302,6 +302,27 @@ def test_classes_called_like_columns(data, tmp_path, name):
     assert len([line for line in lines if line.startswith(name + "  ")]) == 1 + (name in ("domain", "- fog"))
 
 
+@pytest.mark.browser
+def test_long_names_are_cut_but_kept(data, tmp_path):
+    long = "crosswalk " * 60
+    text = json.dumps(data).replace('"road"', json.dumps(long)).replace('"town"', json.dumps(long))
+    (tmp_path / "results.json").write_text(text)
+    made = write_report(tmp_path)
+    assert made.read_text().count(f'title="{long}"') == 2
+    if chromium.BROWSER is None:
+        pytest.skip("no Chromium on this machine")
+    page = chromium.Page(tmp_path / "profile")
+    try:
+        page.call("Emulation.setDeviceMetricsOverride", width=400, height=900, deviceScaleFactor=1, mobile=False)
+        page.call("Page.navigate", url=f"file://{made}")
+        page.until("document.readyState == 'complete' && document.documentElement.className == 'live'")
+        assert page.run("document.documentElement.scrollWidth") <= 400
+        assert page.run("document.querySelector('tbody td').offsetWidth") <= 180
+        assert page.run("document.querySelector('thead').offsetHeight") <= 260
+    finally:
+        page.close()
+
+
 def test_runs_of_other_classes_are_not_subtracted(run, data, tmp_path):
     other = shutil.copytree(run, tmp_path / "other")
     (other / "evaluation/results.json").write_text(json.dumps(data).replace('"road"', '"street"'))
