@@ -99,10 +99,13 @@ def use_compilation_cache() -> None:
     from rein_jax.weights.fetch import cache_dir
 
     try:
-        folder = cache_dir()
+        folder = cache_dir() / "xla"
     except UserError:  # without a home folder everything is compiled anew; what needs the cache itself says so
         return
-    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(folder / "xla"))
+    there = next((parent for parent in (folder, *folder.absolute().parents) if os.path.exists(parent)), "")
+    if not os.access(there, os.W_OK):  # JAX would warn at each program
+        return
+    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(folder))
     os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "1")
 
 

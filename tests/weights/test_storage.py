@@ -6,7 +6,7 @@ import os
 import numpy as np
 import pytest
 
-from rein_jax.cli.main import main
+from rein_jax.cli.main import main, use_compilation_cache
 from rein_jax.errors import UserError
 from rein_jax.weights import fetch, manifest
 from rein_jax.weights.checkpoint import read_checkpoint
@@ -157,6 +157,19 @@ def test_a_read_only_cache_that_holds_the_file_is_used(cached, monkeypatch):
     monkeypatch.setitem(manifest.PUBLISHED, "other", manifest.PUBLISHED["test"])
     with pytest.raises(UserError, match="Read-only file system.*REIN_CACHE"):
         fetch.ensure("other")
+
+
+@pytest.mark.parametrize("writable", [True, False])
+def test_programs_are_kept_only_where_the_cache_can_be_written(tmp_path, monkeypatch, writable):
+    """JAX would warn at each program that it cannot keep."""
+    monkeypatch.setenv("REIN_CACHE", str(tmp_path / "not/yet/there"))
+    monkeypatch.delenv("JAX_COMPILATION_CACHE_DIR", raising=False)
+    monkeypatch.setattr(os, "access", lambda place, _: writable and os.fspath(place) == str(tmp_path))
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "environ", {**os.environ})
+        use_compilation_cache()
+        assert os.environ.get("JAX_COMPILATION_CACHE_DIR") == (str(tmp_path / "not/yet/there/xla") if writable else None)
+    assert not (tmp_path / "not").exists()
 
 
 def test_weights_in_a_read_only_folder_are_used(tmp_path, monkeypatch):
