@@ -46,12 +46,12 @@ def main(argv: list[str]) -> int:
     options, overrides = _options(argv)
     if options.config:
         writable(options.source, options.target, options.force)
-        summary = import_model(options.source, options.target, options.config, overrides)
+        summary = import_model(read_checkpoint(options.source, options.part), options.target, options.config, overrides)
         print(summary.details() if options.names else summary)
         print(f"wrote {options.target}, a model for rein evaluate, predict and export")
         return 0
     source = read_checkpoint(options.source, options.part)
-    if is_model(source) and format_of(options.target, options.to) == "torch":
+    if is_model(source) and not options.part and format_of(options.target, options.to) == "torch":
         writable(options.source, options.target, options.force)
         print(f"wrote {options.target}: {export_model(options.source, options.target)} arrays under the official Rein names")
         return 0
@@ -72,9 +72,9 @@ def _options(argv: list[str]) -> tuple[argparse.Namespace, list[str]]:
     return parser().parse_args(rest), overrides
 
 
-def import_model(source: Path, target: Path, config_name: str, overrides: list[str]):
+def import_model(source, target: Path, config_name: str, overrides: list[str]):
     """An official Rein checkpoint, or with head=eomt a published EoMT model, as a model file of the given config; returns the loader's
-    summary."""
+    summary. source: the opened Checkpoint."""
     from data_pipelines.labels import CITYSCAPES
     from rein_jax import __version__, build, configuration
     from rein_jax.backbones.vit import grid_of
@@ -96,7 +96,7 @@ def import_model(source: Path, target: Path, config_name: str, overrides: list[s
     write_model(target, values, {
         "config": config.to_dict(), "classes": list(CITYSCAPES.names), "palette": [list(map(int, c)) for c in CITYSCAPES.palette],
         "preprocessing": {"mean": list(pixels.mean), "std": list(pixels.std)}, "weights": weights,
-        "version": __version__, "imported_from": {"file": source.name, "sha256": file_hash(*summary.files)},
+        "version": __version__, "imported_from": {"file": source.path.name, "sha256": file_hash(*summary.files)},
     })  # fmt: skip
     return summary
 

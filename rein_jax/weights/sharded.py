@@ -23,12 +23,18 @@ def open_folder(folder: Path) -> Path:
         names = sorted(path.name for path in folder.iterdir() if not path.name.startswith("."))
     except OSError as error:
         raise unreadable(folder, error) from None
+    snapshots = [path for path in (folder / "snapshots").glob("*") if path.is_dir()] if "snapshots" in names else []
+    if len(snapshots) == 1:  # the cache folder of huggingface_hub
+        return open_folder(snapshots[0])
     indices = [name for name in names if name.endswith(_INDEX)]
     safe = [name for name in indices if ".safetensors." in name]
     chosen = [name for name in _WHOLE if name in names][:1] or (safe if len(safe) == 1 else indices)
     chosen = chosen or [name for name in names if name.endswith(_SUFFIXES)]
     if len(chosen) == 1 and not _SHARD.fullmatch(chosen[0]):
         return folder / chosen[0]
+    if any(name.endswith(".distcp") for name in names):
+        raise UserError(f"{folder} is a checkpoint of torch.distributed, which is not read; where PyTorch is at hand, convert it once: "
+                        "python -m torch.distributed.checkpoint.format_utils dcp_to_torch FOLDER FILE.pth")
     if not chosen:
         raise UserError(f"{folder} is a directory without a checkpoint; give the checkpoint file ({', '.join(_SUFFIXES)}) or *{_INDEX}.")
     if all(_SHARD.fullmatch(name) for name in chosen):

@@ -17,7 +17,7 @@ WRAPPERS = ("state_dict", "model_state_dict", "model_ema", "ema", "model", "teac
             "weights")
 _ASIDE = ("optimizer", "optimizers", "optim", "optimizer_state_dict", "scaler", "lr_scheduler", "scheduler", "param_schedulers",
           "message_hub", "meta", "args", "config", "cfg", "amp", "loss_scaler")
-_AVERAGED = re.compile(r"(^|[._])(ema|teacher|averaged|swa)([._]|$)")
+_AVERAGED = re.compile(r"(^|[._])(ema|teacher|averaged?|avg|swa|shadow|polyak)([._]|$)", re.IGNORECASE)
 _ALIKE = 0.5  # share of names (with equal shapes) above which two sets are two states of one model
 
 Tensors = dict[str, TensorRef]
@@ -25,7 +25,7 @@ Tensors = dict[str, TensorRef]
 
 def averaged(name: str) -> bool:
     """True for the name of weights that are averages over the training (EMA, mean teacher): the ones meant to be used."""
-    return bool(_AVERAGED.search(name))
+    return bool(_AVERAGED.search(re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name)))  # modelEma: model_Ema
 
 
 def two_sets(path: Path, first: str, second: str) -> UserError:

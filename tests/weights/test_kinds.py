@@ -300,7 +300,7 @@ def read(folder, arrays):
 
 @pytest.mark.parametrize(("plain_one", "average"), [
     ("student.backbone.", "teacher.backbone."), ("model.", "model_ema."), ("", "ema."), ("net.", "ema_net."), ("z.", "teacher."),
-    ("module.", "averaged_model.module."), ("a.student.", "a.teacher.x."),
+    ("module.", "averaged_model.module."), ("a.student.", "a.teacher.x."), ("model.", "modelEMA."), ("net.", "net_avg."),
 ])
 def test_the_teacher_wins_and_it_is_said(tmp_path, capsys, plain_one, average):
     first, second = file(), file()
@@ -428,3 +428,26 @@ def test_folders_with_one_checkpoint_or_several(tmp_path):
         read_checkpoint(tmp_path)
     write_safetensors(tmp_path / "model.safetensors", {"v": W})
     assert list(read_checkpoint(tmp_path)) == ["v"]
+
+
+def test_a_folder_of_the_hugging_face_cache(hub_folder, tmp_path):
+    """models--NAME with one snapshot, whose files are links."""
+    snapshot = tmp_path / "models--facebook--dinov2-small/snapshots/0123abcd"
+    snapshot.mkdir(parents=True)
+    for path in hub_folder.iterdir():
+        (snapshot / path.name).symlink_to(path)
+    assert set(read_checkpoint(tmp_path / "models--facebook--dinov2-small")) == {"w", "v"}
+    (snapshot.parent / "4567").mkdir()
+    with pytest.raises(UserError, match="directory without a checkpoint"):
+        read_checkpoint(tmp_path / "models--facebook--dinov2-small")
+
+
+def test_a_folder_of_torch_distributed_is_named(tmp_path):
+    (tmp_path / "__0_0.distcp").write_bytes(b"x")
+    with pytest.raises(UserError, match="torch.distributed.*dcp_to_torch"):
+        read_checkpoint(tmp_path)
+
+
+def test_shards_are_converted_into_one_file(hub_folder, tmp_path):
+    assert convert_main([str(hub_folder), str(tmp_path / "one.pth")]) == 0
+    np.testing.assert_array_equal(read_checkpoint(tmp_path / "one.pth")["v"], W.T)

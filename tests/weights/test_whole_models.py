@@ -113,7 +113,7 @@ def test_metadata_of_another_type_are_refused(tmp_path, whole, key, value, word)
 
 @pytest.mark.parametrize(("change", "word"), [
     (lambda c: c["head"].update(channels=4_000_000), "channels"),
-    (lambda c: c["adapter"].update(tokens=4_000_000), "tokens"),
+    (lambda c: c["adapter"].update(rank=4_000_000), "tokens_a"),
     (lambda c: c["adapter"].update(rank="16"), "rank"),
     (lambda c: c["backbone"].update(image_size=1_000_000), "parameters|does not fit"),
     (lambda c: c["backbone"].update(image_size=[0, 64]), "."),
