@@ -175,7 +175,8 @@ def _group(of: Any, what: str) -> Group:
         return ()
     numbers = list(of) if isinstance(of, (Sequence, range)) and not isinstance(of, str) else [of]
     if not numbers or any(isinstance(n, bool) or not hasattr(n, "__index__") for n in numbers):
-        raise DataError(f"{what}: {of!r} is neither a whole number nor several; {_FORM}.")
+        form = "say ignore=0 or ignore=0+255" if what == "ignore" else _FORM
+        raise DataError(f"{what}: {of!r} is neither a whole number nor several; {form}.")
     return tuple(n.__index__() for n in numbers)
 
 

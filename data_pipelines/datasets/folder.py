@@ -82,7 +82,8 @@ def open_folder(
     path = locate("folder", source)
     if recognise(path):
         return _prepared(path, split, classes, plain(ignore, values), {"subset": subset, "policy": policy, "exif": exif})
-    files, names, arrangement = _arranged(path, images, masks)
+    named = [None if name is None else str(name) for name in (images, masks)]  # a folder may be called 7
+    files, names, arrangement = _arranged(path, *named)
     chosen = _chosen(arrangement, split, val_share, files.where, policy)
     pairs = pair(arrangement.images, arrangement.masks, files)
     found = Masks(sorted(mask.name for mask in arrangement.masks), files.read, lambda name: shown(files.path(name)))

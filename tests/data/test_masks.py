@@ -355,8 +355,14 @@ def test_options_of_other_kinds_are_named(tmp_path):
         whole(tmp_path, classes=[1, 2])
     with pytest.raises(DataError, match="val_share=x must lie between 0 and 1"):
         open_source("folder", source=tmp_path, val_share="x")
+    with pytest.raises(DataError, match="ignore: '' is neither a whole number nor several; say ignore=0 or ignore=0\\+255"):
+        whole(tmp_path, ignore="")
+    (tmp_path / "masks").rename(tmp_path / "7")
+    assert len(whole(tmp_path, masks=7)) == 6
+    with pytest.raises(DataError, match="8"):
+        whole(tmp_path, images=8, masks=7)
     with pytest.raises(DataError, match="encoding='grey' is unknown; choose one of auto, index, colour"):
-        whole(tmp_path, encoding="grey")
+        whole(tmp_path, masks="7", encoding="grey")
 
 
 @pytest.mark.parametrize(
