@@ -2,6 +2,7 @@
 
 import json
 
+import numpy as np
 import pytest
 from fakes import NAMES, PALETTE, FakeModel, FakeSource
 from ml_collections import ConfigDict
@@ -106,7 +107,7 @@ def test_bench_reports_speed_waiting_and_memory(monkeypatch):
 def test_a_model_file_away_from_its_run_brings_its_own_protocol(tmp_path, monkeypatch):
     def written(name, **meta):
         (tmp_path / name).mkdir()
-        write_model(tmp_path / name / "model.safetensors", {}, meta)
+        write_model(tmp_path / name / "model.safetensors", {"head/bias": np.zeros(1, np.float32)}, meta)
         return tmp_path / name / "model.safetensors"
 
     own = {"protocol": "official-512", "mode": "slide", "crop": (512, 1024), "stride": 300, "domains": [{"name": "camvid", "split": "val"}]}
