@@ -34,8 +34,9 @@ def versions(packages=PACKAGES) -> dict[str, str]:
 def commit() -> str:
     """Commit of the source folder, with "+" when files differ from it; "" outside a checkout."""
     root = Path(__file__).parents[2]
+    git = ["git", "--no-optional-locks", "-C", str(root)]  # reading leaves nothing behind, even where it is killed
     try:
-        run = lambda *args: subprocess.run(["git", "-C", str(root), *args], capture_output=True, text=True, timeout=20, check=True).stdout
+        run = lambda *args: subprocess.run([*git, *args], capture_output=True, text=True, timeout=20, check=True).stdout
         return run("rev-parse", "HEAD").strip()[:12] + ("+" if run("status", "--porcelain", "--untracked-files=no").strip() else "")
     except (OSError, subprocess.SubprocessError):
         return ""

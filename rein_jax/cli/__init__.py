@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import math
 from collections.abc import Callable
 
 from data_pipelines.paths import path_argument
 
-__all__ = ["COMMANDS", "at_least", "path_argument", "printable"]
+__all__ = ["COMMANDS", "above", "at_least", "path_argument", "printable"]
 
 COMMANDS = {
     "train": "rein_jax.cli.train:main",
@@ -39,6 +40,20 @@ def at_least(least: int) -> Callable[[str], int]:
         if not text.lstrip("+").isdecimal() or int(text) < least:
             raise argparse.ArgumentTypeError(f"{text!r} must be a whole number of at least {least}")
         return int(text)
+
+    return read
+
+
+def above(least: float) -> Callable[[str], float]:
+    """For argparse: a finite number above `least`."""
+    def read(text: str) -> float:
+        try:
+            number = float(text)
+        except ValueError:
+            number = math.nan
+        if not least < number < math.inf:
+            raise argparse.ArgumentTypeError(f"{text!r} must be a number above {least:g}")
+        return number
 
     return read
 

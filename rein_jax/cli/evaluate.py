@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from data_pipelines import dataset
-from rein_jax.cli import at_least, path_argument, printable
+from rein_jax.cli import above, at_least, path_argument, printable
 from rein_jax.errors import UserError
 
 EPILOG = """examples:
@@ -38,7 +38,7 @@ def parser() -> argparse.ArgumentParser:
     parse.add_argument("--stride", type=at_least(1), metavar="PX", help="step of windows (default: the run's, else two thirds of crop)")
     parse.add_argument("--batch", type=at_least(1), metavar="N", help="windows per device in one call (default: the run's, else 4)")
     parse.add_argument("--precision", choices=("auto", "fp32", "bf16"), help="default: the run's, else auto (fp32 on CPU)")
-    parse.add_argument("--scales", type=float, nargs="+", default=[1.0], metavar="S", help="average the probabilities of these scales")
+    parse.add_argument("--scales", type=above(0), nargs="+", default=[1.0], metavar="S", help="average the probabilities of these scales")
     parse.add_argument("--flip", action="store_true", help="average with the mirrored image")
     parse.add_argument("--boundary", action="store_true", help="measure boundary IoU too")
     parse.add_argument("--no-calibration", action="store_true", help="leave calibration out")

@@ -6,7 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from rein_jax.cli import at_least, path_argument
+from rein_jax.cli import above, at_least, path_argument
 from rein_jax.errors import UserError
 
 DESCRIPTION = """Predicts every pixel's class in pictures, folders of them (searched below), quoted globs and videos, at the size of each
@@ -36,16 +36,16 @@ def parser() -> argparse.ArgumentParser:
     parse.add_argument("--opacity", type=float, default=0.6, help="of the colours in overlays (default 0.6)")
     parse.add_argument("--frames", action="store_true", help="label PNGs (and probabilities) of every video frame too")
     parse.add_argument("--watch", type=path_argument, metavar="DIR", help="keep predicting files as they appear in DIR (Ctrl-C ends it)")
-    parse.add_argument("--idle-exit", type=float, metavar="S", help="end --watch after S seconds without a new file")
+    parse.add_argument("--idle-exit", type=above(0), metavar="S", help="end --watch after S seconds without a new file")
     parse.add_argument("--protocol", help="resolution: official-512, official-1024, full or fit-WxH (default: the run's, else full)")
     parse.add_argument("--mode", choices=("slide", "whole"), help="sliding window or whole image (default: the run's)")
     parse.add_argument("--crop", type=at_least(1), metavar="PX", help="side of a window (default: the run's)")
     parse.add_argument("--stride", type=at_least(1), metavar="PX", help="step between windows (default: the run's, else two thirds)")
     parse.add_argument("--batch", type=at_least(1), metavar="N", help="windows per device in one call (default: the run's, else 4)")
-    parse.add_argument("--scales", type=float, nargs="+", default=[1.0], metavar="S", help="average the probabilities of these scales")
+    parse.add_argument("--scales", type=above(0), nargs="+", default=[1.0], metavar="S", help="average the probabilities of these scales")
     parse.add_argument("--flip", action="store_true", help="average with the mirrored image")
     parse.add_argument("--precision", choices=("auto", "fp32", "bf16"), default="auto", help="default auto: fp32 on CPU, else bf16")
-    parse.add_argument("--max-megapixels", type=float, default=64.0, metavar="N", help="larger pictures are refused (default 64)")
+    parse.add_argument("--max-megapixels", type=above(0), default=64.0, metavar="N", help="larger pictures are refused (default 64)")
     parse.add_argument("--quiet", action="store_true", help="no progress bar")
     return parse
 

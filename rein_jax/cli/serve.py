@@ -6,7 +6,7 @@ import argparse
 import socket
 import sys
 
-from rein_jax.cli import path_argument, printable
+from rein_jax.cli import above, at_least, path_argument, printable
 from rein_jax.errors import UserError
 
 DESCRIPTION = """Serves a web page (drop an image, see classes and confidence) and an endpoint for programs, described at /docs. Several
@@ -25,21 +25,21 @@ def parser() -> argparse.ArgumentParser:
                                     formatter_class=argparse.RawDescriptionHelpFormatter)
     parse.add_argument("models", nargs="+", type=path_argument, metavar="MODEL", help="run folders or model.safetensors files")
     parse.add_argument("--host", default="127.0.0.1", help="address to listen at (default 127.0.0.1, this machine only)")
-    parse.add_argument("--port", type=int, default=7860, help="default 7860")
+    parse.add_argument("--port", type=at_least(0), default=7860, help="default 7860")
     parse.add_argument("--precision", choices=("auto", "fp32", "bf16"), default="auto", help="default auto: fp32 on CPU, else bf16")
-    parse.add_argument("--batch", type=int, default=4, metavar="N", help="windows in one call (default 4)")
-    parse.add_argument("--side", type=int, default=1024, metavar="PX", help="larger images are shrunk to this side (default 1024)")
-    parse.add_argument("--queue", type=int, default=64, metavar="N", help="requests that may wait; more get 503 (default 64)")
-    parse.add_argument("--max-megabytes", type=float, default=20.0, metavar="N", help="of one upload (default 20)")
-    parse.add_argument("--max-megapixels", type=float, default=32.0, metavar="N", help="of one image (default 32)")
+    parse.add_argument("--batch", type=at_least(1), default=4, metavar="N", help="windows in one call (default 4)")
+    parse.add_argument("--side", type=at_least(1), default=1024, metavar="PX", help="larger images are shrunk to this side (default 1024)")
+    parse.add_argument("--queue", type=at_least(1), default=64, metavar="N", help="requests that may wait; more get 503 (default 64)")
+    parse.add_argument("--max-megabytes", type=above(0), default=20.0, metavar="N", help="of one upload (default 20)")
+    parse.add_argument("--max-megapixels", type=above(0), default=32.0, metavar="N", help="of one image (default 32)")
     return parse
 
 
 def main(argv: list[str]) -> int:
     """Runs until Ctrl-C."""
     given = parser().parse_args(argv)
-    if not 0 <= given.port < 65536 or min(given.batch, given.queue, given.side) < 1:
-        raise UserError("The port must lie in 0..65535, and --batch, --queue and --side must be positive.")
+    if given.port > 65535:
+        raise UserError(f"--port {given.port} is none; ports lie between 0 and 65535.")
     try:
         from rein_jax.serve.app import Limits, make_app
         from rein_jax.serve.connections import make_server

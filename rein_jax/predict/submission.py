@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from data_pipelines.atomic import atomic
 from data_pipelines.labels import CITYSCAPES, CITYSCAPES_IDS, VOID
 from data_pipelines.paths import local_path
 from data_pipelines.pictures import open_picture, pixels
@@ -77,15 +78,9 @@ def submission(server: str, predictions: str | Path, out: str | Path, images: It
     out = local_path(out)
     if out.exists():
         raise UserError(f"{out} exists already; remove it or choose another --out.")
-    out.parent.mkdir(parents=True, exist_ok=True)
-    partial = out.with_name(out.name + ".partial")
-    try:
-        with zipfile.ZipFile(partial, "w", zipfile.ZIP_STORED) as archive:  # PNGs do not shrink further
-            for key in sorted(found):
-                archive.writestr(rules.name(key), _encoded(rules, found[key], size or rules.size))
-        partial.replace(out)
-    finally:
-        partial.unlink(missing_ok=True)
+    with atomic(out) as file, zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:  # PNGs do not shrink further
+        for key in sorted(found):
+            archive.writestr(rules.name(key), _encoded(rules, found[key], size or rules.size))
     return {"files": len(found), "zip": str(out), "bytes": out.stat().st_size, "values": rules.values}
 
 

@@ -20,6 +20,7 @@ from rein_jax.predict import outputs
 from rein_jax.predict.inputs import Item
 from rein_jax.predict.maps import MapPredictor, Maps
 
+MOVING = ("overlay", "confidence", "entropy")  # what becomes a video; labels would suffer from its compression
 # OpenCV drops the last row and column of odd sizes in all but its own Motion JPEG.
 EVEN = (".mp4", "mp4v", cv2.CAP_ANY)
 ANY = (".avi", "MJPG", cv2.CAP_OPENCV_MJPEG)
@@ -141,7 +142,10 @@ def predict_video(predictor: MapPredictor, item: Item, out: Path, saves: Sequenc
     frames: also label PNGs and probabilities for each frame, OUT/labels/NAME/000000.png. fit: image -> image at test size.
     """
     writers: dict[str, Writer] = {}
-    kinds = [kind for kind in saves if kind in ("overlay", "confidence", "entropy")]
+    if not frames and not set(saves) & set(MOVING):
+        raise UserError(f"of a video {', '.join(saves)} are written for each frame with --frames (frames=True); or save "
+                        f"{', '.join(MOVING)}.")
+    kinds = [kind for kind in saves if kind in MOVING]
     with contextlib.ExitStack() as stack:
         reader = Reader(item.path, megapixels)
         stack.callback(reader.close)
@@ -160,7 +164,7 @@ def predict_video(predictor: MapPredictor, item: Item, out: Path, saves: Sequenc
                     stack.callback(writers[kind].close)
                 writers[kind].add(_picture(kind, frame, maps, shown))
             if frames:
-                each = [kind for kind in saves if kind in ("labels", "probabilities")]
+                each = [kind for kind in saves if kind not in MOVING]
                 outputs.write(out, f"{item.name}/{number:06d}", frame, maps, each, shown)
             progress(1)
         reader.check_complete()

@@ -43,6 +43,25 @@ def test_numbers_that_count_nothing_are_refused(argv, capsys):
     assert ended.value.code == 2 and "must be a whole number of at least" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("argv", [
+    ["predict", "run", "x.png", "--scales", "1", "nan"], ["predict", "run", "x.png", "--max-megapixels", "-1"],
+    ["predict", "run", "--watch", ".", "--idle-exit", "0"], ["evaluate", "run", "--scales", "inf"],
+    ["serve", "run", "--max-megabytes", "0"], ["serve", "run", "--max-megapixels", "much"],
+])
+def test_amounts_that_are_none_are_refused(argv, capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(argv)
+    assert ended.value.code == 2 and "must be a number above 0" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("option", ["--batch", "--queue", "--side", "--port"])
+def test_serve_counts_from_one(option, capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(["serve", "run", option, "-1"])
+    assert ended.value.code == 2 and "must be a whole number of at least" in capsys.readouterr().err
+    assert main(["serve", "run", "--port", "70000"]) == 2 and "between 0 and 65535" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("command, file", [
     ("tables", "results.json"), ("tables", "config.json"), ("report", "results.json"), ("diff", "config.json"), ("diff", "results.json"),
 ])

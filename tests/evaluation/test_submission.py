@@ -1,5 +1,6 @@
 """Zips for the ACDC and Cityscapes servers, from miniature data sets, looked at file by file."""
 
+import errno
 import io
 import shlex
 import sys
@@ -13,6 +14,7 @@ from PIL import Image
 
 from data_pipelines import open_source
 from data_pipelines.labels import CITYSCAPES_IDS
+from rein_jax.cli.main import main as rein
 from rein_jax.cli.submit import EPILOG, main
 from rein_jax.errors import UserError
 from rein_jax.evaluation.predictions import write_prediction
@@ -112,3 +114,15 @@ def test_wrong_submissions_are_refused_and_leave_nothing_behind(tmp_path):
     with pytest.raises(UserError, match="Unknown server"):
         submission("kitti", folder, out)
     assert out.read_text() == "mine"
+
+
+def test_a_full_disk_leaves_no_half_zip(tmp_path, monkeypatch, capsys):
+    root, folder, _ = predicted("acdc", tmp_path, "val")
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(zipfile.ZipFile, "writestr", full)
+    out = tmp_path / "zips" / "acdc.zip"
+    assert rein(["submit", "acdc", str(folder), "--source", str(root), "--split", "val", "--out", str(out)]) == 2
+    assert f"rein submit: {out}: No space left on device; free" in capsys.readouterr().err and not list(out.parent.iterdir())

@@ -278,3 +278,11 @@ def test_a_frame_rate_that_is_none(stated, taken, video, monkeypatch):
     reader = videos.Reader(video, 64)
     assert reader.fps == taken
     reader.close()
+
+
+def test_a_video_of_labels_alone_needs_frames(model_file, video, tmp_path):
+    """Once it counted the frames and wrote nothing."""
+    summary = predict_files(str(model_file), [str(video)], tmp_path / "out", saves=["labels", "probabilities"], progress=False)
+    assert summary.frames == 0 and "labels, probabilities are written for each frame with --frames" in str(summary.failed)
+    summary = predict_files(str(model_file), [str(video)], tmp_path / "out", saves=["labels"], frames=True, progress=False)
+    assert (summary.frames, summary.failed) == (8, {}) and len(list((tmp_path / "out/labels/drive").iterdir())) == 8
