@@ -13,6 +13,8 @@ from data_pipelines.errors import DataError
 
 MAX_BYTES = 2 << 30  # of one encoded picture: the largest that is read takes 1 GiB, uncompressed with 16 bits a channel
 _MAX_VISITS = 16  # in which one folder is reached by links
+# Without waiting for a named pipe; not every system has every flag.
+_READ = os.O_RDONLY | sum(getattr(os, flag, 0) for flag in ("O_NONBLOCK", "O_CLOEXEC", "O_BINARY"))
 _SCRAPS = ("__MACOSX", "lost+found", "$RECYCLE.BIN", "System Volume Information")
 _KINDS = (
     (stat.S_ISDIR, "a folder"),
@@ -63,7 +65,7 @@ def read_file(path: str | os.PathLike) -> bytes:
     where = shown(os.fspath(path))
     try:
         _check_regular(os.stat(path), where)
-        with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
+        with open(os.open(path, _READ), "rb") as file:
             _check_regular(os.fstat(file.fileno()), where)  # it may have been replaced since
             return file.read()
     except FileNotFoundError:
