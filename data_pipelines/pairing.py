@@ -90,15 +90,19 @@ def _bare(name: str) -> str:
 
 
 @lru_cache
-def _words(words: str) -> re.Pattern[str]:
-    return re.compile(rf"^(?:{words})[ _.-]+(?=.)|(?<=.)[ _.-]+(?:{words})$")
+def _word(words: str, ends: str) -> re.Pattern[str]:
+    begin, end = rf"^(?:{words})[ _.-]+(?=.)", rf"(?<=.)[ _.-]+(?:{words})$"
+    return re.compile({"begin": begin, "end": end, "both": f"{begin}|{end}"}[ends])
 
 
 @lru_cache(maxsize=1 << 18)
-def _without(name: str, words: str) -> str:
-    bare, before = _bare(name), None
+def _without(name: str, words: str, ends: str = "both") -> str:
+    """The name with one kind of separators and without the words at both its ends, or without one at its "begin" or "end"."""
+    bare, before = _bare(name), ""
     while bare != before:
-        before, bare = bare, _words(words).sub("", bare)
+        before, bare = bare, _word(words, ends).sub("", bare)
+        if ends != "both":
+            break
     return re.sub(r"[ _.-]+", "_", _SUFFIX.sub("", bare))
 
 
@@ -108,6 +112,9 @@ RULES: tuple[Rule, ...] = (
     (_stem, _stem),
     (lambda name: _plain(_stem(name)), lambda name: _plain(_stem(name))),
     (_bare, _bare),
+    # `a_label.png` has `a_label_mask.png`, `gt_a.png` has `mask_gt_a.png`: one word at a time
+    (lambda name: _without(name, NONE), lambda name: _without(name, MASK_WORDS, "end")),
+    (lambda name: _without(name, NONE), lambda name: _without(name, MASK_WORDS, "begin")),
     (lambda name: _without(name, NONE), lambda name: _without(name, MASK_WORDS)),
     (lambda name: _without(name, IMAGE_WORDS), lambda name: _without(name, MASK_WORDS)),
 )

@@ -86,6 +86,13 @@ def test_other_case_and_other_unicode_form(tmp_path):
     assert len(found) == 3 and all(image[-5] == mask[-5] for image, mask in found.items())
 
 
+@pytest.mark.parametrize("mask", ["{}_mask", "mask-{}"])
+def test_images_with_such_words_in_their_own_names(mask, tmp_path):
+    keys = ("cat", "cat_label", "cat_gt", "gt_cat", "label_cat")
+    lay(tmp_path, *(f"images/{key}.jpg" for key in keys), *(f"masks/{mask.format(key)}.png" for key in keys))
+    assert paired(tmp_path) == {f"images/{key}.jpg": f"masks/{mask.format(key)}.png" for key in keys}
+
+
 def test_names_that_differ_by_case_alone_stay_apart(tmp_path):
     lay(tmp_path, "images/A.jpg", "images/a.jpg", "masks/A.png", "masks/a.png")
     assert paired(tmp_path) == {"images/A.jpg": "masks/A.png", "images/a.jpg": "masks/a.png"}
