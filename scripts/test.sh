@@ -10,7 +10,7 @@ case "${1:-}" in
     shift
     extras="gpu,test" marks="not slow" processes=4 JAX_PLATFORMS=cuda
     export XLA_FLAGS="${XLA_FLAGS:-}" XLA_PYTHON_CLIENT_PREALLOCATE=false
-    set -- tests/gpu tests/layers tests/losses tests/backbones tests/adapters tests/augment tests/heads/test_mask2former.py \
+    set -- tests/gpu tests/kernels tests/layers tests/losses tests/backbones tests/adapters tests/augment tests/heads/test_mask2former.py \
       tests/heads/test_semantic_fpn.py tests/training/test_train_step.py tests/test_optim.py "$@" ;;
 esac
 source "$(dirname "${BASH_SOURCE[0]}")/setup.sh" "$extras"

@@ -95,6 +95,16 @@ def test_architecture_names_every_room():
             assert found == [str(floor)], f"ARCHITECTURE.md shows {name} on floor {found or 'none'}, tests/test_floors.py on {floor}"
 
 
+def test_only_kernels_ask_for_the_platform():
+    """Layers, heads, losses and backbones call operations, which have forms for platforms; `compiling_for` may be used anywhere."""
+    for path in sources("rein_jax"):
+        if room(module_of(path)) != "rein_jax.kernels":
+            named = {target for target in imports(path) if target == "rein_jax.kernels.platforms.target"}
+            called = {node.lineno for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if isinstance(node, ast.Call)
+                      and "target" in (getattr(node.func, "id", None), getattr(node.func, "attr", None)) and not node.args}
+            assert not named and not called, f"{path} asks for the platform in line {sorted(called)}; give the operation a form in kernels/"
+
+
 def test_data_pipelines_stand_alone():
     for path in sources("data_pipelines"):
         heads = {target.split(".")[0] for target in imports(path)}

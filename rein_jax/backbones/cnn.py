@@ -8,7 +8,7 @@ import jax
 
 from rein_jax.adapters.base import Adapter
 from rein_jax.backbones.run_blocks import run_blocks
-from rein_jax.kernels.platforms import target
+from rein_jax.kernels.loops import unroll_convolutions
 
 
 def as_map(tokens, grid: tuple[int, int]):
@@ -27,14 +27,10 @@ def adapter_of(adapters: Sequence[Adapter], stage: int) -> Adapter | None:
 
 
 def run_last(blocks, tokens, *, offset: int, depth: int, unroll: bool, **options):
-    """`run_blocks` over a stack of `depth` blocks that starts at block `offset` of its stage; only the last output.
-
-    On a CPU always unrolled: inside a loop XLA leaves the gradients of convolutions in a form that its CPU backend has no quick routine for
-    (a training step of ResNet-50 takes twenty times as long there).
-    """
+    """`run_blocks` over a stack of `depth` blocks that starts at block `offset` of its stage; only the last output."""
     if not depth:
         return tokens
-    return run_blocks(blocks, tokens, offset=offset, unroll=unroll or target() == "cpu", **options)[0]
+    return run_blocks(blocks, tokens, offset=offset, unroll=unroll_convolutions(unroll), **options)[0]
 
 
 def stage_key(key, stage: int):

@@ -17,8 +17,8 @@ from rein_jax.backbones.cnn import adapter_of, as_map, as_tokens, run_last, stag
 from rein_jax.backbones.names import Rules, conv, linear, norm
 from rein_jax.backbones.vit import LayerScale
 from rein_jax.errors import UserError
+from rein_jax.kernels.gelu import gelu
 from rein_jax.layers.conv import conv as convolution
-from rein_jax.layers.mlp import gelu
 from rein_jax.layers.norm import layer_norm
 from rein_jax.layers.stack import stacked
 from rein_jax.weight_rules import Rule

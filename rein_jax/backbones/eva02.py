@@ -14,8 +14,9 @@ from flax import nnx
 
 from rein_jax.backbones.names import Rules, linear, norm, patch_embed
 from rein_jax.backbones.vit import Block, Context, Sizes, ViT, choose
+from rein_jax.kernels.attention import attend
 from rein_jax.layers import rope
-from rein_jax.layers.attention import attend, split_heads
+from rein_jax.layers.attention import split_heads
 from rein_jax.layers.norm import layer_norm
 from rein_jax.weight_rules import Rule
 

@@ -14,8 +14,9 @@ from rein_jax.adapters.base import Adapter, BlockSpec
 from rein_jax.backbones.pyramid import pyramid, to_map
 from rein_jax.backbones.run_blocks import run_blocks
 from rein_jax.errors import UserError
+from rein_jax.kernels.gelu import gelu
 from rein_jax.layers.attention import Attention
-from rein_jax.layers.mlp import FusedSwiGLU, Mlp, gelu
+from rein_jax.layers.mlp import FusedSwiGLU, Mlp
 from rein_jax.layers.norm import layer_norm
 from rein_jax.layers.patch import PatchEmbed
 from rein_jax.layers.resize import offset_factors, resize

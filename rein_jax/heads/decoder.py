@@ -9,7 +9,8 @@ import jax.numpy as jnp
 from flax import nnx
 
 from rein_jax.heads.pixel_decoder import LEVELS, XAVIER_NORMAL, FeedForward
-from rein_jax.layers.attention import attend, split_heads
+from rein_jax.kernels.attention import attend
+from rein_jax.layers.attention import split_heads
 from rein_jax.layers.norm import layer_norm
 
 

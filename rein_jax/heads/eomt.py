@@ -15,10 +15,10 @@ from flax import nnx
 from rein_jax.adapters.base import Adapter
 from rein_jax.errors import UserError
 from rein_jax.heads.semantic import semantic_scores, shares
+from rein_jax.kernels.gelu import gelu
 from rein_jax.layers import resize
 from rein_jax.layers.conv import Depthwise3x3, Doubled
 from rein_jax.layers.init import torch_linear, torch_uniform
-from rein_jax.layers.mlp import gelu
 from rein_jax.layers.norm import layer_norm
 
 MASKING = ("annealed", "always", "never")

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from rein_jax.layers import resize
-from rein_jax.layers.conv3x3 import Conv3x3
+from rein_jax.layers.conv import Conv3x3
 from rein_jax.layers.deformable import DeformableAttention
 from rein_jax.layers.init import torch_uniform
 from rein_jax.layers.norm import layer_norm

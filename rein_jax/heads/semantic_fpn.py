@@ -15,8 +15,7 @@ from flax import nnx
 
 from rein_jax.errors import UserError
 from rein_jax.layers import resize
-from rein_jax.layers.conv import FrozenBatchNorm
-from rein_jax.layers.conv3x3 import Conv3x3
+from rein_jax.layers.conv import Conv3x3, FrozenBatchNorm
 
 _XAVIER = nnx.initializers.xavier_uniform()
 _KAIMING = nnx.initializers.variance_scaling(2.0, "fan_out", "normal")  # mmcv's default of a convolution before ReLU

@@ -20,11 +20,9 @@ def worth(queries: int, keys: int, heads: int) -> bool:
     return heads * queries * keys >= WORTH
 
 
-def blocked_attention(q: jax.Array, k: jax.Array, v: jax.Array, scale: float, allowed: jax.Array | None = None) -> jax.Array:
-    """Softmax attention, float32 [B, N, heads, hd], [B, M, heads, hd] twice -> [B, N, heads, hd].
-
-    allowed: bool [B, N, M], what each query may look at, at least one thing.
-    """
+def blocked_attention(q: jax.Array, k: jax.Array, v: jax.Array, scale: float | None, allowed: jax.Array | None = None) -> jax.Array:
+    """The form "blocked" of `attention.attend`, for float32."""
+    scale = q.shape[-1] ** -0.5 if scale is None else scale
     q, k, v = (x.swapaxes(1, 2) for x in (q * scale, k, v))
     if allowed is None:
         allowed = jnp.ones((q.shape[0], 1, 1), bool)

@@ -24,13 +24,13 @@ class Neighbours(NamedTuple):
 def neighbours(points: jax.Array, n) -> Neighbours:
     """points: float32 in [0, 1] of an axis of n positions (a number, or an array that broadcasts against the points)."""
     n = np.asarray(n, np.int32)
-    place = points * n.astype(np.float32) - 0.5
-    near = jnp.floor(place)
-    share = place - near
+    position = points * n.astype(np.float32) - 0.5
+    near = jnp.floor(position)
+    fraction = position - near
     # Far-away or NaN coordinates must not reach the conversion to integers, where they would be undefined.
     first = jnp.nan_to_num(jnp.clip(near, -2.0, n)).astype(jnp.int32)
     inside = tuple((i >= 0) & (i < n) for i in (first, first + 1))
-    weight = tuple(jnp.where(ok, w, 0.0) for ok, w in zip(inside, (1 - share, share), strict=True))
+    weight = tuple(jnp.where(ok, w, 0.0) for ok, w in zip(inside, (1 - fraction, fraction), strict=True))
     return Neighbours(tuple(jnp.clip(i, 0, n - 1) for i in (first, first + 1)), inside, weight)
 
 

@@ -2,39 +2,10 @@
 
 from __future__ import annotations
 
-import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from rein_jax.kernels.attention_cpu import blocked_attention, worth
-from rein_jax.kernels.platforms import target
-
-
-def attend(q, k, v, *, scale: float | None = None, allowed=None):
-    """Scaled dot-product attention, [B, N, heads, hd], [B, M, heads, hd] twice -> [B, N, heads, hd]; float32 softmax.
-
-    `scale` is hd^-0.5 unless given. allowed: bool [B, N, M], what each query may look at, at least one thing. Uses cuDNN's flash
-    kernels where they may run, and on a CPU blocks that stay in its cache.
-    """
-    exported = not isinstance(q.shape[0], int)  # with a free batch size, to run anywhere: no loops that suit a CPU's cache
-    if target() == "cpu" and q.dtype == jnp.float32 and not exported and worth(q.shape[1], k.shape[1], q.shape[2]):
-        return blocked_attention(q, k, v, q.shape[-1] ** -0.5 if scale is None else scale, allowed)
-    flash = target() == "gpu" and q.dtype in (jnp.bfloat16, jnp.float16) and q.shape[-1] % 8 == 0 and allowed is None
-    flash = flash and q.shape[-1] <= 128  # the widest heads that every cuDNN flash kernel takes
-    mask = None if allowed is None else allowed[:, None]
-    if flash:
-        return _flash(q, k, v, scale)
-    return jax.nn.dot_product_attention(q, k, v, scale=scale, mask=mask)
-
-
-def _flash(q, k, v, scale: float | None, implementation: str = "cudnn"):
-    """cuDNN's kernels. JAX refuses their gradients at odd lengths, which therefore get one row more: a query whose result is dropped
-    and a key that no query looks at. implementation: as JAX names it, for tests."""
-    length, keys = q.shape[1], k.shape[1]
-    q, k, v = (jnp.pad(x, ((0, 0), (0, x.shape[1] % 2), (0, 0), (0, 0))) for x in (q, k, v))
-    kept = None if k.shape[1] == keys else jnp.full(len(k), keys, jnp.int32)
-    y = jax.nn.dot_product_attention(q, k, v, scale=scale, key_value_seq_lengths=kept, implementation=implementation)
-    return y[:, :length]
+from rein_jax.kernels.attention import attend
 
 
 def split_heads(x, heads: int):
@@ -65,7 +36,7 @@ class Attention(nnx.Module):
         self.proj = nnx.Linear(width, width, rngs=rngs)
 
     def __call__(self, x, hooks, rotate=None, allowed=None):
-        """`rotate` is applied to q and k [B, N, heads, hd] (rotary positions), if given; allowed: see `attend`."""
+        """`rotate` is applied to q and k [B, N, heads, hd] (rotary positions), if given; allowed: see `kernels.attention.attend`."""
         qkv = hooks.on_linear("qkv", x, self.qkv(x))
         q, k, v = (split_heads(part, self.heads) for part in jnp.split(qkv, 3, axis=-1))
         if rotate is not None:

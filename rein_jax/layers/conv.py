@@ -1,7 +1,4 @@
-"""Convolutions and batch normalisation as PyTorch does them, on [B, H, W, C].
-
-XLA's CPU backend is four to thirty times slower with gradients of transposed and depthwise kernels than with the products below.
-"""
+"""Convolutions and batch normalisation as PyTorch does them, on [B, H, W, C]."""
 
 from __future__ import annotations
 
@@ -9,7 +6,9 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from rein_jax.kernels.platforms import target
+from rein_jax.kernels.conv3x3 import conv3x3
+from rein_jax.kernels.conv_transpose2x2 import conv_transpose2x2
+from rein_jax.kernels.depthwise_conv3x3 import depthwise_conv3x3
 
 
 def conv(
@@ -24,30 +23,35 @@ def conv(
 
 
 class Doubled(nnx.ConvTranspose):
-    """A transposed 2 x 2 convolution of stride 2, width to width: twice the resolution. Every pixel becomes four, so it is one product."""
+    """A transposed 2 x 2 convolution of stride 2, width to width: twice the resolution."""
 
     def __init__(self, width: int, *, rngs: nnx.Rngs, **initial):
         super().__init__(width, width, (2, 2), strides=(2, 2), padding="VALID", rngs=rngs, **initial)
 
     def __call__(self, x):
-        batch, height, width, _ = x.shape
-        kernel = jnp.moveaxis(self.kernel[...][::-1, ::-1], 2, 0)  # [in, 2, 2, out]; lax correlates where torch convolves
-        y = (x @ kernel.reshape(kernel.shape[0], -1)).reshape(batch, height, width, 2, 2, -1)
-        return jnp.swapaxes(y, 2, 3).reshape(batch, 2 * height, 2 * width, -1) + self.bias[...]
+        return conv_transpose2x2(x, self.kernel[...]) + self.bias[...]
+
+
+class Conv3x3(nnx.Module):
+    """A 3x3 convolution with zero padding; parameters as `nnx.Conv`: kernel [3, 3, C, D] and, unless left out, bias [D]."""
+
+    def __init__(self, inputs: int, outputs: int, *, use_bias: bool = True, kernel_init, rngs: nnx.Rngs):
+        self.kernel = nnx.Param(kernel_init(rngs.params(), (3, 3, inputs, outputs), jnp.float32))
+        self.bias = nnx.Param(jnp.zeros(outputs)) if use_bias else None
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        y = conv3x3(x, self.kernel[...])
+        return y if self.bias is None else y + self.bias[...]
 
 
 class Depthwise3x3(nnx.Conv):
-    """A 3 x 3 convolution of each channel by itself, padded with zeros, without bias. On a CPU nine shifted products."""
+    """A 3 x 3 convolution of each channel by itself, padded with zeros, without bias."""
 
     def __init__(self, width: int, *, rngs: nnx.Rngs, **initial):
         super().__init__(width, width, (3, 3), padding=((1, 1), (1, 1)), feature_group_count=width, use_bias=False, rngs=rngs, **initial)
 
     def __call__(self, x):
-        if target() != "cpu" or not isinstance(x.shape[0], int):  # exported with a free batch size
-            return super().__call__(x)
-        height, width = x.shape[1:3]
-        padded, kernel = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0))), self.kernel[...]
-        return sum(padded[:, i:i + height, j:j + width] * kernel[i, j, 0] for i in range(3) for j in range(3))
+        return depthwise_conv3x3(x, self.kernel[...])
 
 
 class FrozenBatchNorm(nnx.Module):

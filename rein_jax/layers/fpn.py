@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from flax import nnx
 
+from rein_jax.kernels.gelu import gelu
 from rein_jax.layers.conv import Doubled, FrozenBatchNorm, max_pool
-from rein_jax.layers.mlp import gelu
 from rein_jax.weight_rules import Rule
 
 

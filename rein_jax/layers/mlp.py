@@ -2,29 +2,11 @@
 
 from __future__ import annotations
 
-import math
-
 import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from rein_jax.layers.norm import exact
-
-
-@jax.custom_vjp
-def gelu(x):
-    """The exact GELU, PyTorch's default, in float32 at least. Its gradient needs x alone: differentiated as it stands it keeps two
-    arrays of x's size, in a ViT's widest layer."""
-    return jax.nn.gelu(exact(x), approximate=False).astype(x.dtype)
-
-
-def _gelu_backward(x, gradient):
-    wide = exact(x)
-    slope = 0.5 * jax.lax.erfc(-wide * math.sqrt(0.5)) + wide * jnp.exp(-0.5 * wide * wide) / math.sqrt(2 * math.pi)
-    return ((gradient * slope).astype(x.dtype),)
-
-
-gelu.defvjp(lambda x: (gelu(x), x), _gelu_backward)
+from rein_jax.kernels.gelu import gelu
 
 
 def quick_gelu(x):

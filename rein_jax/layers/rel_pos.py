@@ -10,7 +10,7 @@ from __future__ import annotations
 import jax.numpy as jnp
 import numpy as np
 
-from rein_jax.layers.attention import attend
+from rein_jax.kernels.attention import attend
 from rein_jax.layers.resize import resize
 
 

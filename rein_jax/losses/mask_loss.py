@@ -12,9 +12,11 @@ import jax
 import jax.numpy as jnp
 
 from rein_jax.errors import UserError
-from rein_jax.kernels.platforms import target
+from rein_jax.kernels.assignment import assign
+from rein_jax.kernels.loops import map_bounded, map_items
 from rein_jax.kernels.sampling import corners, sample, sample_vectors, take
-from rein_jax.losses.matching import Costs, assign, match_costs
+from rein_jax.kernels.selection import bottom_k
+from rein_jax.losses.match_costs import Costs, match_costs
 
 _EPS = float(jnp.finfo(jnp.float32).eps)
 
@@ -50,50 +52,17 @@ class _Sums(NamedTuple):
     count: jax.Array
 
 
-def _over(function, in_turn: bool):
-    """The function of several arguments over their leading axes: one after the other, or all at once."""
-    return (lambda *some: jax.lax.map(lambda one: function(*one), some)) if in_turn else jax.vmap(function)
-
-
-def _over_images(function):
-    """The function (cls, masks, features, label, more, most) of one image over arrays of all: images stand behind the predictions in cls,
-    masks, more and the result, first in the others.
-
-    All at once, so that they split among devices, and with one `most` for all: a loop whose end differs between images would write all
-    that it has at every turn. On a CPU one after the other, so that an index into a map is one number.
-    """
+def _over_images(function, cls, masks, features, label, more, most):
+    """function(cls, masks, features, label, more, most) of one image over arrays of all: images stand behind the predictions in cls,
+    masks, more and the result, first in the others."""
     moved = lambda some, start, end: jax.tree.map(lambda a: jnp.moveaxis(a, start, end), some)
-
-    def run(cls, masks, features, label, more, most):
-        some = (*moved((cls, masks), 1, 0), features, label, moved(more, 1, 0))
-        if target() == "cpu":
-            return moved(_over(function, True)(*some, most), 0, 1)
-        return moved(jax.vmap(lambda *one: function(*one, most.max()))(*some), 0, 1)
-
-    return run
+    return moved(map_bounded(function, (*moved((cls, masks), 1, 0), features, label, moved(more, 1, 0)), most), 0, 1)
 
 
 def _uniform(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
     """Points [*shape, 2] in [0, 1], the middles of a grid of 2^16 x 2^16 cells: both coordinates from one random word."""
     word = jax.random.bits(key, shape, jnp.uint32)
     return (jnp.stack([word >> 16, word & 0xFFFF], axis=-1).astype(jnp.float32) + 0.5) / 2**16
-
-
-def least(values: jax.Array, k: int) -> jax.Array:
-    """Indices [k] of the k smallest of values [n] >= 0, in any order; of equal ones those that stand first."""
-    if target() != "cpu":
-        return jax.lax.top_k(-values, k)[1]
-    # Non-negative floats are ordered as their bits: find the k-th smallest bit by bit, three times as fast as XLA's top-k.
-    bits = jax.lax.bitcast_convert_type(values.astype(jnp.float32), jnp.int32)
-
-    def grow(i, found):
-        trial = found | (1 << (30 - i))
-        return jnp.where(jnp.sum(bits < trial) < k, trial, found)
-
-    bound = jax.lax.fori_loop(0, 31, grow, jnp.zeros((), jnp.int32))
-    below, equal = bits < bound, bits == bound
-    chosen = below | (equal & (jnp.cumsum(equal) <= k - jnp.sum(below)))
-    return jnp.searchsorted(jnp.cumsum(chosen), jnp.arange(1, k + 1)).astype(jnp.int32)
 
 
 def _parts(outputs: dict[str, jax.Array]) -> tuple[jax.Array, jax.Array, jax.Array | None]:
@@ -153,16 +122,16 @@ class MaskLoss:
 
         most = jnp.sum(self._present(label), axis=-1)
         # No gradient runs through the choice.
-        chosen = _over_images(self._choose)(*jax.lax.stop_gradient((cls, masks, features)), label, draws, most)
+        selected = _over_images(self._select, *jax.lax.stop_gradient((cls, masks, features)), label, draws, most)
 
-        def judge(cls, masks, chosen):
-            return _over_images(self._judge)(cls, masks, features, label, chosen, most)
+        def sums_of(cls, masks, selected):
+            return _over_images(self._point_losses, cls, masks, features, label, selected, most)
 
         if self.by_prediction:
-            one = jax.tree.map(lambda a: a[:, None], (cls, masks, chosen))  # [P, 1, B, ...]
-            sums = jax.tree.map(lambda a: a[:, 0], jax.lax.map(lambda some: jax.checkpoint(judge)(*some), one))
+            one = jax.tree.map(lambda a: a[:, None], (cls, masks, selected))  # [P, 1, B, ...]
+            sums = jax.tree.map(lambda a: a[:, 0], jax.lax.map(lambda some: jax.checkpoint(sums_of)(*some), one))
         else:
-            sums = judge(cls, masks, chosen)
+            sums = sums_of(cls, masks, selected)
         return self._terms(sums)
 
     def draw(self, key: jax.Array, predictions: int, batch: int) -> Draws:
@@ -216,7 +185,7 @@ class MaskLoss:
             targets += jnp.where(value == names, weight, 0.0)
         return targets, jnp.where(self.ignore_void & void, 0.0, 1.0)
 
-    def _choose(self, cls: jax.Array, masks: jax.Array, features: jax.Array | None, label: jax.Array, draws: Draws,
+    def _select(self, cls: jax.Array, masks: jax.Array, features: jax.Array | None, label: jax.Array, draws: Draws,
                 most: jax.Array) -> tuple[Slots, jax.Array]:
         """Pairs, and points [P, K, n, 2], of the predictions of one image; `most`: how many slots are looked at, the rest has zeros."""
         lazy = jnp.issubdtype(draws.candidates.dtype, jax.dtypes.prng_key)
@@ -225,49 +194,48 @@ class MaskLoss:
             _, slots = self._match(cls, masks, features, label, draws.match)
             matched = _of_queries(masks, features, slots.query)
 
-            def choose(k, points):
+            def select(k, points):
                 candidates = _uniform(jax.random.fold_in(draws.candidates, k), (self.candidates,)) if lazy else draws.candidates[k]
-                return points.at[k].set(self.choose(matched[k], label, candidates, draws.fresh[k]))
+                return points.at[k].set(self.select_points(matched[k], label, candidates, draws.fresh[k]))
 
-            return slots, jax.lax.fori_loop(0, most, choose, jnp.zeros((self.classes, self.points, 2), jnp.float32))
+            return slots, jax.lax.fori_loop(0, most, select, jnp.zeros((self.classes, self.points, 2), jnp.float32))
 
-        # A CPU, which works through one prediction after the other anyway, keeps it in its cache.
-        return _over(one, self.by_prediction or target() == "cpu")(cls, masks, draws)
+        return map_items(one, (cls, masks, draws), sequential=self.by_prediction)
 
-    def _judge(self, cls: jax.Array, masks: jax.Array, features: jax.Array | None, label: jax.Array, chosen: tuple[Slots, jax.Array],
-               most: jax.Array) -> _Sums:
+    def select_points(self, mask: jax.Array, label: jax.Array, candidates: jax.Array, fresh: jax.Array) -> jax.Array:
+        """The n points of one mask [h, w]: the candidates whose logits are nearest to zero, and the fresh ones."""
+        certainty = jnp.abs(sample(mask, candidates))
+        if self.ignore_void:
+            certainty = jnp.where(self._read(label, candidates, jnp.zeros(1, jnp.int32))[1] > 0, certainty, math.inf)
+        return jnp.concatenate([candidates[bottom_k(certainty, self.uncertain)], fresh])
+
+    def _point_losses(self, cls: jax.Array, masks: jax.Array, features: jax.Array | None, label: jax.Array,
+                      selected: tuple[Slots, jax.Array], most: jax.Array) -> _Sums:
         """The sums [P] of the predictions of one image: cls [P, Q, K + 1], masks [P, Q, ...], label [H, W], points [P, K, n, 2].
 
         All masks of all predictions are read at once: a map over them would become an index of many parts to each gather.
         """
-        slots, points = chosen
+        slots, points = selected
         matched = (jnp.arange(cls.shape[1])[:, None] == slots.query[:, None]) & slots.valid[:, None]  # [P, Q, K]
         target = jnp.where(matched.any(-1), jnp.sum(matched * slots.label[:, None], axis=-1), self.classes)
         weight = jnp.where(target == self.classes, self.no_object, 1.0)
-        chosen = target[..., None] == jnp.arange(self.classes + 1)
-        entropy = jax.nn.logsumexp(cls, axis=-1) - jnp.sum(jnp.where(chosen, cls, 0.0), axis=-1)
+        one_hot = target[..., None] == jnp.arange(self.classes + 1)
+        entropy = jax.nn.logsumexp(cls, axis=-1) - jnp.sum(jnp.where(one_hot, cls, 0.0), axis=-1)
         # The backward pass finds neighbours and exponentials again: kept, they would be more than all else of a small crop.
         logits = jax.checkpoint(sample)(_of_queries(masks, features, slots.query), points)
-        mask_sum, dice_sum = jax.checkpoint(self._compare)(logits, *self._read(label, points, slots.label[..., None]))
+        mask_sum, dice_sum = jax.checkpoint(self._mask_and_dice)(logits, *self._read(label, points, slots.label[..., None]))
         of_slots = lambda values: jnp.sum(jnp.where(slots.valid, values, 0.0), axis=-1)
         return _Sums(jnp.sum(weight * entropy, axis=-1), weight.sum(-1), of_slots(mask_sum), of_slots(dice_sum),
                      jnp.maximum(slots.valid.sum(-1), 1))
 
     @staticmethod
-    def _compare(logits: jax.Array, target: jax.Array, valid: jax.Array) -> tuple[jax.Array, jax.Array]:
+    def _mask_and_dice(logits: jax.Array, target: jax.Array, valid: jax.Array) -> tuple[jax.Array, jax.Array]:
         """(mean cross-entropy, dice) over the last axis, the points."""
         entropy = jnp.maximum(logits, 0) - logits * target + jnp.log1p(jnp.exp(-jnp.abs(logits)))
         count = jnp.maximum(valid.sum(-1), 1)  # n, unless void points are left out
-        share, target = jax.nn.sigmoid(logits) * valid, target * valid
-        dice = 1 - (2 * jnp.sum(share * target, axis=-1) + 1) / (share.sum(-1) + target.sum(-1) + 1)
+        probability, target = jax.nn.sigmoid(logits) * valid, target * valid
+        dice = 1 - (2 * jnp.sum(probability * target, axis=-1) + 1) / (probability.sum(-1) + target.sum(-1) + 1)
         return jnp.sum(entropy * valid, axis=-1) / count, dice
-
-    def choose(self, mask: jax.Array, label: jax.Array, candidates: jax.Array, fresh: jax.Array) -> jax.Array:
-        """The n points of one mask: the candidates whose logits are nearest to zero, and the fresh ones."""
-        doubt = jnp.abs(sample(mask, candidates))
-        if self.ignore_void:
-            doubt = jnp.where(self._read(label, candidates, jnp.zeros(1, jnp.int32))[1] > 0, doubt, math.inf)
-        return jnp.concatenate([candidates[least(doubt, self.uncertain)], fresh])
 
     def _terms(self, sums: _Sums) -> tuple[jax.Array, dict[str, jax.Array]]:
         """Sums [P, B] -> (total, terms)."""

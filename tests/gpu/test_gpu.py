@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from rein_jax.layers.attention import attend
+from rein_jax.kernels.attention import attend
 
 pytestmark = pytest.mark.gpu
 HERE = Path(__file__).parent

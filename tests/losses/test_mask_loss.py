@@ -4,17 +4,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from scipy.optimize import linear_sum_assignment
 
 from rein_jax import trees
 from rein_jax.errors import UserError
 from rein_jax.heads.mask2former import RULES
 from rein_jax.losses.mask_loss import MaskLoss
-from rein_jax.losses.matching import LIMIT, assign
+from rein_jax.losses.match_costs import LIMIT
 from rein_jax.weight_rules import unplace
 from tests.heads.official import error, loaded, maps_of, official_draws, sampled, truths
+from tests.kernels.forms import close, everywhere
 
 CASES = {"head_small_loss": (256, 4242), "head_small_loss_one_empty": (128, 4243)}
 
@@ -47,7 +46,7 @@ def official(request, head, fixture_case):
         total, terms = loss(outputs, label, draws=draws)
         costs, slots = loss.match(outputs, label, draws)
         masks = outputs["mask"][-1, 0][slots.query[-1, 0]]
-        points = jax.vmap(loss.choose, in_axes=(0, None, 0, 0))(masks, label[0], draws.candidates[-1, 0], draws.fresh[-1, 0])
+        points = jax.vmap(loss.select_points, in_axes=(0, None, 0, 0))(masks, label[0], draws.candidates[-1, 0], draws.fresh[-1, 0])
         return total, terms, costs, slots, points
 
     return want, *run(head[-1])
@@ -140,27 +139,6 @@ def test_matching_ends_and_is_one_to_one_whatever_the_logits(value):
         assert valid.any() and len(set(query[valid].tolist())) == valid.sum()
 
 
-@settings(max_examples=40)
-@given(st.integers(0, 2**32 - 1), st.integers(0, 19), st.sampled_from(["normal", "tied", "huge"]), st.sampled_from([25, 7]))
-def test_assignment_costs_what_scipys_costs(seed, count, kind, queries):
-    rng, size = np.random.default_rng(seed), (queries, 19)
-    cost = {"normal": rng.normal(size=size), "tied": rng.integers(0, 3, size), "huge": rng.normal(size=size) * 1e5}[kind]
-    cost = cost.astype(np.float32)
-    present = np.zeros(19, bool)
-    present[rng.permutation(19)[:count]] = True
-    query = np.asarray(ASSIGN(cost, present))
-    names = np.flatnonzero(present)
-    assert len(set(query[names].tolist())) == count and np.all(query[~present] >= queries)
-    rows, columns = linear_sum_assignment(cost[:, names])
-    theirs = cost[:, names][rows, columns].sum()
-    names = names[query[names] < queries]
-    assert len(names) == len(rows) == min(queries, count)
-    assert cost[query[names], names].sum() == pytest.approx(theirs, rel=1e-5, abs=1e-4)
-
-
-ASSIGN = jax.jit(assign)
-
-
 def test_fewer_queries_than_classes_answer_for_the_cheapest():
     outputs, label = _outputs(queries=5), _label(size=64)
     draws = LOSS.draw(jax.random.key(0), 2, 2)
@@ -214,6 +192,14 @@ def test_shards_average_as_data_parallel_processes_would():
     for name, value in terms.items():
         factors = [1.0, 1.0] if "cls" in name else [count / np.mean(counts) for count in counts]
         assert value == pytest.approx(np.mean([f * float(t[name]) for f, t in zip(factors, alone, strict=True)]), rel=1e-5)
+
+
+def test_every_platform_gives_the_same_loss_and_gradient():
+    keys = jax.random.split(jax.random.key(0), 4)
+    loss = MaskLoss(5, points=96)
+    outputs = {"cls": jax.random.normal(keys[0], (3, 2, 8, 6)), "mask": 4 * jax.random.normal(keys[1], (3, 2, 8, 12, 16))}
+    label = jnp.repeat(jnp.repeat(jax.random.randint(keys[2], (2, 6, 8), 0, 4), 8, 1), 8, 2)
+    close(everywhere(jax.value_and_grad(lambda o: loss(o, label, keys[3])[0]), outputs))
 
 
 @pytest.mark.slow

@@ -6,8 +6,8 @@ import pytest
 from stand_in import make_parts
 
 from rein_jax import configuration
+from rein_jax.kernels.attention import attend
 from rein_jax.kernels.platforms import compiling_for
-from rein_jax.layers.attention import attend
 from rein_jax.planning import plan
 from rein_jax.planning.gpus import GPUS
 

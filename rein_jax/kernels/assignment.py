@@ -1,4 +1,4 @@
-"""Which query answers for which class: Hungarian matching inside the jitted step (mmdet's HungarianAssigner)."""
+"""Linear sum assignment inside a jitted program: Hungarian matching of queries and classes (mmdet's HungarianAssigner)."""
 
 from __future__ import annotations
 
@@ -6,45 +6,6 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-
-LIMIT = 1e6  # costs are clipped here, far above any honest cost, so that the search ends whatever the network says
-
-
-class Costs(NamedTuple):
-    """The weighted parts of the cost of giving class k to query q, [Q, K] each."""
-
-    cls: jax.Array
-    mask: jax.Array
-    dice: jax.Array
-
-    def total(self) -> jax.Array:
-        """Their sum, finite for any input."""
-        return jnp.clip(jnp.nan_to_num(self.cls + self.mask + self.dice, nan=LIMIT, posinf=LIMIT, neginf=-LIMIT), -LIMIT, LIMIT)
-
-
-def match_costs(cls: jax.Array, logits: jax.Array, targets: jax.Array, valid: jax.Array,
-                weights: tuple[float, float, float] = (2.0, 5.0, 5.0)) -> Costs:
-    """Costs of one prediction of one image, float32.
-
-    cls [Q, K + 1] class logits; logits [n, Q] mask logits and targets [n, K] masks of the classes at n points; valid [n] the
-    weight of each point (0 leaves it out). Class: minus the probability. Mask: mean binary cross-entropy. Dice:
-    1 - (2 sum pt + 1) / (sum p + sum t + 1).
-    """
-    # Saturated far outside what float32 training reaches: products with zero targets stay finite.
-    logits = jnp.clip(jnp.nan_to_num(logits.astype(jnp.float32), nan=0.0), -LIMIT, LIMIT)
-    valid = valid[:, None]
-
-    def dot(a, b):
-        return jnp.einsum("nq,nk->qk", a, b, precision=jax.lax.Precision.HIGHEST)
-
-    small = jnp.exp(-jnp.abs(logits))  # shared by both entropies and the probability, which are most of the arithmetic
-    shared = jnp.log1p(small)
-    positive, negative = (shared + jnp.maximum(-logits, 0)) * valid, (shared + jnp.maximum(logits, 0)) * valid
-    entropy = (dot(positive, targets) + dot(negative, 1 - targets)) / jnp.maximum(valid.sum(), 1)
-    share, masked = jnp.where(logits >= 0, 1, small) / (1 + small) * valid, targets * valid
-    dice = 1 - (2 * dot(share, targets) + 1) / (share.sum(0)[:, None] + masked.sum(0) + 1)
-    probability = jax.nn.softmax(cls.astype(jnp.float32), axis=-1)[:, : targets.shape[-1]]
-    return Costs(-weights[0] * probability, weights[1] * entropy, weights[2] * dice)
 
 
 def assign(cost: jax.Array, present: jax.Array) -> jax.Array:
@@ -56,12 +17,12 @@ def assign(cost: jax.Array, present: jax.Array) -> jax.Array:
     queries, classes = cost.shape
     lacking = max(classes - queries, 0)  # queries that stand for none, dearer than any other
     cost = jnp.concatenate([cost, jnp.full((lacking, classes), jnp.max(jnp.where(present, cost, 0.0)) + 1.0, cost.dtype)])
-    found = shortest_paths(cost.T, present)
+    found = linear_sum_assignment(cost.T, present)
     return jnp.where(found < 0, queries, found)
 
 
 class _Search(NamedTuple):
-    """The state of `shortest_paths`: K rows and Q columns, their prices, who has whom, and the path that is being looked for."""
+    """The state of `linear_sum_assignment`: K rows and Q columns, their prices, who has whom, and the path that is being looked for."""
 
     row: jax.Array  # the row that is to get a column; K at the end
     look: jax.Array  # the row whose costs are read next; -1 while columns change hands along the path
@@ -77,7 +38,7 @@ class _Search(NamedTuple):
     got: jax.Array  # [K] column of each row, or -1
 
 
-def shortest_paths(cost: jax.Array, wanted: jax.Array, unroll: int = 2) -> jax.Array:
+def linear_sum_assignment(cost: jax.Array, wanted: jax.Array, unroll: int = 2) -> jax.Array:
     """Cheapest one-to-one choice of a column for each wanted row: int32 [K], -1 for the others.
 
     cost [K, Q] finite, at least as many columns as wanted rows; wanted bool [K]. Successive shortest augmenting paths with prices
@@ -86,20 +47,20 @@ def shortest_paths(cost: jax.Array, wanted: jax.Array, unroll: int = 2) -> jax.A
     GPU, where the host decides about each turn, twice as long (`benchmarks/NOTES.md`).
     """
     rows, columns = cost.shape
-    numbers = jnp.arange(rows)
-    following = lambda row: jnp.min(jnp.where(wanted & (numbers > row), numbers, rows)).astype(jnp.int32)
-    places, none, zeros = jnp.arange(columns), lambda n: jnp.full(n, -1, jnp.int32), lambda *n: jnp.zeros(n, cost.dtype)
+    row_ids = jnp.arange(rows)
+    following = lambda row: jnp.min(jnp.where(wanted & (row_ids > row), row_ids, rows)).astype(jnp.int32)
+    column_ids, none, zeros = jnp.arange(columns), lambda n: jnp.full(n, -1, jnp.int32), lambda *n: jnp.zeros(n, cost.dtype)
     far = lambda n: jnp.full(n, jnp.inf, cost.dtype)
     nothing = (far(columns), none(columns), jnp.zeros(columns, bool), far(rows))
 
     def search(s: _Search) -> _Search:
-        reached = jnp.where(numbers == s.look, s.base, s.reached)
+        reached = jnp.where(row_ids == s.look, s.base, s.reached)
         through = s.base + cost[s.look] - s.of_row[s.look] - s.of_column
         nearer = (through < s.distance) & ~s.done
         distance, before = jnp.where(nearer, through, s.distance), jnp.where(nearer, s.look, s.before)
         left = jnp.where(s.done, jnp.inf, distance)
         column = jnp.argmin(left).astype(jnp.int32)
-        done, end, look = s.done | (places == column), left[column], s.owner[column]
+        done, end, look = s.done | (column_ids == column), left[column], s.owner[column]
         ends = look < 0  # nobody has it: the path is found, and prices follow
         of_row = jnp.where(ends & (reached < jnp.inf), s.of_row + end - reached, s.of_row)
         of_column = jnp.where(ends & done, s.of_column + distance - end, s.of_column)
@@ -112,7 +73,7 @@ def shortest_paths(cost: jax.Array, wanted: jax.Array, unroll: int = 2) -> jax.A
         ends = row == s.row
         fresh = [jnp.where(ends, new, old) for new, old in zip(nothing, (s.distance, s.before, s.done, s.reached), strict=True)]
         return _Search(jnp.where(ends, begin, s.row), jnp.where(ends, begin, -1), jnp.where(ends, 0.0, s.base), *fresh, s.got[row],
-                       s.of_row, s.of_column, jnp.where(places == s.column, row, s.owner), jnp.where(numbers == row, s.column, s.got))
+                       s.of_row, s.of_column, jnp.where(column_ids == s.column, row, s.owner), jnp.where(row_ids == row, s.column, s.got))
 
     def turn(s: _Search) -> _Search:
         pick = lambda which, new, old: jax.tree.map(lambda a, b: jnp.where(which, a, b), new, old)
