@@ -7,13 +7,13 @@ source[0]["image"], source[0]["label"], source[0]["name"]
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import inspect
 import os
 from typing import Any
 
 from data_pipelines.errors import DataError
+from data_pipelines.spelling import did_you_mean
 
 # name -> "module:callable"; the callable takes (split=, source=, **options) and gives a Source (ARCHITECTURE.md, data contract).
 DATASETS: dict[str, str] = {
@@ -33,9 +33,7 @@ DATASETS: dict[str, str] = {
 def dataset(name: str) -> Any:
     """The registered data set, or a DataError that lists the names that exist."""
     if name not in DATASETS:
-        close = difflib.get_close_matches(str(name), list(DATASETS), n=1)
-        hint = f" Did you mean {close[0]!r}?" if close else ""
-        raise DataError(f"Unknown data set {name!r}.{hint} Known: {', '.join(sorted(DATASETS))}.")
+        raise DataError(f"Unknown data set {name!r}.{did_you_mean(name, DATASETS)} Known: {', '.join(sorted(DATASETS))}.")
     module, _, attribute = DATASETS[name].partition(":")
     return getattr(importlib.import_module(module), attribute)
 

@@ -27,6 +27,7 @@ from data_pipelines import corruption_ops as ops
 from data_pipelines import corruption_weather as weather
 from data_pipelines.errors import DataError
 from data_pipelines.source import version
+from data_pipelines.spelling import did_you_mean
 
 # name -> (function, constants of severity 1 ... 5)
 CORRUPTIONS: dict[str, tuple[Any, tuple[tuple[float, ...], ...]]] = {
@@ -107,7 +108,7 @@ def _moved(array: np.ndarray, field: tuple[np.ndarray, np.ndarray], how: int) ->
 
 def _known(name: str, severity: int) -> str:
     if name not in CORRUPTIONS:
-        raise DataError(f"Unknown corruption {name!r}. Known: {', '.join(CORRUPTIONS)}.")
+        raise DataError(f"Unknown corruption {name!r}.{did_you_mean(name, CORRUPTIONS)} Known: {', '.join(CORRUPTIONS)}.")
     if severity not in SEVERITIES:
         raise DataError(f"Severity of {name} is {severity!r}: give a number from 1 to 5.")
     return name

@@ -10,7 +10,6 @@ Entries of the text are parted by "/", "," or ";" and begin with their numbers, 
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from data_pipelines.classlist import ClassList, collect, is_void
 from data_pipelines.classrows import Row
 from data_pipelines.errors import DataError
 from data_pipelines.labels import VOID, Classes, IdMap, ranges
+from data_pipelines.spelling import did_you_mean
 
 REST = "rest"
 _GROUP = r"-?\d{1,10}(?:[+-]\d{1,10})*"
@@ -128,8 +128,7 @@ def _in_order(listed: ClassList, values: Values) -> list[Group | None]:
     given = dict(values.groups)
     for name in given:
         if name not in listed.names and not is_void(name):
-            close = difflib.get_close_matches(name, listed.names, n=1)
-            hint = f" Did you mean {close[0]!r}?" if close else f" It lists {', '.join(listed.names[:10])}."
+            hint = did_you_mean(name, listed.names) or f" It lists {', '.join(listed.names[:10])}."
             raise DataError(f"values= names {name!r}, which {listed.where} does not list.{hint}")
     missing = next((name for name in listed.names if name not in given and not is_void(name)), None)
     if missing is not None:

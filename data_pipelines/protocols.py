@@ -23,6 +23,7 @@ import cv2
 import numpy as np
 
 from data_pipelines.errors import DataError
+from data_pipelines.spelling import did_you_mean
 from data_pipelines.transforms import keep_ratio_size, resize_pair
 
 HALVED = "mapillary"
@@ -80,7 +81,8 @@ def protocol(name: str | Protocol) -> Protocol:
     if fit:
         return Protocol(name, (int(fit[1]), int(fit[2])))
     if name not in PROTOCOLS:
-        raise DataError(f"Unknown test protocol {name!r}. Known: {', '.join(PROTOCOLS)}, or fit-WxH such as fit-1280x720.")
+        hint = did_you_mean(name, PROTOCOLS)
+        raise DataError(f"Unknown test protocol {name!r}.{hint} Known: {', '.join(PROTOCOLS)}, or fit-WxH such as fit-1280x720.")
     return PROTOCOLS[name]
 
 

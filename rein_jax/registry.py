@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
 import importlib
 from collections.abc import Mapping
 from typing import Any
 
+from data_pipelines.spelling import did_you_mean
 from rein_jax.errors import UserError
 
 
@@ -25,6 +25,4 @@ def load(registry: Mapping[str, str], name: str, what: str) -> Any:
 
 def unknown(name: str, known, what: str) -> UserError:
     """The error for a name that is not among the known ones."""
-    close = difflib.get_close_matches(str(name), list(known), n=1)
-    hint = f" Did you mean {close[0]!r}?" if close else ""
-    return UserError(f"Unknown {what} {name!r}.{hint} Known: {', '.join(sorted(known))}.")
+    return UserError(f"Unknown {what} {name!r}.{did_you_mean(name, known)} Known: {', '.join(sorted(known))}.")

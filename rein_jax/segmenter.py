@@ -15,6 +15,7 @@ from flax import nnx
 from data_pipelines.labels import Classes
 from rein_jax import trees
 from rein_jax.adapters.base import Adapter
+from rein_jax.augment.masks import inside
 from rein_jax.errors import UserError
 
 IMAGENET_MEAN = (123.675, 116.28, 103.53)
@@ -55,9 +56,7 @@ class Segmenter(nnx.Module):
         mean, std = (jnp.asarray(v, jnp.float32) for v in (self.preprocessing.mean, self.preprocessing.std))
         x = (images.astype(jnp.float32) - mean) / std
         if size is not None:
-            rows = jnp.arange(x.shape[1])[None, :] < size[:, :1]
-            columns = jnp.arange(x.shape[2])[None, :] < size[:, 1:]
-            x = jnp.where((rows[:, :, None] & columns[:, None, :])[..., None], x, 0.0)
+            x = jnp.where(inside(size, *x.shape[1:3]), x, 0.0)
         return x.astype(dtype)
 
     def encode(self, x, key=None):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import json
 
@@ -10,6 +9,7 @@ import numpy as np
 
 from data_pipelines.errors import DataError
 from data_pipelines.labels import CITYSCAPES
+from data_pipelines.spelling import did_you_mean
 from data_pipelines.streets.render import render
 from data_pipelines.streets.scenery import set_stage
 from data_pipelines.streets.world import sample_scene
@@ -97,6 +97,4 @@ def _whole(value, least: int) -> bool:
 
 def _check(what: str, value: str, known) -> None:
     if value not in known:
-        close = difflib.get_close_matches(str(value), list(known), n=1)
-        hint = f" Did you mean {close[0]!r}?" if close else ""
-        raise DataError(f"streets: unknown {what} {value!r}.{hint} Known: {', '.join(known)}.")
+        raise DataError(f"streets: unknown {what} {value!r}.{did_you_mean(value, known)} Known: {', '.join(known)}.")

@@ -10,9 +10,14 @@ def real_pixels(batch) -> jnp.ndarray:
     b, h, w = batch["image"].shape[:3]
     if batch.get("size") is None:
         return jnp.ones((b, h, w, 1), jnp.float32)
-    rows = jnp.arange(h)[None, :, None] < batch["size"][:, 0][:, None, None]
-    columns = jnp.arange(w)[None, None, :] < batch["size"][:, 1][:, None, None]
-    return (rows & columns).astype(jnp.float32)[..., None]
+    return inside(batch["size"], h, w).astype(jnp.float32)
+
+
+def inside(size, height: int, width: int) -> jnp.ndarray:
+    """Bool [B, height, width, 1]: the pixels of the top left part of each image; size int [B, 2], its height and width."""
+    rows = jnp.arange(height)[None, :] < size[:, :1]
+    columns = jnp.arange(width)[None, :] < size[:, 1:]
+    return (rows[:, :, None] & columns[:, None, :])[..., None]
 
 
 def filled(x, mask):

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 import jax
 from flax import nnx
 
-from rein_jax import registry
 from rein_jax.adapters.base import Adapter, BlockSpec
 from rein_jax.backbones.cnn import adapter_of, as_map, as_tokens, run_last, stage_key
 from rein_jax.backbones.names import Rules, conv, linear, norm
+from rein_jax.backbones.variants import get_variant
 from rein_jax.backbones.vit import LayerScale
 from rein_jax.errors import UserError
 from rein_jax.kernels.gelu import gelu
@@ -82,7 +82,7 @@ class ConvNeXt(nnx.Module):
     }
 
     def __init__(self, variant: str | ConvNeXtSizes, *, rngs: nnx.Rngs, image_size=512, out_indices=None, remat="none", unroll=False):
-        sizes = choose(variant)
+        sizes = get_variant(ConvNeXt.VARIANTS, variant, ConvNeXt.family)
         if out_indices is not None and tuple(out_indices) != (0, 1, 2, 3):
             raise UserError(f"config.backbone.out_indices is {tuple(out_indices)}; ConvNeXt gives its four stages, leave it empty.")
         self.sizes, self.remat, self.unroll, self.widths = sizes, remat, unroll, tuple(sizes.widths)
@@ -107,16 +107,6 @@ class ConvNeXt(nnx.Module):
                 x = as_map(tokens if adapter is None else adapter.post_forward(tokens, 0), grid)
                 maps.append(self.norms[i](x))
         return tuple(maps)
-
-
-def choose(variant: str | ConvNeXtSizes) -> ConvNeXtSizes:
-    """The sizes of a variant name."""
-    if isinstance(variant, ConvNeXtSizes):
-        return variant
-    short = variant.removeprefix("convnext_")
-    if short not in ConvNeXt.VARIANTS:
-        raise registry.unknown(variant, [f"convnext_{v}" for v in ConvNeXt.VARIANTS], "backbone")
-    return ConvNeXt.VARIANTS[short]
 
 
 def _blocks(source: str, depthwise: str, middle: str, first: str, second: str, scale: str) -> Rules:

@@ -8,7 +8,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 from rein_jax.backbones.names import fused_qkv, linear, norm, patch_embed, timm_block
-from rein_jax.backbones.vit import Sizes, ViT, choose
+from rein_jax.backbones.variants import get_variant
+from rein_jax.backbones.vit import Sizes, ViT
 from rein_jax.weight_rules import Rule
 
 _G = dict(width=1536, depth=40, heads=24, gated=True, hidden=4096, patch=14)
@@ -83,5 +84,5 @@ FINAL_NORM = {"official": "norm", "hf": "layernorm", "timm": "norm"}  # its name
 
 def formats(variant: str | Sizes) -> dict[str, tuple[tuple[Rule, ...], tuple[str, ...]]]:
     """Tables of names by format. timm's depends on the variant."""
-    sizes = choose(DINOv2.VARIANTS, variant, DINOv2.family)
+    sizes = get_variant(DINOv2.VARIANTS, variant, DINOv2.family)
     return {"official": (RULES, SKIP), "hf": (HF_RULES, HF_SKIP), "timm": (_timm(sizes.gated), SKIP)}

@@ -10,7 +10,8 @@ from __future__ import annotations
 from functools import partial
 
 from rein_jax.backbones.names import Rules, linear, norm, patch_embed, timm_block
-from rein_jax.backbones.vit import Context, Sizes, ViT, choose
+from rein_jax.backbones.variants import get_variant
+from rein_jax.backbones.vit import Context, Sizes, ViT
 from rein_jax.errors import UserError
 from rein_jax.layers import rope
 from rein_jax.weight_rules import Rule
@@ -116,6 +117,6 @@ FINAL_NORM = {"official": "norm", "hf": "norm", "timm": "norm", "timm (qkvb)": "
 
 def formats(variant: str | Sizes) -> dict[str, tuple[Rules, tuple[str, ...]]]:
     """Tables of names by format; they depend on the kind of MLP."""
-    gated = choose(DINOv3.VARIANTS, variant, DINOv3.family).gated
+    gated = get_variant(DINOv3.VARIANTS, variant, DINOv3.family).gated
     tables = {"official": _official(gated), "hf": _hf(gated), "timm": _timm(gated, False), "timm (qkvb)": _timm(gated, True)}
     return {name: (rules, SKIP) for name, rules in tables.items()}

@@ -13,7 +13,8 @@ import jax
 from flax import nnx
 
 from rein_jax.backbones.names import Rules, linear, norm, patch_embed
-from rein_jax.backbones.vit import Block, Context, Sizes, ViT, choose
+from rein_jax.backbones.variants import get_variant
+from rein_jax.backbones.vit import Block, Context, Sizes, ViT
 from rein_jax.kernels.attention import attend
 from rein_jax.layers import rope
 from rein_jax.layers.attention import split_heads
@@ -147,5 +148,5 @@ FINAL_NORM = {"official": "norm", "timm": "norm"}  # its name in the file, for `
 
 def formats(variant: str | Sizes) -> dict[str, tuple[Rules, tuple[str, ...]]]:
     """Tables of names by format; they depend on the variant's shape of block."""
-    sizes = choose(EVA02.VARIANTS, variant, EVA02.family)
+    sizes = get_variant(EVA02.VARIANTS, variant, EVA02.family)
     return {"official": (_table(sizes), SKIP), "timm": (_table(sizes, timm=True), SKIP)}

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 import jax
 from flax import nnx
 
-from rein_jax import registry
 from rein_jax.adapters.base import Adapter, BlockSpec
 from rein_jax.backbones.cnn import adapter_of, as_map, as_tokens, run_last, stage_key
 from rein_jax.backbones.names import Rules, batch_norm
+from rein_jax.backbones.variants import get_variant
 from rein_jax.errors import UserError
 from rein_jax.layers.conv import FrozenBatchNorm, conv, max_pool
 from rein_jax.layers.stack import stacked
@@ -101,7 +101,7 @@ class ResNet(nnx.Module):
         deep_stem: bool = True,
         strides: tuple[int, ...] = (1, 2, 1, 1), dilations: tuple[int, ...] = (1, 1, 2, 4),
     ):  # fmt: skip
-        sizes = choose(variant)
+        sizes = get_variant(ResNet.VARIANTS, variant, ResNet.family)
         if out_indices is not None and tuple(out_indices) != (0, 1, 2, 3):
             raise UserError(f"config.backbone.out_indices is {tuple(out_indices)}; a ResNet gives its four stages, leave it empty.")
         self.sizes, self.remat, self.unroll, self.widths = sizes, remat, unroll, tuple(sizes.widths)
@@ -126,16 +126,6 @@ class ResNet(nnx.Module):
         return tuple(maps)
 
 
-def choose(variant: str | ResNetSizes) -> ResNetSizes:
-    """The sizes of a variant name."""
-    if isinstance(variant, ResNetSizes):
-        return variant
-    short = variant.removeprefix("resnet_")
-    if short not in ResNet.VARIANTS:
-        raise registry.unknown(variant, [f"resnet_{v}" for v in ResNet.VARIANTS], "backbone")
-    return ResNet.VARIANTS[short]
-
-
 def _unit(convolution: str, norm: str, target: str, ours: tuple[str, str], index: int | None) -> Rules:
     """A convolution and its batch norm."""
     return (Rule(f"{convolution}.weight", f"{target}{ours[0]}/kernel", "conv", index=index), *batch_norm(norm, target + ours[1], index))
@@ -154,7 +144,7 @@ def _blocks(sizes: ResNetSizes, source, units) -> Rules:
 
 def formats(variant: str | ResNetSizes) -> dict[str, tuple[Rules, tuple[str, ...]]]:
     """Tables of names by format: mmseg's ResNetV1c, and those of models with a 7 x 7 stem, torchvision's (and timm's) and HF's."""
-    sizes, stem = choose(variant), "backbone/stem/"
+    sizes, stem = get_variant(ResNet.VARIANTS, variant, ResNet.family), "backbone/stem/"
     units = [(f"conv{i}", f"bn{i}", (f"conv{i}", f"bn{i}")) for i in (1, 2, 3)]
     units.append(("downsample.0", "downsample.1", ("shortcut", "shortcut_bn")))
     body = _blocks(sizes, lambda stage, block: f"layer{stage + 1}.{block}.", units)

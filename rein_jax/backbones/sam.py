@@ -16,7 +16,8 @@ from rein_jax.adapters.base import Adapter, BlockSpec
 from rein_jax.backbones.names import Rules, linear, norm, patch_embed
 from rein_jax.backbones.pyramid import pyramid, to_map
 from rein_jax.backbones.run_blocks import run_blocks
-from rein_jax.backbones.vit import Sizes, check_out_indices, choose, grid_of
+from rein_jax.backbones.variants import get_variant
+from rein_jax.backbones.vit import Sizes, check_out_indices, grid_of
 from rein_jax.layers import window
 from rein_jax.layers.attention import Attention, split_heads
 from rein_jax.layers.mlp import Mlp
@@ -103,7 +104,7 @@ class SAM(nnx.Module):
 
     def __init__(self, variant: str | SamSizes, *, rngs: nnx.Rngs, image_size=512, patch: int = 16, out_indices=None, remat="none",
                  unroll=False):
-        sizes = choose(self.VARIANTS, variant, self.family)
+        sizes = get_variant(self.VARIANTS, variant, self.family)
         self.sizes, self.patch, self.remat, self.unroll = sizes, patch, remat, unroll
         self.out_indices = check_out_indices(sizes.full if out_indices is None and len(sizes.full) == 4 else out_indices, sizes.depth)
         self.grid = grid_of(image_size, patch)
@@ -175,5 +176,5 @@ SKIP = (r"neck\..*",)
 
 def formats(variant: str | Sizes) -> dict[str, tuple[Rules, tuple[str, ...]]]:
     """Tables of names by format, below `image_encoder.` (official) or `vision_encoder.` (HF)."""
-    sizes = choose(SAM.VARIANTS, variant, SAM.family)
+    sizes = get_variant(SAM.VARIANTS, variant, SAM.family)
     return {style: (_table(sizes, style), SKIP) for style in ("official", "hf", "timm")}

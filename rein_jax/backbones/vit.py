@@ -9,10 +9,10 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from rein_jax import registry
 from rein_jax.adapters.base import Adapter, BlockSpec
 from rein_jax.backbones.pyramid import pyramid, to_map
 from rein_jax.backbones.run_blocks import run_blocks
+from rein_jax.backbones.variants import get_variant
 from rein_jax.errors import UserError
 from rein_jax.kernels.gelu import gelu
 from rein_jax.layers.attention import Attention
@@ -43,16 +43,6 @@ class Sizes:
 
 
 DEFAULT_OUT_INDICES = {12: (2, 5, 8, 11), 24: (7, 11, 15, 23), 32: (7, 15, 23, 31), 40: (9, 19, 29, 39)}
-
-
-def choose(variants: dict[str, Sizes], name: str | Sizes, family: str) -> Sizes:
-    """The sizes of a variant ("dinov2_vitl14" or "vitl14"), or the given sizes themselves."""
-    if isinstance(name, Sizes):
-        return name
-    short = name.removeprefix(family + "_")
-    if short not in variants:
-        raise registry.unknown(name, [f"{family}_{v}" for v in variants], "backbone")
-    return variants[short]
 
 
 def check_out_indices(out_indices, depth: int) -> tuple[int, ...]:
@@ -127,7 +117,7 @@ class ViT(nnx.Module):
 
     def __init__(self, variant: str | Sizes, *, rngs: nnx.Rngs, image_size=512, patch: int = 16, out_indices=None, remat="none",
                  unroll=False, final_norm: bool = False):
-        sizes = choose(self.VARIANTS, variant, self.family)
+        sizes = get_variant(self.VARIANTS, variant, self.family)
         self.sizes, self.patch, self.remat, self.unroll = sizes, patch, remat, unroll
         self.out_indices = check_out_indices(out_indices, sizes.depth)
         self.grid = grid_of(image_size, patch)

@@ -7,7 +7,6 @@ argument (`configs/x.py:large`), or by its name among the packaged ones (`x`). A
 from __future__ import annotations
 
 import ast
-import difflib
 import importlib
 import importlib.util
 import inspect
@@ -21,6 +20,7 @@ from ml_collections import ConfigDict
 
 from data_pipelines.errors import DataError
 from data_pipelines.paths import ELSEWHERE, local_path
+from data_pipelines.spelling import did_you_mean
 from rein_jax.configuration.renamed import RENAMED, current, rename
 from rein_jax.configuration.training import defaults
 from rein_jax.errors import UserError, read_json
@@ -129,9 +129,9 @@ def _is_option(section: str, key: str) -> bool:
 def _unknown(path: str, prefix: str, key: str, section: Any) -> UserError:
     if not isinstance(section, Mapping | ConfigDict):
         return UserError(f"Unknown config key {path!r}: {prefix!r} is a value, not a section.")
-    close = difflib.get_close_matches(key, list(section), n=1)
-    full = [f"{prefix}.{name}" if prefix else name for name in (close or sorted(section))]
-    return UserError(f"Unknown config key {path!r}. " + (f"Did you mean {full[0]!r}?" if close else f"Known: {', '.join(full)}."))
+    before = f"{prefix}." if prefix else ""
+    hint = did_you_mean(key, section, f"'{before}{{}}'")
+    return UserError(f"Unknown config key {path!r}." + (hint or f" Known: {', '.join(before + name for name in sorted(section))}."))
 
 
 def _value(path: str, old: Any, text: str) -> Any:
@@ -187,9 +187,8 @@ def _packaged(path: str) -> str:
     stem = path.removesuffix(".py").replace("/", ".").removeprefix("configs.")
     names = packaged()
     if stem not in names:
-        close = difflib.get_close_matches(stem, names, n=1)
-        raise UserError(f"There is no config {path!r}." + (f" Did you mean configs/{close[0].replace('.', '/')}.py?" if close else
-                        f" Known: {', '.join(names)}."))
+        hint = did_you_mean(stem.replace(".", "/"), [name.replace(".", "/") for name in names], "configs/{}.py")
+        raise UserError(f"There is no config {path!r}." + (hint or f" Known: {', '.join(names)}."))
     return stem
 
 

@@ -6,11 +6,11 @@ command line's overrides are applied, so that every key below can be overridden.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
+from data_pipelines.spelling import did_you_mean
 from rein_jax.errors import UserError
 
 
@@ -62,8 +62,7 @@ def settings(section: Mapping[str, Any]) -> Settings:
     known = {field.name: field.default for field in fields(Settings)}
     for key, value in section.items():
         if key not in known:
-            close = difflib.get_close_matches(key, known, n=1)
-            hint = f" Did you mean train.{close[0]}?" if close else ""
+            hint = did_you_mean(key, known, "train.{}")
             raise UserError(f"Unknown config key train.{key}.{hint} Known: {', '.join(sorted(known))}.")
         kind, given = type(known[key]), type(value)
         if given is not kind and not (kind is float and given is int):

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from rein_jax.layers import resize
+
 CANVAS = 128  # canvases and label maps are rounded up to multiples of this, so that similar sizes share a compilation
 
 
@@ -46,17 +48,12 @@ class Taps:
 
 
 def taps(source: int, target: int, padded: int, mirrored: bool = False) -> Taps:
-    """Taps of torch's `interpolate(mode="bilinear", align_corners=False)`, computed in float32 as torch does.
+    """Taps of torch's `interpolate(mode="bilinear", align_corners=False)`.
 
     source, target: lengths before and after; padded: length of the result (the tail repeats the last pixel and is cut
     off later); mirrored: read the source from its far end, which undoes a horizontal flip.
     """
-    scale = np.float32(source) / np.float32(target)
-    places = np.arange(padded, dtype=np.float32).clip(max=target - 1)
-    position = np.maximum(scale * (places + np.float32(0.5)) - np.float32(0.5), np.float32(0))
-    low = np.minimum(position.astype(np.int32), source - 1)
-    high = np.minimum(low + 1, source - 1)
-    weight = (position - low).astype(np.float32)
-    if mirrored:
-        low, high = source - 1 - low, source - 1 - high
-    return Taps(low.astype(np.int32), high.astype(np.int32), weight)
+    index, weight = resize.taps(source, target, "bilinear")
+    rows = np.arange(padded).clip(max=target - 1)
+    index = (source - 1 - index if mirrored else index)[rows].astype(np.int32)
+    return Taps(index[:, 0], index[:, 1], weight[rows, 1])
