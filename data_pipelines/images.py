@@ -208,6 +208,8 @@ def _jpeg_header(data: bytes, file: str) -> tuple[tuple[int, int], int, int]:
         if marker == 0xDA:
             return size, components, at + 2 + length
         if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC) and at + 9 < len(data):
+            if data[at + 4] in (12, 16):
+                raise DataError(f"{file} is a {data[at + 4]}-bit JPEG, which is not read; save it as PNG, or as JPEG of 8 bits.")
             height, width, components = struct.unpack_from(">HHB", data, at + 5)
             size = width, height
         at += 2 + length

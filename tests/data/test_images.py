@@ -329,3 +329,20 @@ def test_bits_that_a_file_states_keep_dark_pictures_dark():
     grey = Image.fromarray(dark[..., 0].astype(np.uint16) << 4)
     stated = saved(grey, "TIFF", tiffinfo={281: 4095})
     np.testing.assert_array_equal(images.decode_image(stated, "x")[..., 0], dark[..., 0])
+
+
+def test_jpegs_of_twelve_bits_are_named():
+    data = jpeg(RGB)
+    at = data.index(b"\xff\xc0")
+    with pytest.raises(DataError, match="a.jpg is a 12-bit JPEG"):
+        images.decode_image(data[: at + 4] + b"\x0c" + data[at + 5 :], "a.jpg")
+
+
+def test_turned_tiffs_are_turned_as_opencv_turns_them():
+    for turn in range(1, 9):
+        exif = Image.Exif()
+        exif[0x0112] = turn
+        data = saved(Image.fromarray(RGB), "TIFF", exif=exif)
+        for how, flag in (("apply", 0), ("ignore", cv2.IMREAD_IGNORE_ORIENTATION)):
+            reference = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB | flag)
+            np.testing.assert_array_equal(images.decode_image(data, "x", exif=how), reference)
