@@ -12,6 +12,7 @@ from typing import Any
 from data_pipelines.files import shown
 from rein_jax.cli import path_argument
 from rein_jax.errors import UserError, read_json
+from rein_jax.kinds import is_number
 
 DESCRIPTION = """Says what a file holds: of a model of this package its method, backbone and its hash, classes, protocol, training data,
 numbers and licence notes; of any other checkpoint what it looks like and its arrays."""
@@ -119,8 +120,8 @@ def numbers(meta: Mapping[str, Any]) -> dict[str, float]:
     found = meta.get("evaluation") or {}
     domains = {**(found.get("domains") or {}), "mean": found.get("mean") or {}}
     out = {f"{name} {key}": float(part[key]) for name, part in domains.items() for key in ("mIoU", "mAcc", "aAcc")
-           if isinstance(part, Mapping) and isinstance(part.get(key), int | float)}
-    return out or ({"mIoU": float(meta["mIoU"])} if isinstance(meta.get("mIoU"), int | float) else {})
+           if isinstance(part, Mapping) and is_number(part.get(key))}
+    return out or ({"mIoU": float(meta["mIoU"])} if is_number(meta.get("mIoU")) else {})
 
 
 def describe_other(path: Path, checkpoint) -> str:

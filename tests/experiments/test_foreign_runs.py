@@ -70,6 +70,20 @@ def test_the_sentence_names_the_file_and_the_key(run, capsys, file, place, value
     assert str(run / file) in message and sentence in message and message.count("\n") == 1
 
 
+@pytest.mark.parametrize("evaluation", [
+    "x", 5, [1], {"domains": "x"}, {"domains": {"town": "x"}}, {"domains": {"town": {"mIoU": 10**400}}}, {"domains": ["x"]},
+    {"domains": {"town": {"mIoU": float("nan"), "mAcc": SCRIPT}}}, {"domains": {SCRIPT + "\x1b[2J": {"mIoU": 5}}}, {"mean": "x"}, None,
+])
+def test_runs_from_strangers_are_compared_or_refused_in_one_sentence(tmp_path, capsys, evaluation):
+    for name, found in (("a", evaluation), ("b", {"mean": {"mIoU": 1.0}})):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "config.json").write_text(json.dumps({"name": SCRIPT, "x": [float("inf"), "\x1b[2J", name]}))
+        (tmp_path / name / "results.json").write_text(json.dumps({"steps": 1, "evaluation": found}))
+    code = main(["diff", str(tmp_path / "a"), str(tmp_path / "b")])
+    out, err = capsys.readouterr()
+    assert code in (0, 2) and err.count("\n") == (code == 2) and "\x1b" not in out + err and "nan" not in out
+
+
 def test_hostile_names_are_text_in_every_format(run):
     text = (run / "config.json").read_text()
     config = json.loads(text)
