@@ -106,7 +106,8 @@ def load_scheme(
 
     scheme, prefix, beside = choose(checkpoint, formats, fits)
     values, summary = load_into(shapes, checkpoint, *formats[scheme], fresh=fresh, prefix=prefix, **options)
-    summary.scheme, summary.beside = scheme, (*checkpoint.beside, *beside)
+    front = f"{checkpoint.wrapper}." if checkpoint.wrapper else ""
+    summary.scheme, summary.beside = scheme, (*checkpoint.beside, *(front + other for other in beside))
     if summary.beside:
         print(f"{summary.path}:{summary.chosen()}", file=sys.stderr)
     return values, summary

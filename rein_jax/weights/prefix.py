@@ -16,6 +16,8 @@ from rein_jax.weights.torch_state import averaged, two_sets
 Format = tuple[Sequence[Rule], Sequence[str]]
 _SHELLS = re.compile(r"(^|\.)(_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)(?=\.)")  # torch.compile, FSDP, checkpointing
 _CHUNKED = re.compile(r"(.*\.)?blocks\.(\d{1,9})\.(\d{1,9})\..+")
+_NUMBERED = re.compile(r"(.*\.)?blocks\.\d+\.\D.*")
+_MOST = 100  # prefixes that are looked at
 _SHARE = 0.5  # of the names of the fullest set, above which another one counts as a set of its own
 
 
@@ -59,7 +61,7 @@ def prefixes(names: Iterable[str], rules: Sequence[Rule]) -> list[str]:
     anchors = [rule.source for rule in rules if rule.source and "{" not in rule.source]
     anchors = anchors or [rule.source.split("{")[0].rstrip(".") for rule in rules if rule.source]
     found = {name[:-len(anchor)] for anchor in anchors for name in names if name.endswith("." + anchor)}
-    return ["", *sorted(found, key=lambda prefix: (len(prefix), prefix))]
+    return ["", *sorted(found, key=lambda prefix: (len(prefix), prefix))[:_MOST]]
 
 
 def _equal(checkpoint: Checkpoint, a: str, b: str) -> bool:
@@ -85,18 +87,19 @@ def plain_names(names: Iterable[str]) -> dict[str, str]:
 def _block_numbers(names: Sequence[str]) -> dict[tuple[str, int, int], int]:
     """{(what stands before "blocks", chunk, number in the chunk): block}, where all the blocks are in chunks. The numbers within the chunks
     go on from chunk to chunk (DINOv2), or begin anew in each."""
+    places: dict[str, set[tuple[int, int]]] = {}
+    for found in filter(None, map(_CHUNKED.fullmatch, names)):
+        places.setdefault(found[1] or "", set()).add((int(found[2]), int(found[3])))
+    for found in filter(None, map(_NUMBERED.fullmatch, names)) if places else ():
+        places.pop(found[1] or "", None)
     out: dict[tuple[str, int, int], int] = {}
-    places = {(found[1] or "", int(found[2]), int(found[3])) for name in names if (found := _CHUNKED.fullmatch(name))}
-    for front in {spot[0] for spot in places}:
-        if any(re.match(re.escape(front) + r"blocks\.\d+\.\D", name) for name in names):
-            continue
-        own = sorted(spot for spot in places if spot[0] == front)
-        numbered_on = len({number for _, _, number in own}) == len(own)
-        first = 0
-        for chunk in sorted({chunk for _, chunk, _ in own}):
-            inside = [number for _, c, number in own if c == chunk]
-            out.update({(front, chunk, number): number if numbered_on else first + number for number in inside})
-            first += max(inside) + 1
+    for front, own in places.items():
+        numbered_on = len({number for _, number in own}) == len(own)
+        first, last = {}, -1  # of each chunk, where the numbers begin anew
+        for chunk, number in sorted(own):
+            first.setdefault(chunk, last + 1)
+            last = first[chunk] + number
+            out[front, chunk, number] = number if numbered_on else last
     return out
 
 

@@ -65,8 +65,8 @@ def _unique(pairs):
     """JSON object without repeated names."""
     out = dict(pairs)
     if len(out) != len(pairs):
-        names = [name for name, _ in pairs]
-        raise ValueError(f"the name {next(n for n in names if names.count(n) > 1)!r} is there twice")
+        seen: set[str] = set()
+        raise ValueError(f"the name {next(name for name, _ in pairs if name in seen or seen.add(name))!r} is there twice")
     return out
 
 

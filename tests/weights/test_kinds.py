@@ -17,7 +17,8 @@ from rein_jax.cli.convert import main as convert_main
 from rein_jax.errors import UserError
 from rein_jax.weights.checkpoint import read_checkpoint
 from rein_jax.weights.load import load_scheme
-from rein_jax.weights.prefix import plain, plain_names
+from rein_jax.weights.prefix import plain, plain_names, prefixes
+from rein_jax.weights.safetensors_file import _unique as unique
 from rein_jax.weights.safetensors_file import looks_like_safetensors, write_safetensors
 from tests.weights.test_load import RULES, SHAPES, SKIP, file
 
@@ -263,6 +264,16 @@ def test_blocks_in_fsdp_chunks_are_counted_through():
     assert list(names.values()) == ["a.blocks.0.w", "a.blocks.1.w", "a.blocks.2.w", "a.blocks.3.w"]
     mixed = ["blocks.0.w", "blocks.0.1.w"]
     assert list(plain_names(mixed).values()) == mixed
+
+
+def test_names_without_end_take_no_time():
+    """A hundred thousand names, each with a front of its own, and one name twice among as many: no step compares all with all."""
+    names = [f"a{i}.blocks.0.0.w" for i in range(100_000)]
+    assert len(plain_names(names)) == len(names)
+    header = ",".join(f'"{name}":{{"dtype":"F32","shape":[0],"data_offsets":[0,0]}}' for name in [*names, names[-1]])
+    with pytest.raises(ValueError, match="'a99999.blocks.0.0.w' is there twice"):
+        json.loads("{" + header + "}", object_pairs_hook=unique)
+    assert len(prefixes([f"a{i}.cls_token" for i in range(1000)], RULES)) == 101
 
 
 def test_shells_of_training_tools_are_taken_off():

@@ -81,26 +81,28 @@ def test_convert_where_nothing_may_be_written(tmp_path, monkeypatch, capsys):
     assert "b.pth cannot be written (Read-only file system)" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("suffix", [".stablehlo", ".stablehlo.json"])
-def test_export_on_a_full_disk(tmp_path, monkeypatch, suffix, capsys):
+def test_export_on_a_full_disk(tmp_path, monkeypatch, capsys):
     """The program or the note beside it does not fit: neither stays."""
     from rein_jax.export import run, stablehlo
-
-    def writing(path, data):
-        if str(path).endswith(suffix):
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
-        path.write_bytes(data)
-
-    monkeypatch.setattr(stablehlo, "write_atomically", writing)
-    monkeypatch.setattr(run, "write_atomically", writing)
-    monkeypatch.setattr(run, "compare", lambda *_: {"largest deviation": {}})
-    monkeypatch.setattr(run, "speed", lambda *_: {})
     from tests.use.tiny import write_tiny
 
     model = write_tiny(tmp_path / "model.safetensors", "lora")
-    assert main(["export", str(model), "--to", "stablehlo", "--size", "32", "--out", str(tmp_path / "m")]) == 2
-    assert "No space left on device" in capsys.readouterr().err
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["model.safetensors"]
+    for suffix in (".stablehlo", ".stablehlo.json"):
+
+        def writing(path, data, suffix=suffix):
+            if str(path).endswith(suffix):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+            path.write_bytes(data)
+
+        for module in (run, stablehlo):
+            monkeypatch.setattr(module, "write_atomically", writing)
+        monkeypatch.setattr(stablehlo, "write", lambda _, __, path: stablehlo.write_atomically(path, b"program"))
+        monkeypatch.setattr(stablehlo, "read", lambda path: None)
+        monkeypatch.setattr(run, "compare", lambda *_: {"largest deviation": {}})
+        monkeypatch.setattr(run, "speed", lambda *_: {})
+        assert main(["export", str(model), "--to", "stablehlo", "--size", "32", "--out", str(tmp_path / "m")]) == 2
+        assert "No space left on device" in capsys.readouterr().err
+        assert sorted(path.name for path in tmp_path.iterdir()) == ["model.safetensors"]
 
 
 @pytest.fixture
