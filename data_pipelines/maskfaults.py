@@ -121,15 +121,13 @@ def _cause(looks: Sequence[Look], counts: Mapping[int, int], odd: Mapping[int, i
     if len(odd) == 1 and next(iter(odd)) in _VOIDS:
         return f"{next(iter(odd))} looks like what is to be ignored: pass ignore={next(iter(odd))}."
     if sorted(counts) in (list(range(1, classes + 1)), list(range(classes + 1))) and list(odd) == [classes]:
-        return f"They count the classes from 1: add a first line `void`, or pass values='{'/'.join(_few(classes))}'."
+        numbers = "/".join(str(k) for k in range(1, classes + 1))
+        options = f"values='{numbers}'" + (" and ignore=0" if 0 in counts else "")
+        return f"They count the classes from 1: add a first line `void`, or pass {options}."
     if len(counts) == classes:
         return (f"There are as many values as classes: if their order is the list's, pass values='{'/'.join(map(str, sorted(counts)))}', "
                 "else write `value: name` on each line.")  # fmt: skip
     return "Check that list and masks belong together; write `value: name` on each line, or say with values= what each value means."
-
-
-def _few(classes: int) -> list[str]:
-    return [str(k) for k in range(1, classes + 1)]
 
 
 def unlisted_colours(counts: Mapping[Colour, int]) -> DataError:

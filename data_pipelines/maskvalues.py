@@ -106,8 +106,8 @@ def index_map(listed: ClassList | None, values: Values | None, void: Group | Non
 def _clash(number: int, name: str, listed: ClassList, values: Values | None) -> str:
     count = len(listed.names)
     how = f"values=[{', '.join(map(str, range(1, count + 1)))}]" if count < 10 else f"values='1/2/.../{count}'"
-    mend = f"say which value each class has, {how} if they count from 1, or call the line of what is ignored 'void'"
-    return f"ignore={number} is also the value of class {name!r}; " + ("give it one meaning." if values is not None else f"{mend}.")
+    fix = f"say which value each class has, {how} if they count from 1, or call the line of what is ignored 'void'"
+    return f"ignore={number} is also the value of class {name!r}; " + ("give it one meaning." if values is not None else f"{fix}.")
 
 
 def _list_of(values: Values) -> ClassList:

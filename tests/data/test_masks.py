@@ -194,8 +194,9 @@ def test_ade20k_ignores_0_and_counts_from_1(tmp_path):
     with pytest.raises(DataError, match=r"ignore=0 is also the value of class 'wall'; .*values=\[1, 2\] if they count from 1"):
         whole(tmp_path, ignore=0)
     assert_read(whole(tmp_path, ignore=0, values=[1, 2]), (255, 0, 1))
-    with pytest.raises(DataError, match="6 of the 6 masks .*They count the classes from 1: add a first line `void`"):
+    with pytest.raises(DataError, match="They count the classes from 1: add a first line `void`, or pass values='1/2' and ignore=0"):
         whole(tmp_path)
+    assert_read(whole(tmp_path, values="1/2", ignore=0), (255, 0, 1))
     (tmp_path / "names.txt").write_text("void\nwall\nbuilding\n")
     assert_read(whole(tmp_path), (255, 0, 1))
 
