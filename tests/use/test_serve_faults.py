@@ -50,18 +50,28 @@ def serving(models, limits=None, **options):
     engine = Engine(models, waiting=16, side=128, batch=4)
     app = make_app(engine, limits or Limits(megabytes=1, megapixels=1, uploads=4, seconds=PATIENCE))
     served = make_server(app, **{"head": PATIENCE, "whole": PATIENCE, **options})
+    try:
+        with running(served) as (port, thread):
+            yield port, engine, served, thread
+    finally:
+        engine.close()
+        engine.thread.join(PATIENCE)
+    assert not engine.thread.is_alive()
+
+
+@contextmanager
+def running(served):
+    """(port, thread) of a server that runs in a thread."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
         thread = threading.Thread(target=served.run, args=([listening],), daemon=True)
         thread.start()
         until(lambda: served.started)
         try:
-            yield listening.getsockname()[1], engine, served, thread
+            yield listening.getsockname()[1], thread
         finally:
             served.should_exit = True
             thread.join(PATIENCE)
-            engine.close()
-            engine.thread.join(PATIENCE)
-    assert not thread.is_alive() and not engine.thread.is_alive()
+    assert not thread.is_alive()
 
 
 def until(true, seconds=PATIENCE):
@@ -128,6 +138,21 @@ def test_slow_uploads_lock_nobody_out(models, scenes):
         uploads += [slow(port) for _ in range(30)]
         assert ask(port, body=png(scenes[0]))[0] == 200
         assert closed(uploads[0])
+
+
+def test_a_client_that_does_not_read_its_answer_is_dropped():
+    """An answer larger than what the system buffers waits in the server for its reader, but not for ever."""
+    async def large(scope, receive, send):
+        if scope["type"] == "http":
+            await send({"type": "http.response.start", "status": 200, "headers": []})
+            await send({"type": "http.response.body", "body": bytes(64 << 20)})
+
+    served = make_server(large, most=8, head=PATIENCE, whole=PATIENCE)
+    served.config.timeout_keep_alive = 0.3
+    with running(served) as (port, _):
+        client = connect(port, b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert client.recv(100)
+        until(lambda: not served.server_state.connections)
 
 
 def test_uploads_that_fill_the_memory_are_refused(models):
