@@ -131,8 +131,8 @@ def test_convolutional_blocks_run_in_a_loop_everywhere_but_on_a_cpu(kind):
 class Probe(Adapter):
     """Notes which linear maps the blocks offer, with their sizes, and the place beside the MLP."""
 
-    def __init__(self, stage):
-        self.stage = stage
+    def __init__(self, spec):
+        self.spec = spec
         self.seen = nnx.static([])
 
     def on_linear(self, context, name, x, y):
@@ -156,8 +156,8 @@ def test_stages_declare_what_blocks_offer(kind):
 
     jax.eval_shape(run)
     for probe in probes:
-        assert {call for call in probe.seen if call != "mlp"} == set(probe.stage.linears)
-        assert probe.seen.count("mlp") == (probe.stage.depth if "mlp" in probe.stage.hook_points else 0)
+        assert {call for call in probe.seen if call != "mlp"} == set(probe.spec.linears)
+        assert probe.seen.count("mlp") == (probe.spec.depth if "mlp" in probe.spec.hook_points else 0)
 
 
 @pytest.mark.parametrize("kind", TINY)
