@@ -8,7 +8,7 @@ import zipfile
 
 import numpy as np
 import pytest
-from crafted import DATA, archive, dictionary, number, numbers, pickled, tensor, text
+from crafted import DATA, archive, dictionary, legacy, number, numbers, pickled, tensor, text
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
@@ -40,10 +40,12 @@ def whole(tmp_path_factory):
     archive(folder / "a.pth", pickled(dictionary({"w": tensor(), "v": tensor(key="1", size=(3,), stride=(2,))})), {"0": DATA, "1": DATA})
     write_safetensors(folder / "a.safetensors", {"w": np.arange(6, dtype=np.float32), "v": np.ones((2, 2), np.int64)}, {"note": "x"})
     np.savez(folder / "a.npz", w=np.arange(6, dtype=np.float32), v=np.ones((2, 2)))
+    pair = dictionary({"w": tensor(), "v": tensor(key="1", size=(3,), stride=(2,))})
+    (folder / "a.old").write_bytes(legacy(pair, {"0": DATA, "1": DATA}))
     return {path.suffix: path.read_bytes() for path in folder.iterdir()}
 
 
-@pytest.mark.parametrize("suffix", [".pth", ".safetensors", ".npz"])
+@pytest.mark.parametrize("suffix", [".pth", ".safetensors", ".npz", ".old"])
 @QUICK
 @given(places=st.lists(st.tuples(st.floats(0, 1, exclude_max=True), st.integers(0, 255)), min_size=1, max_size=4), cut=st.floats(0.3, 1))
 def test_changed_bytes(whole, tmp_path, suffix, places, cut):
@@ -82,6 +84,18 @@ OPCODES = st.sampled_from([
     text("w"), text("storage"), text("0"), text("__class__"), text("state_dict"), number(1), number(6), number(-1), number(1 << 50),
     numbers((2, 3)), numbers((3, 1)), tensor(), dictionary({"w": tensor()}), dictionary({"state": dictionary({})}),
 ])
+
+
+@QUICK
+@given(places=st.lists(st.tuples(st.floats(0, 1, exclude_max=True), st.integers(0, 255)), min_size=1, max_size=3))
+def test_changed_indices(whole, tmp_path, places):
+    """An index of shards with changed bytes."""
+    (tmp_path / "a-00001-of-00001.safetensors").write_bytes(whole[".safetensors"])
+    data = bytearray(b'{"weight_map": {"w": "a-00001-of-00001.safetensors", "v": "a-00001-of-00001.safetensors"}}')
+    for place, value in places:
+        data[int(place * len(data))] = value
+    (tmp_path / "a.safetensors.index.json").write_bytes(data)
+    with_warnings_ignored(tmp_path / "a.safetensors.index.json")
 
 
 @QUICK
@@ -132,9 +146,15 @@ def doubled_tuple(depth: int) -> bytes:
     return dictionary({"w": tensor().replace(numbers((2, 3)), size)})
 
 
+def two_sets(depth: int) -> bytes:
+    """Two sets of weights that differ only at the ends of their doubled tuples."""
+    first, second = doubled_tuple(depth), doubled_tuple(depth).replace(b"K\x01\x85q\x00", b"K\x02\x85q\x00")
+    return dictionary({"model": first, "net": second})
+
+
 FOUND = {
     "deep": nested(20000), "cycle": cycle(), "wrapped in itself": wrapped_in_itself(), "doubled dictionaries": shared(60),
-    "doubled tuple": doubled_tuple(60),
+    "doubled tuple": doubled_tuple(60), "two sets of doubled tuples": two_sets(60),
     "memo": b"Nr\xff\xff\xff\x7f", "long": b"\x8b\xff\xff\xff\x7f", "frame": b"\x95\xff\xff\xff\xff\xff\xff\xff\x7f",
     "bytes": b"\x8e\xff\xff\xff\xff\xff\xff\xff\x7f", "extension": b"\x82\x01", "persistent name": b"P0\n", "stack": b"000000",
     "float as size": dictionary({"w": tensor().replace(numbers((2, 3)), b"(G?\xf0\0\0\0\0\0\0K\x03t")}),
