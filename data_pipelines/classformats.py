@@ -21,6 +21,7 @@ from data_pipelines.classrows import LONGEST, Colour, Row
 from data_pipelines.errors import DataError
 
 MOST_LINES = 10_000  # more than any list has; the rest need not be looked at
+_DEEP = re.compile(r"(?:[\[{]\s*){64}")
 _YAML = re.compile(r"""(?m)^(?:%YAML|---|["']?(?:names|classes|labels|categories)["']?\s{0,9}:\s{0,9}(?:$|[\[{#&*!]))""")
 _CVAT = re.compile(r"(.+):(\d+),(\d+),(\d+):([^:]*):([^:]*)")
 _FIRST = re.compile(r"\(?(-?\d{1,10})(?:[.)]\s|\s?[:,;|=\s]\s?)(?:[-=]?>?\s)?")
@@ -33,6 +34,8 @@ _EDGE = " ,;:|=\t"
 def rows(text: str, where: str) -> list[Row]:
     """The rows of a class list; DataError names `where` and the line."""
     text = textwrap.dedent(text.lstrip("\ufeff").strip("\r\n").rstrip())
+    if (count := text.count("\n") + 1) > MOST_LINES:
+        raise DataError(f"{where} has {count:,} lines, more than any mask has classes; write one name on each line.")
     if text[:1] in ("{", "["):
         return classtrees.rows(_tree(text, where), where)
     kept = []
@@ -40,8 +43,6 @@ def rows(text: str, where: str) -> list[Row]:
         line = line.strip()
         if line and (not line.startswith("#") or _HEX_FIRST.match(line)):
             kept.append((number, line))
-    if len(kept) > MOST_LINES:
-        raise DataError(f"{where} lists {len(kept):,} classes, more than fit into any mask; write one name on each line.")
     if _YAML.search(text) or (kept and all(line.startswith("- ") for _, line in kept)):
         return classtrees.rows(_tree(text, where), where)
     return lines(kept, where)
@@ -62,6 +63,8 @@ def lines(kept: Sequence[tuple[int, str]], where: str) -> list[Row]:
 
 
 def _tree(text: str, where: str) -> Any:
+    if _DEEP.search(text):
+        raise DataError(f"{where} is nested too deeply for a class list; write one name on each line instead.")
     try:
         return json.loads(text, object_pairs_hook=_once)
     except (ValueError, RecursionError) as error:

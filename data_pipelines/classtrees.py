@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import reprlib
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -37,7 +38,7 @@ def _entry(place: str, key: Any, entry: Any, where: str) -> Row:
         given = _one_of(entry, VALUE, at)
         value = whole if given is None else _whole(given)
         if given is not None and value is None:
-            raise DataError(f"{at}: {given!r} is not a mask value; write a whole number.")
+            raise DataError(f"{at}: {_brief(given)} is not a mask value; write a whole number.")
         colour = _one_of(entry, COLOUR, at)
         name = key if name is None and whole is None else name
         return Row(place, _name(name, at), None if colour is None else _colour(colour, at), value)
@@ -52,7 +53,8 @@ def _entry(place: str, key: Any, entry: Any, where: str) -> Row:
 
 def _one_of(entry: Mapping, keys: Iterable[str], at: str) -> Any:
     found = [key for key in keys if entry.get(key) is not None]
-    if len(found) > 1 and len({str(entry[key]) for key in found}) > 1 and keys is not NAME:
+    same = all(isinstance(entry[key], (int, str)) and entry[key] == entry[found[0]] for key in found)
+    if len(found) > 1 and not same and keys is not NAME:
         raise DataError(f"{at} has {found[0]!r} and {found[1]!r}; keep the one that the masks hold.")
     return entry[found[0]] if found else None
 
@@ -67,7 +69,7 @@ def _whole(value: Any) -> int | None:
 
 def _name(name: Any, at: str) -> str:
     if not isinstance(name, str) or not name.strip():
-        raise DataError(f"{at} has {name!r} for a name; write text, in quotes where YAML would take it for something else.")
+        raise DataError(f"{at} has {_brief(name)} for a name; write text, in quotes where YAML would take it for something else.")
     return name.strip()
 
 
@@ -77,4 +79,9 @@ def _colour(value: Any, at: str) -> Colour:
         value = tuple(bytes.fromhex(code[1])) if code else [_whole(part) for part in re.split(r"[\s,;]+", value.strip("()[] "))]
     if isinstance(value, (list, tuple)) and len(value) == 3 and all(_whole(part) is not None and _whole(part) >= 0 for part in value):
         return tuple(_whole(part) for part in value)
-    raise DataError(f"{at}: {value!r} is not a colour; write three numbers, red, green and blue, or '#rrggbb'.")
+    raise DataError(f"{at}: {_brief(value)} is not a colour; write three numbers, red, green and blue, or '#rrggbb'.")
+
+
+def _brief(value: Any) -> str:
+    """A value in short: aliases can make a small YAML file mean a list of 10^9 entries."""
+    return reprlib.repr(value)

@@ -157,11 +157,29 @@ def test_bytes_that_are_no_text():
             classlist.read(data, "names.txt")
 
 
+BOMB = "".join(f"a{k}: &a{k} [{', '.join([f'*a{k - 1}'] * 9) if k else 'x'}]\n" for k in range(12))
+
+
 @pytest.mark.parametrize(
     "text",
-    ["a" + " " * 3000 + "b\n" + " " * 3000 + "c 1 2 3", "x\n" * 10**6, "\n".join(map(str, range(10**6))), "a " * 10**5,
-     "1 " * 10**5, "[" * 10**4, ",,;" * 10**5, "#" * 10**6, "names:\n" + "- a\n" * 10**5, "a" * 10**6],
-)  # fmt: skip
+    [
+        BOMB + "names: *a11\n",
+        BOMB + "names: [*a11]\n",
+        BOMB + "names: [{name: x, color: *a11, colour: *a10, id: *a11}]\n",
+        BOMB + "names: {0: *a11}\n",
+        "a" + " " * 3000 + "b\n" + " " * 3000 + "c 1 2 3",
+        "x\n" * 10**6,
+        "\n".join(map(str, range(10**6))),
+        "a " * 10**5,
+        "1 " * 10**5,
+        "[" * 10**4,
+        "[ " * 10**4,
+        ",,;" * 10**5,
+        "#" * 10**6,
+        "names:\n" + "- a\n" * 10**5,
+        "a" * 10**6,
+    ],
+)
 def test_huge_and_hostile_lists_cost_no_time(text):
     begin = time.process_time()
     try:
