@@ -55,6 +55,7 @@ _ORDER = {
     ("outside", "none"): "SPLIT/{0} and {1}",
     ("none", "none"): "{0} and {1}",
 }
+_JPEG, _PNG = (re.compile(rf".+\.(?:{suffixes})", re.IGNORECASE | re.DOTALL) for suffixes in ("jpe?g|jfif", "png"))
 _LISTS = re.compile(r"(?:.*/)?ImageSets/Segmentation/(?P<split>[^/]+)\.txt", re.IGNORECASE)  # of Pascal VOC and CVAT
 
 
@@ -168,16 +169,18 @@ def _around(pictures: Sequence[str], masks: str | None, files: Files) -> Arrange
 
 
 def _beside(pictures: Sequence[str], files: Files) -> Arrangement | None:
-    """Masks next to their images, told by a word in their names (`a.jpg` and `a_mask.png`, as Roboflow exports them), or photos as
-    JPEG and masks as PNG of the same names."""
+    """Masks told by a word in their names (`a.jpg` and `a_mask.png`, as Roboflow exports them), or photos as JPEG and masks as PNG of
+    the same names. A few names that happen to look so make no data set of a folder of pictures."""
     items = [_item_beside(name) for name in pictures]
     splits = any(item.part for item in items)  # then pictures outside of the splits are none of the data set
     items = [item for item in items if item.part or not splits]
-    for is_mask in (_MASK.fullmatch, re.compile(r".+\.png", re.IGNORECASE | re.DOTALL).fullmatch):
+    for is_image, is_mask, share in ((re.compile(".").match, _MASK.fullmatch, 0.5), (_JPEG.fullmatch, _PNG.fullmatch, 1)):
         masks = tuple(item for item in items if is_mask(item.inner))
-        images = tuple(item for item in items if not is_mask(item.inner))
-        if masks and images and pair(images, masks, files).masks:
-            return Arrangement(images, masks, "masks beside images" + (" in SPLIT" if splits else ", split by a hash"), splits)
+        images = tuple(item for item in items if is_image(item.inner) and not is_mask(item.inner))
+        found = len(pair(images, masks, files).masks) if images and masks else 0
+        if found and found >= share * max(len(images), len(masks)) and len(images) + len(masks) == len(items):
+            words = "masks told by their names" + (", in SPLIT" if splits else ", split by a hash")
+            return Arrangement(images, masks, words, splits)
     return None
 
 

@@ -203,6 +203,15 @@ def test_masks_beside_images(folder, mask, tmp_path):
     assert len(paired(tmp_path, "val")) == 1 and len(paired(tmp_path, "train")) == 3
 
 
+@pytest.mark.parametrize(
+    "names", [("a.jpg", "b.png", "b.jpg", "c.tif", "c.png"), ("a.jpg", "a_gt.jpg", "b.jpg", "c.jpg"), ("a.png", "b.png")]
+)
+def test_a_folder_of_pictures_is_no_data_set(names, tmp_path):
+    lay(tmp_path, *names)
+    with pytest.raises(NothingThere, match="holds no folders images/ and masks/"):
+        paired(tmp_path)
+
+
 @pytest.mark.parametrize("names", [("train.txt", "val.txt"), ("Train.txt", "Validation.txt")])
 def test_cvat_and_voc_lists_give_the_splits(names, tmp_path):
     lay(tmp_path, *(f"JPEGImages/frame.{key}.jpg" for key in "abcde"), *(f"SegmentationClass/frame.{key}.png" for key in "abcd"))
