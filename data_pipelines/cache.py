@@ -38,7 +38,9 @@ class Cached:
         self.split, self.found = getattr(source, "split", ""), getattr(source, "found", "")
         self._fingerprint, self._version = source.fingerprint(), version(source)
         self.where = local_path(folder) / f"{source.name}-{self._version[:16]}"
-        if not (self.where / INDEX).exists():
+        if (self.where / INDEX).exists():
+            logger.info("The images of %s were decoded before; %s is used again.", source.name, self.where)
+        else:
             write(source, self.where, threads)
         self._open()
 

@@ -54,12 +54,16 @@ def test_an_image_replaced_by_one_of_the_same_size_is_another_version(folder):
     assert version(whole(folder)) != before
 
 
-def test_a_new_training_with_a_cache_learns_the_corrected_mask(folder, tmp_path):
+def test_a_new_training_with_a_cache_learns_the_corrected_mask(folder, tmp_path, caplog):
+    caplog.set_level("INFO", "data_pipelines.cache")
     at = [element["name"] for element in whole(folder)].index("images/photo_3.jpg")
     assert (Cached(whole(folder), tmp_path / "cache", threads=1)[at]["label"] == 1).all()
     rewrite(folder / "masks/photo_3.png", png(RIGHT))
     cached = Cached(whole(folder), tmp_path / "cache", threads=1)
     assert (cached[at]["label"] == 2).all() and version(cached) == version(whole(folder))
+    assert "used again" not in caplog.text
+    Cached(whole(folder), tmp_path / "cache", threads=1)
+    assert "The images of folder were decoded before" in caplog.text
 
 
 def test_preparing_again_takes_the_corrected_mask(folder, tmp_path):
