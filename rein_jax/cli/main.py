@@ -50,24 +50,30 @@ def main(argv: list[str] | None = None) -> int:
         print(__version__)
         return 0
     host_memory.keep()
+    for name in ("stdout", "stderr"):  # None where the shell has closed it (`>&-`), which libraries do not expect
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))
     from data_pipelines.errors import DataError
     from rein_jax.errors import UserError
 
     try:
         command = registry.load(COMMANDS, argv[0], "command")
         use_compilation_cache()
-        return command(argv[1:]) or 0
+        code = command(argv[1:]) or 0
+        sys.stdout.flush()  # a full disk under `> table.txt` shows here, not when Python has ended
+        return code
     except (UserError, DataError) as error:
         return say(argv[0], str(error))
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130
     except BrokenPipeError:  # the reader of our output went away (head, less)
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        silence()
         return 75 if argv[0] in ("train", "matrix") else 0  # these had not ended: run again to go on
     except OSError as error:
         if error.errno is None:
             raise
+        silence()
         return say(argv[0], system_error(error))
     except Exception as error:
         from rein_jax.evaluation.answers import out_of_memory
@@ -76,6 +82,14 @@ def main(argv: list[str] | None = None) -> int:
             raise
         what = " ".join(str(error).split())[:200] or type(error).__name__
         return say(argv[0], f"there is too little memory ({what}); take a smaller batch, crop or image, or a machine with more.")
+
+
+def silence() -> None:
+    """Where what was printed cannot be written, let it go, so that Python does not try again when it ends."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def say(command: str, sentence: str) -> int:

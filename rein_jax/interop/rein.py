@@ -120,7 +120,11 @@ def export_official(
     """
     if not backbone:
         arrays = {name: array for name, array in arrays.items() if not re.match(r"backbone/(?!fpn/)", name)}
-    out, uncovered = unplace(official_rules(arrays, backbone=backbone), arrays)
+    try:
+        out, uncovered = unplace(official_rules(arrays, backbone=backbone), arrays)
+    except ValueError as error:  # a parameter that bears the name of an official one and is something else, as in head=linear
+        raise UserError(f"the parameters are not those of the official Rein code ({error}); only Rein with shared maps and its heads, "
+                        "mask2former and semantic_fpn, can be exported.") from None
     if uncovered:
         raise UserError(f"{len(uncovered)} parameters have no name in the official Rein code, {sorted(uncovered)[0]!r} first; "
                         "only Rein with shared maps and its heads can be exported.")

@@ -96,3 +96,17 @@ def test_help_is_quick():
     environment = {**os.environ, "PYTHONPATH": str(root)}
     ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=root, env=environment)
     assert ran.returncode == 0, ran.stderr
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+@pytest.mark.parametrize("redirect, code", [("> /dev/full", 2), (">&-", 0), ("2>&-", 0), (">&- 2>&-", 0)])
+def test_output_that_goes_nowhere(redirect, code):
+    """`rein data list > FILE` on a full disk says so; closed outputs are no reason to fail."""
+    root = Path(__file__).parents[2]
+    ran = subprocess.run(["bash", "-c", f"exec {sys.executable} -m rein_jax data list {redirect}"], capture_output=True, text=True,
+                         cwd=root, env={**os.environ, "PYTHONPATH": str(root)})
+    assert ran.returncode == code
+    if code:
+        assert ran.stderr.startswith("rein data: No space left on device;") and ran.stderr.count("\n") == 1
+    else:
+        assert "Error" not in ran.stderr

@@ -11,12 +11,14 @@ from rein_jax import configuration, load, trees
 from rein_jax.build import skeleton_of
 from rein_jax.cli import diff, show
 from rein_jax.cli.convert import main as convert_main
+from rein_jax.cli.main import main
 from rein_jax.errors import UserError
 from rein_jax.interop.rein import export_official, import_official
 from rein_jax.weights import read_checkpoint
 from rein_jax.weights.convert import convert, same
 from rein_jax.weights.modelfile import check_backbone, read_meta, read_model, write_model
 from rein_jax.weights.torch_write import write_torch
+from tests.use.tiny import write_tiny
 
 RNG = np.random.default_rng(0)
 
@@ -243,3 +245,10 @@ def test_runs_are_compared(tmp_path):
         (run / "results.json").write_text(json.dumps({"steps": 5, "evaluation": {"mean": {"mIoU": value}}}))
     found = diff.compare(diff.read_run(tmp_path / "a"), diff.read_run(tmp_path / "b"))
     assert found == {"config": {"data.train.0.name": ("a", "b")}, "facts": {}, "numbers": {"mean mIoU": (60.0, 61.0)}}
+
+
+def test_a_head_that_the_official_code_lacks_is_said(tmp_path, capsys):
+    """Once an error of NumPy about axes."""
+    model = write_tiny(tmp_path / "model.safetensors", "rein", head="linear")
+    assert main(["convert", str(model), str(tmp_path / "x.pth")]) == 2
+    assert "not those of the official Rein code" in capsys.readouterr().err and not (tmp_path / "x.pth").exists()
