@@ -88,12 +88,12 @@ class _Run:
     def _close(self) -> None:
         """Whatever ended the run: a checkpoint on its way is finished, and what is open is closed."""
         self.profiler.close()
-        if hasattr(self, "checkpoints"):
-            self.checkpoints.wait()
         if hasattr(self, "log"):
             self.log.close()
         if hasattr(self, "progress"):
             self.progress.close()
+        if hasattr(self, "checkpoints"):
+            self.checkpoints.wait()
 
     def _prepare(self) -> None:
         """Mesh, placed arrays, the step (not compiled yet), guards."""
@@ -111,7 +111,7 @@ class _Run:
         self.key = place(jax.random.key_data(jax.random.key(self.config.get("seed", 0))), replicated(self.mesh))
         self.compiled = CompileBudget(self._compile, chosen.compile_budget)
         self.guard = StepGuard(chosen.skip_limit, chosen.spike)
-        self.profiler = Profiler(chosen.profile, self.workdir / "profile", self.main)
+        self.profiler = Profiler(chosen.profile, self.workdir / "profile", self.main, self._say)
         self.outputs = Outputs(self.workdir, parts, self.meta, self.config, self.mesh, self.policy, self.evaluate,
                                self.report, self._say)
         self.clock, self.compile_seconds = Clock(), 0.0

@@ -80,8 +80,10 @@ def open_workdir(workdir: Path, config: Mapping[str, Any], *, restart: bool = Fa
     distributed.barrier("workdir-checked")  # nobody writes before everybody has looked
     if refusal:
         raise UserError(refusal)
-    if restart and not new and distributed.is_main():
-        _move_aside(workdir)
+    if restart and not new:
+        with alone(workdir):
+            if distributed.is_main():
+                _move_aside(workdir)
     if new or restart:
         renew_config(workdir, config)
     distributed.barrier("workdir-open")
@@ -136,13 +138,15 @@ def in_one_sentence(workdir: Path) -> Iterator[None]:
 
 def is_there(workdir: Path) -> bool:
     """Does the folder hold a run? Yes where a file server does not answer for a moment; writing will tell."""
-    try:
-        (workdir / CONFIG).stat()
-    except FileNotFoundError:
-        return False
-    except OSError:
+    for name in (CONFIG, LOCK):
+        try:
+            (workdir / name).stat()
+        except FileNotFoundError:
+            continue
+        except OSError:
+            return True
         return True
-    return True
+    return False
 
 
 def check_there(workdir: Path) -> None:

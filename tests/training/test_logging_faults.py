@@ -16,6 +16,7 @@ from rein_jax.training import appending
 from rein_jax.training.appending import LONGEST_PAUSE, Records, append
 from rein_jax.training.loop import train
 from rein_jax.training.metrics import MetricLog, Progress, read_metrics
+from rein_jax.training.profiling import Profiler
 from rein_jax.training.workdir import open_workdir
 
 SETTINGS = {"steps": 12, "batch": 4, "log_every": 1, "checkpoint_every": 0, "tensorboard": True}
@@ -220,6 +221,23 @@ def test_a_reader_that_went_away_ends_the_run(monkeypatch):
     monkeypatch.setattr(sys, "stderr", Stream(BrokenPipeError()))
     with pytest.raises(BrokenPipeError):
         progress.say("a line")
+
+
+@pytest.mark.parametrize("function", ["start_trace", "stop_trace"])
+def test_a_trace_that_cannot_be_written_costs_the_run_nothing(tmp_path, monkeypatch, function):
+    def full(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    said = []
+    monkeypatch.setattr("jax.profiler.start_trace", lambda folder: None)
+    monkeypatch.setattr("jax.profiler.stop_trace", lambda: None)
+    monkeypatch.setattr(f"jax.profiler.{function}", full)
+    profiler = Profiler("2:4", tmp_path / "profile", True, said.append)
+    for step in range(6):
+        profiler.before(step)
+        profiler.after(step + 1, {})
+    profiler.close()
+    assert len(said) == 1 and "trace could not be written" in said[0] and "No space left on device" in said[0]
 
 
 def test_a_log_that_cannot_be_cut_is_refused_before_anything_changes(tmp_path, monkeypatch):

@@ -17,6 +17,7 @@ from rein_jax.training import checkpoint
 from rein_jax.training.checkpoint import Checkpoints
 from rein_jax.training.loop import train
 from rein_jax.training.metrics import read_metrics
+from rein_jax.training.workdir import alone
 from tests.training.test_checkpoint import saved, state_of, truncate
 
 CONFIG = {"seed": 0, "train": {"steps": 6, "batch": 4, "log_every": 1, "checkpoint_every": 2, "tensorboard": False}}
@@ -215,6 +216,32 @@ def test_restart_begins_at_0_and_keeps_what_was_there(run, capsys):
     assert files(run / "restarted-1") == before and (run / "restarted-2" / "checkpoints" / "6").is_dir()
 
 
+def test_restart_moves_nothing_while_another_training_runs_there(run):
+    before = files(run)
+    with alone(run), pytest.raises(UserError, match="Another `rein train` is running"):
+        go(run, restart=True)
+    assert files(run) == before
+
+
+def test_a_config_json_removed_while_it_trains_ends_nothing(tmp_path):
+    run = tmp_path / "run"
+
+    def build(config):
+        parts = make_parts(config)
+        plain = parts.batches
+
+        def batches(*where):
+            for step, batch in enumerate(plain(*where)):
+                if step == 1:
+                    (run / "config.json").unlink()
+                yield batch
+
+        parts.batches = batches
+        return parts
+
+    assert go(run, build=build)["steps"] == 6
+
+
 def test_restart_of_nothing_is_a_start(tmp_path):
     assert go(tmp_path / "run", restart=True)["steps"] == 6
     assert not list((tmp_path / "run").glob("restarted-*"))
@@ -329,6 +356,19 @@ def test_a_workdir_renamed_while_it_trains_ends_the_run_and_goes_on_at_its_new_p
     assert not here.exists() and sorted(p.name for p in (there / "checkpoints").iterdir()) == ["2"]
     assert go(there)["steps"] == 6
     assert [row["step"] for row in read_metrics(there) if row["kind"] == "train"] == [1, 2, 3, 4, 5, 6]
+
+
+def test_killed_while_the_report_is_written_the_run_makes_it_again(finished, tmp_path):
+    run, made = shutil.copytree(finished, tmp_path / "run"), []
+
+    def killed(workdir):
+        (workdir / "report.html").write_text("<ht")
+        raise KeyboardInterrupt  # leaves the run where it stands
+
+    with pytest.raises(KeyboardInterrupt):
+        go(run, report=killed)
+    go(run, report=made.append)
+    assert made == [run] and json.loads((run / "results.json").read_text())["steps"] == 6
 
 
 def test_values_are_those_of_an_undisturbed_run(finished, tmp_path, monkeypatch):
