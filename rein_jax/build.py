@@ -27,8 +27,6 @@ from rein_jax.segmenter import Preprocessing, Segmenter
 from rein_jax.weights.check import first_map_statistics
 from rein_jax.weights.init_from import start_from
 
-LARGEST = 4_000_000_000  # parameters of a model file; the largest backbone has 1.1e9
-
 
 def plain(section: Any) -> Any:
     """A ConfigDict (and what it holds) as plain dicts, lists and values."""
@@ -306,7 +304,7 @@ def load(path: str | Path) -> Segmenter:
 
 def load_parts(path: str | Path) -> tuple[trees.Skeleton, trees.Flat]:
     """(skeleton, all leaves) of a trained model; see `load`."""
-    from rein_jax.weights.modelfile import check_backbone, class_list, read_model
+    from rein_jax.weights.modelfile import check_backbone, class_list, missing_arrays, read_model
 
     file = model_file(path)
     arrays, meta = read_model(file)
@@ -318,7 +316,7 @@ def load_parts(path: str | Path) -> tuple[trees.Skeleton, trees.Flat]:
         reason = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {' '.join(str(error).split())}"
         raise UserError(f"{file} cannot be built from the config in its metadata: {reason}") from None
     shapes = {**trainable, **frozen}
-    missing = _missing(file, arrays, skeleton, trainable, frozen)
+    missing = missing_arrays(file, arrays, shapes, not_elsewhere(skeleton, trainable, frozen))
     values: trees.Flat = {}
     if any(name.startswith("backbone/") for name in missing) and (meta.get("weights") or {}).get("source") != "random":
         values, report = load_backbone(config, {name: shape for name, shape in shapes.items() if name.startswith("backbone/")})
@@ -329,22 +327,11 @@ def load_parts(path: str | Path) -> tuple[trees.Skeleton, trees.Flat]:
     return skeleton, values
 
 
-def _missing(file: Path, arrays: trees.Flat, skeleton: trees.Skeleton, trainable: trees.Flat, frozen: trees.Flat) -> set[str]:
-    """Leaves of the model that its file may lack: frozen ones of the backbone, and those that follow from it or are constants. A UserError
-    for any other missing leaf, an array that is none of the model's, and a model larger than any."""
-    shapes = {**trainable, **frozen}
-    strangers = [n for n in arrays if n not in shapes or tuple(arrays[n].shape) != tuple(shapes[n].shape)]
-    if strangers:
-        raise UserError(f"{file}: {strangers[0]!r} does not fit the model of its own config; it was changed or is of another version.")
-    missing = shapes.keys() - arrays.keys()
-    lost = sorted(n for n in missing if n in trainable or not n.startswith("backbone/") and n not in trees.never_trained(skeleton))
-    if lost:
-        more = f" and {len(lost) - 1} more" if len(lost) > 1 else ""
-        raise UserError(f"{file} is not whole: it lacks {lost[0]!r}{more}, which a model of its config has; only frozen weights of the "
-                        "backbone may be missing. Copy the file again, or write it anew from its run.")
-    if trees.count(shapes) > LARGEST:
-        raise UserError(f"{file}: a model of its config has {trees.count(shapes):.1e} parameters, more than any; the file was changed.")
-    return missing
+def not_elsewhere(skeleton: trees.Skeleton, trainable: trees.Flat, frozen: trees.Flat) -> set[str]:
+    """Names of the leaves that only a model's file holds: no weights of the backbone hold them, they do not follow from these, and they are
+    no constants."""
+    known = trees.never_trained(skeleton)
+    return set(trainable) | {name for name in frozen if not name.startswith("backbone/") and name not in known}
 
 
 def model_file(path: str | Path) -> Path:

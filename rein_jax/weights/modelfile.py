@@ -7,7 +7,7 @@ Every array's SHA-256 is in the metadata, so a file that was changed or damaged 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +15,14 @@ import numpy as np
 
 from data_pipelines.labels import Classes
 from rein_jax.errors import UserError
+from rein_jax.trees import count
 from rein_jax.weights.checkpoint import read_checkpoint
 from rein_jax.weights.entries import Checkpoint
 from rein_jax.weights.manifest import PUBLISHED
 from rein_jax.weights.safetensors_file import check_hashes, write_safetensors
 
 FORMAT = "rein_jax model 1"
+LARGEST = 4_000_000_000  # parameters of a model; the largest backbone has 1.1e9
 
 
 def write_model(path: str | Path, arrays: Mapping[str, np.ndarray], meta: Mapping[str, Any]) -> None:
@@ -99,6 +101,26 @@ def class_list(path: str | Path, meta: Mapping[str, Any]) -> Classes:
         found = [f"{len(part)} {word}" if part else f"no {word}" for part, word in ((names, "classes"), (palette, "colours"))]
         raise UserError(f"{path} names {' and '.join(found)} in its metadata; another program wrote the file, or it was changed.")
     return Classes(tuple(names), tuple(tuple(colour) for colour in palette))
+
+
+def missing_arrays(path: str | Path, arrays: Mapping[str, np.ndarray], shapes: Mapping[str, Any], needed: Set[str]) -> set[str]:
+    """Names of the arrays of a model that its file lacks.
+
+    shapes: all of the model's ({name: .shape}). needed: those that the file must hold. Raises UserError for a missing one of these, an
+    array that is none of the model's, and a model larger than any.
+    """
+    strangers = [name for name in arrays if name not in shapes or tuple(arrays[name].shape) != tuple(shapes[name].shape)]
+    if strangers:
+        raise UserError(f"{path}: {strangers[0]!r} does not fit the model of its own config; it was changed or is of another version.")
+    missing = shapes.keys() - arrays.keys()
+    lost = sorted(missing & needed)
+    if lost:
+        more = f" and {len(lost) - 1} more" if len(lost) > 1 else ""
+        raise UserError(f"{path} is not whole: it lacks {lost[0]!r}{more}, which a model of its config has; only frozen weights of the "
+                        "backbone may be missing. Copy the file again, or write it anew from its run.")
+    if count(shapes) > LARGEST:
+        raise UserError(f"{path}: a model of its config has {count(shapes):.1e} parameters, more than any; the file was changed.")
+    return missing
 
 
 def is_model(checkpoint: Checkpoint) -> bool:

@@ -11,7 +11,7 @@ from rein_jax import build, load
 from rein_jax.cli.main import main
 from rein_jax.errors import UserError
 from rein_jax.weights.checkpoint import read_checkpoint
-from rein_jax.weights.modelfile import FORMAT, read_model, write_model
+from rein_jax.weights.modelfile import FORMAT, missing_arrays, read_model, write_model
 from rein_jax.weights.safetensors_file import write_safetensors
 from tests.use.tiny import tiny_config, write_tiny
 
@@ -73,7 +73,8 @@ def test_what_follows_from_the_backbone_may_be_missing():
     config.adapter.rank = 4
     skeleton, trainable, frozen = build.skeleton_of(config, CITYSCAPES)
     computed = {name for name in frozen if name.startswith("adapters/")}
-    assert computed and computed <= build._missing("file", trainable, skeleton, trainable, frozen)
+    needed = build.not_elsewhere(skeleton, trainable, frozen)
+    assert computed and computed <= missing_arrays("file", trainable, {**trainable, **frozen}, needed)
 
 
 def test_a_model_without_its_hashes_is_refused(tmp_path, whole, capsys):
