@@ -18,6 +18,7 @@ WRAPPERS = ("state_dict", "model_state_dict", "model_ema", "ema", "model", "teac
 _ASIDE = ("optimizer", "optimizers", "optim", "optimizer_state_dict", "scaler", "lr_scheduler", "scheduler", "param_schedulers",
           "message_hub", "meta", "args", "config", "cfg", "amp", "loss_scaler")
 _AVERAGED = re.compile(r"(^|[._])(ema|teacher|averaged?|avg|swa|shadow|polyak)([._]|$)", re.IGNORECASE)
+_MOST = 16  # entries of a dictionary that are compared with each other
 _ALIKE = 0.5  # share of names (with equal shapes) above which two sets are two states of one model
 
 Tensors = dict[str, TensorRef]
@@ -60,17 +61,21 @@ def find_tensors(top: Any, path: Path, unwrap: bool = True) -> tuple[Tensors, st
 def _inner(top: Mapping, path: Path, opened: list[str]) -> tuple[str | None, list[str]]:
     """(the key of the dictionary to open, keys of other states of the same model), averages before what they are averages of."""
     found: dict[str, Tensors] = {}
-    keys = [*WRAPPERS, *(key for key in top if isinstance(key, str) and averaged(key) and key not in (*WRAPPERS, *_ASIDE))]
-    for key in keys:
+    texts = [key for key in top if isinstance(key, str) and key not in _ASIDE]
+    averages = [key for key in texts if averaged(key)][:_MOST]
+    for key in dict.fromkeys([*WRAPPERS, *averages, *(texts[:_MOST] if averages else ())]):
         tensors = dict(_walk(top[key], path)) if isinstance(top.get(key), Mapping | Inert) else {}
         if tensors:
             found[key] = tensors
     if "ema_state_dict" in found and "state_dict" in found and "mmengine_version" in (_mapping(top.get("meta"))):
         del found["ema_state_dict"]  # mmengine puts the average into state_dict and the weights it is an average of here
-    if not found:
+    wrappers = [key for key in WRAPPERS if key in found]
+    averages = [key for key in found if averaged(key) and key not in WRAPPERS
+                and any(other != key and _alike(found[other], found[key]) for other in found)]
+    if not wrappers and not averages:
         return None, []
-    first = next(iter(found))
-    same = [key for key in found if key == first or _alike(found[first], found[key])]
+    first = (wrappers or averages)[0]
+    same = [key for key in ([*wrappers, *averages] if wrappers else found) if key == first or _alike(found[first], found[key])]
     best = [key for key in same if averaged(key)] or same
     other = next((key for key in best if _places(found[key]) != _places(found[best[0]])), None)
     if other is not None:

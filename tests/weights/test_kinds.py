@@ -364,6 +364,18 @@ def test_nested_teachers_win(tmp_path, plain_one, average):
         np.testing.assert_array_equal(found["w"], W + 6)
 
 
+def test_what_only_sounds_like_an_average_is_no_set_of_weights(tmp_path):
+    """Nothing else in the file is like it; where something is, it is the average of that."""
+    top = {"encoder": dictionary({"w": tensor()}), "ema_stats": dictionary({"mean": tensor(key="1")})}
+    found = read_checkpoint(archive(tmp_path / "a.pth", pickled(dictionary(top)), PAIR))
+    assert set(found) == {"encoder.w", "ema_stats.mean"} and not found.wrapper
+    top = {"encoder": dictionary({"w": tensor()}), "ema_encoder": dictionary({"w": tensor(key="1")}), "head": dictionary({"v": tensor()})}
+    found = read_checkpoint(archive(tmp_path / "b.pth", pickled(dictionary(top)), PAIR))
+    assert found.wrapper == "ema_encoder" and found.beside == ("encoder",)
+    many = dictionary({f"ema_{i}": dictionary({"w": tensor()}) for i in range(3000)})
+    assert read_checkpoint(archive(tmp_path / "c.pth", pickled(many)))["w"].shape == (2, 3)
+
+
 def test_nested_ties_are_refused(tmp_path):
     for pair in (("model", "net"), ("model_ema", "teacher")):
         top = dictionary({pair[0]: dictionary({"w": tensor()}), pair[1]: dictionary({"w": tensor(key="1")})})
