@@ -36,6 +36,7 @@ def main(argv: list[str]) -> int:
     """Exit code: 0, also if something does not fit."""
     overrides, rest = configuration.split_overrides(argv)
     options = parser().parse_args(rest)
+    config = configuration.load(options.config, overrides)
     os.environ.setdefault("JAX_PLATFORMS", "cpu")  # the compilers for TPUs and GPUs are reached without their platforms
     virtual = max((int(name[4:]) for name in options.topology if name[:4] == "cpu:" and name[4:].isdigit()), default=1)
     import jax
@@ -43,7 +44,6 @@ def main(argv: list[str]) -> int:
     jax.config.update("jax_num_cpu_devices", virtual)
     from rein_jax.planning.plan import plan
 
-    config = configuration.load(options.config, overrides)
     for topology in options.topology:
         found = plan(config, topology, batch=options.batch, largest=options.largest, evaluate=not options.no_eval,
                      say=lambda text: print(text, file=sys.stderr, flush=True))
