@@ -36,7 +36,7 @@ def plain(section: Any) -> Any:
 
 
 def options_of(section: Mapping[str, Any], target: Callable, where: str,
-               given=("rngs", "spec", "widths", "classes", "num_classes")) -> dict[str, Any]:
+               given=("rngs", "spec", "in_channels", "num_classes")) -> dict[str, Any]:
     """The options of a section without its name, checked against what the class takes."""
     names = accepted(target)
     chosen = {key: plain(value) for key, value in section.items() if key != "name"}
@@ -74,7 +74,7 @@ def make_segmenter(config, classes, rngs: nnx.Rngs) -> Segmenter:
         options = options_of(config.adapter, method, "config.adapter")
         adapters = [method(spec, rngs=rngs, **options) for spec in backbone.block_specs]
     kind = registry.load(HEADS, config.head.name, "head")
-    head = kind(backbone.widths, len(classes), rngs=rngs, **options_of(config.head, kind, "config.head"))
+    head = kind(backbone.out_channels, len(classes), rngs=rngs, **options_of(config.head, kind, "config.head"))
     if hasattr(head, "check"):
         head.check(backbone, adapters)
     if config.loss.name != LOSS_OF.get(config.head.name, config.loss.name):

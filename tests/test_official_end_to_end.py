@@ -8,7 +8,7 @@ from data_pipelines.labels import CITYSCAPES
 from rein_jax import trees
 from rein_jax.adapters.rein import Rein
 from rein_jax.backbones import dinov2
-from rein_jax.backbones.vit import Sizes
+from rein_jax.backbones.vit import ViTConfig
 from rein_jax.evaluation.windows import Predictor
 from rein_jax.heads.mask2former import Mask2Former
 from rein_jax.interop.rein import export_official, import_official
@@ -16,14 +16,15 @@ from rein_jax.segmenter import Segmenter
 from rein_jax.weights.load import load_into
 from tests.recorded import weights
 
-CASE, SIZES = "e2e_rein_dinov2", Sizes(96, 4, 3)
+CASE, SIZES = "e2e_rein_dinov2", ViTConfig(96, 4, 3)
 
 
 def make():
     rngs = nnx.Rngs(0)
     backbone = dinov2.DINOv2(SIZES, rngs=rngs, image_size=64, out_indices=(0, 1, 2, 3))
     adapters = [Rein(spec, rngs=rngs, num_tokens=20, rank=8, query_dims=64) for spec in backbone.block_specs]
-    head = Mask2Former(backbone.widths, 19, rngs=rngs, num_queries=20, channels=64, encoder_layers=2, encoder_ffn=128, decoder_ffn=128)
+    small = {"num_queries": 20, "channels": 64, "encoder_layers": 2, "encoder_ffn": 128, "decoder_ffn": 128}
+    head = Mask2Former(backbone.out_channels, 19, rngs=rngs, **small)
     return Segmenter(backbone, adapters, head, None, CITYSCAPES)
 
 

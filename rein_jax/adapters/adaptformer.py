@@ -15,10 +15,10 @@ from rein_jax.layers.stack import stacked
 class Bottleneck(nnx.Module):
     """down, ReLU, up; `up` starts at zero, so that the frozen model is unchanged at the start."""
 
-    def __init__(self, width: int, hidden: int, *, rngs: nnx.Rngs):
+    def __init__(self, embed_dim: int, hidden: int, *, rngs: nnx.Rngs):
         zeros = nnx.initializers.zeros_init()
-        self.down = nnx.Linear(width, hidden, kernel_init=torch_uniform(width), bias_init=zeros, rngs=rngs)
-        self.up = nnx.Linear(hidden, width, kernel_init=zeros, bias_init=zeros, rngs=rngs)
+        self.down = nnx.Linear(embed_dim, hidden, kernel_init=torch_uniform(embed_dim), bias_init=zeros, rngs=rngs)
+        self.up = nnx.Linear(hidden, embed_dim, kernel_init=zeros, bias_init=zeros, rngs=rngs)
 
 
 class AdaptFormer(Adapter):
@@ -36,7 +36,7 @@ class AdaptFormer(Adapter):
             raise UserError(f"config.adapter.hidden is {hidden}; it must be at least 1.")
         self.spec, self.factor, self.rate, self.active = spec, scale, check_rate(dropout), active_blocks(blocks, spec)
         depth = spec.depth if self.active is None else len(self.active)
-        self.layers = stacked(lambda r: Bottleneck(spec.width, hidden, rngs=r), depth, rngs)
+        self.layers = stacked(lambda r: Bottleneck(spec.embed_dim, hidden, rngs=r), depth, rngs)
 
     def on_mlp(self, context: LayerContext, x, y):
         inner = dropout(jax.nn.relu(context.layer.down(x)), self.rate, context.key)

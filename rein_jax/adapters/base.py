@@ -20,14 +20,14 @@ from rein_jax.errors import UserError
 class BlockSpec:
     """A run of blocks that one adapter serves.
 
-    depth: number of blocks; width: channels d; num_prefix_tokens: class and register tokens in front of the patch tokens; linears:
+    depth: number of blocks; embed_dim: channels d; num_prefix_tokens: class and register tokens in front of the patch tokens; linears:
     (name, (in, out)) of the linear maps that call `Adapter.on_linear`; patch: patch size (initial values of Rein and VPT use it);
     hook_points: what else the blocks offer: "tokens" (they attend over one sequence, so tokens may be inserted), "mlp" (they call
     `Adapter.on_mlp`); empty for CNNs. key_bias: a fused qkv map has a bias for k.
     """
 
     depth: int
-    width: int
+    embed_dim: int
     num_prefix_tokens: int = 0
     linears: tuple[tuple[str, tuple[int, int]], ...] = ()
     patch: int = 16

@@ -25,8 +25,8 @@ def pick_targets(targets, spec: BlockSpec, default: tuple[str, ...], parts: bool
     targets = targets.replace(" ", "").split(",") if isinstance(targets, str) else targets  # "qkv,proj" from a command line
     chosen = tuple(targets) or tuple(name for name in default if name in known)
     if parts and "qkv" in known:
-        width, out = known["qkv"]
-        known = {**dict.fromkeys(THIRDS, (width, out // 3)), **known}
+        embed_dim, out = known["qkv"]
+        known = {**dict.fromkeys(THIRDS, (embed_dim, out // 3)), **known}
         if "qkv" in chosen and set(chosen) & set(THIRDS):
             raise UserError("config.adapter.targets names qkv and parts of it; leave one out.")
     for name in chosen:

@@ -25,14 +25,14 @@ QUERY_INITS = ("torch", "spread")
 class ReinLayer(nnx.Module):
     """What one block owns: its tokens (as a product of rank r, or whole), and its own linear maps if they are not shared."""
 
-    def __init__(self, width: int, num_tokens: int, rank: int | None, bound: float, maps, *, rngs: nnx.Rngs):
+    def __init__(self, embed_dim: int, num_tokens: int, rank: int | None, bound: float, maps, *, rngs: nnx.Rngs):
         def uniform(*shape):
             return nnx.Param(jax.random.uniform(rngs.params(), shape, jnp.float32, -bound, bound))
 
         if rank is None:
-            self.tokens = uniform(num_tokens, width)
+            self.tokens = uniform(num_tokens, embed_dim)
         else:
-            self.tokens_a, self.tokens_b = uniform(num_tokens, rank), uniform(rank, width)
+            self.tokens_a, self.tokens_b = uniform(num_tokens, rank), uniform(rank, embed_dim)
         self.maps = maps(rngs) if maps else None
 
     def whole(self):
@@ -43,10 +43,10 @@ class ReinLayer(nnx.Module):
 class ReinProjections(nnx.Module):
     """The linear maps of Rein: tokens to values, features to refinement, tokens to queries."""
 
-    def __init__(self, width: int, query_dims: int, link: bool, zero_delta: bool, init: str, *, rngs: nnx.Rngs):
-        self.mlp_token2feat = torch_linear(width, width, init=init, rngs=rngs)
-        self.mlp_delta_f = torch_linear(width, width, init="zeros" if zero_delta else init, rngs=rngs)
-        self.transform = torch_linear(width, query_dims, init=init, rngs=rngs) if link else None
+    def __init__(self, embed_dim: int, query_dims: int, link: bool, zero_delta: bool, init: str, *, rngs: nnx.Rngs):
+        self.mlp_token2feat = torch_linear(embed_dim, embed_dim, init=init, rngs=rngs)
+        self.mlp_delta_f = torch_linear(embed_dim, embed_dim, init="zeros" if zero_delta else init, rngs=rngs)
+        self.transform = torch_linear(embed_dim, query_dims, init=init, rngs=rngs) if link else None
 
 
 class Rein(Adapter):
@@ -84,14 +84,14 @@ class Rein(Adapter):
         self.spec, self.use_softmax, self.link, self.shared = spec, use_softmax, link, shared
         self.active = active_blocks(blocks, spec)
         depth = spec.depth if self.active is None else len(self.active)
-        effective = spec.width if rank is None else math.sqrt(spec.width * rank)
+        effective = spec.embed_dim if rank is None else math.sqrt(spec.embed_dim * rank)
         bound = math.sqrt(6.0 / (3 * spec.patch**2 + effective))
 
         def maps(rngs):
-            return ReinProjections(spec.width, query_dims, link, zero_mlp_delta_f, init, rngs=rngs)
+            return ReinProjections(spec.embed_dim, query_dims, link, zero_mlp_delta_f, init, rngs=rngs)
 
         own = None if shared else maps
-        self.layers = stacked(lambda r: ReinLayer(spec.width, num_tokens, rank, bound, own, rngs=r), depth, rngs)
+        self.layers = stacked(lambda r: ReinLayer(spec.embed_dim, num_tokens, rank, bound, own, rngs=r), depth, rngs)
         self.maps = maps(rngs) if shared else None
         self.scale = None if zero_mlp_delta_f else nnx.Param(jnp.asarray(scale_init, jnp.float32))
         self.merge = torch_linear(3 * query_dims, query_dims, init=init, rngs=rngs) if link else None
@@ -126,7 +126,7 @@ class Rein(Adapter):
             whole = layer.whole().astype(f.dtype)
             logits = f @ whole.T
         if self.use_softmax:
-            share = jax.nn.softmax(logits.astype(jnp.float32) * self.spec.width**-0.5, axis=-1).astype(f.dtype)
+            share = jax.nn.softmax(logits.astype(jnp.float32) * self.spec.embed_dim**-0.5, axis=-1).astype(f.dtype)
         else:
             share = logits
         share = share[..., 1:]

@@ -16,9 +16,9 @@ from rein_jax.layers.stack import stacked
 class Prompts(nnx.Module):
     """The prompts of one block [m, d], U(-v, v) with v = sqrt(6 / (3 p^2 + d))."""
 
-    def __init__(self, num_tokens: int, width: int, patch: int, *, rngs: nnx.Rngs):
-        bound = math.sqrt(6.0 / (3 * patch**2 + width))
-        self.prompts = nnx.Param(jax.random.uniform(rngs.params(), (num_tokens, width), jnp.float32, -bound, bound))
+    def __init__(self, num_tokens: int, embed_dim: int, patch: int, *, rngs: nnx.Rngs):
+        bound = math.sqrt(6.0 / (3 * patch**2 + embed_dim))
+        self.prompts = nnx.Param(jax.random.uniform(rngs.params(), (num_tokens, embed_dim), jnp.float32, -bound, bound))
 
 
 class VPT(Adapter):
@@ -31,7 +31,7 @@ class VPT(Adapter):
         if num_tokens < 1:
             raise UserError(f"config.adapter.num_tokens is {num_tokens}; it must be at least 1.")
         self.spec, self.num_tokens, self.deep, self.rate = spec, num_tokens, deep, check_rate(dropout)
-        make = lambda r: Prompts(num_tokens, spec.width, spec.patch, rngs=r)
+        make = lambda r: Prompts(num_tokens, spec.embed_dim, spec.patch, rngs=r)
         self.layers = stacked(make, spec.depth, rngs) if deep else None
         self.first = None if deep else make(rngs)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from flax import nnx
 
 from rein_jax.backbones.names import fused_qkv, linear, norm, timm_block
-from rein_jax.backbones.vit import Sizes, ViT
+from rein_jax.backbones.vit import ViT, ViTConfig
 from rein_jax.layers.fpn import FeaturePyramid
 from rein_jax.layers.mlp import quick_gelu
 from rein_jax.layers.norm import layer_norm
@@ -24,7 +24,7 @@ class CLIP(ViT):
     """
 
     family = "clip"
-    VARIANTS = {"vitb16": Sizes(768, 12, 12), "vitl14": Sizes(1024, 24, 16, patch=14)}
+    VARIANTS = {"vitb16": ViTConfig(768, 12, 12), "vitl14": ViTConfig(1024, 24, 16, patch=14)}
     eps = 1e-5
     patch_bias = False
     activation = staticmethod(quick_gelu)
@@ -34,8 +34,8 @@ class CLIP(ViT):
     def __init__(self, variant, *, rngs: nnx.Rngs, fpn: bool = False, class_twice: bool = True, **kwargs):
         super().__init__(variant, rngs=rngs, **kwargs)
         self.class_twice = class_twice
-        self.ln_pre = layer_norm(self.sizes.width, self.eps, rngs=rngs)
-        self.fpn = FeaturePyramid(self.sizes.width, rngs=rngs) if fpn else None
+        self.ln_pre = layer_norm(self.config.embed_dim, self.eps, rngs=rngs)
+        self.fpn = FeaturePyramid(self.config.embed_dim, rngs=rngs) if fpn else None
 
     def embed(self, images):
         x, grid = super().embed(images)

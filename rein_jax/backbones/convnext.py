@@ -27,22 +27,22 @@ EPS = 1e-6
 
 
 @dataclass(frozen=True)
-class ConvNeXtSizes:
-    """depths: blocks per stage; widths: channels of the stages."""
+class ConvNeXtConfig:
+    """depths: blocks per stage; channels: of the stages."""
 
     depths: tuple[int, ...]
-    widths: tuple[int, ...]
+    channels: tuple[int, ...]
 
 
 class ConvNeXtBlock(nnx.Module):
     """x + gamma * pwconv2(gelu(pwconv1(LN(7x7 depthwise x)))). Tokens [B, h*w, C], context = (h, w)."""
 
-    def __init__(self, width: int, *, rngs: nnx.Rngs):
-        self.dwconv = convolution(width, width, 7, groups=width, bias=True, rngs=rngs)
-        self.norm = layer_norm(width, EPS, rngs=rngs)
-        self.pwconv1 = nnx.Linear(width, 4 * width, rngs=rngs)
-        self.pwconv2 = nnx.Linear(4 * width, width, rngs=rngs)
-        self.scale = LayerScale(width)
+    def __init__(self, channels: int, *, rngs: nnx.Rngs):
+        self.dwconv = convolution(channels, channels, 7, groups=channels, bias=True, rngs=rngs)
+        self.norm = layer_norm(channels, EPS, rngs=rngs)
+        self.pwconv1 = nnx.Linear(channels, 4 * channels, rngs=rngs)
+        self.pwconv2 = nnx.Linear(4 * channels, channels, rngs=rngs)
+        self.scale = LayerScale(channels)
 
     def __call__(self, tokens, hooks, context):
         x = self.norm(as_tokens(self.dwconv(as_map(tokens, context))))
@@ -51,17 +51,17 @@ class ConvNeXtBlock(nnx.Module):
         return tokens + hooks.on_mlp(tokens, self.scale(y))
 
     @staticmethod
-    def linears(width: int) -> tuple:
-        return (("pwconv1", (width, 4 * width)), ("pwconv2", (4 * width, width)))
+    def linears(channels: int) -> tuple:
+        return (("pwconv1", (channels, 4 * channels)), ("pwconv2", (4 * channels, channels)))
 
 
 class Downsample(nnx.Module):
     """The stem (4x4 convolution, norm) or the step between two stages (norm, 2x2 convolution)."""
 
-    def __init__(self, inner: int, width: int, first: bool, *, rngs: nnx.Rngs):
+    def __init__(self, in_channels: int, out_channels: int, first: bool, *, rngs: nnx.Rngs):
         self.first, size = first, 4 if first else 2
-        self.norm = layer_norm(width if first else inner, EPS, rngs=rngs)
-        self.conv = convolution(inner, width, size, stride=size, padding=0, bias=True, rngs=rngs)
+        self.norm = layer_norm(out_channels if first else in_channels, EPS, rngs=rngs)
+        self.conv = convolution(in_channels, out_channels, size, stride=size, padding=0, bias=True, rngs=rngs)
 
     def __call__(self, x):
         return self.norm(self.conv(x)) if self.first else self.conv(self.norm(x))
@@ -76,27 +76,30 @@ class ConvNeXt(nnx.Module):
     family = "convnext"
     patch = 32
     VARIANTS = {
-        "t": ConvNeXtSizes((3, 3, 9, 3), (96, 192, 384, 768)),
-        "b": ConvNeXtSizes((3, 3, 27, 3), (128, 256, 512, 1024)),
-        "l": ConvNeXtSizes((3, 3, 27, 3), (192, 384, 768, 1536)),
+        "t": ConvNeXtConfig((3, 3, 9, 3), (96, 192, 384, 768)),
+        "b": ConvNeXtConfig((3, 3, 27, 3), (128, 256, 512, 1024)),
+        "l": ConvNeXtConfig((3, 3, 27, 3), (192, 384, 768, 1536)),
     }
 
-    def __init__(self, variant: str | ConvNeXtSizes, *, rngs: nnx.Rngs, image_size=512, out_indices=None, remat="none", unroll=False):
-        sizes = get_variant(ConvNeXt.VARIANTS, variant, ConvNeXt.family)
+    def __init__(self, variant: str | ConvNeXtConfig, *, rngs: nnx.Rngs, image_size=512, out_indices=None, remat="none", unroll=False):
+        config = get_variant(ConvNeXt.VARIANTS, variant, ConvNeXt.family)
         if out_indices is not None and tuple(out_indices) != (0, 1, 2, 3):
             raise UserError(f"config.backbone.out_indices is {tuple(out_indices)}; ConvNeXt gives its four stages, leave it empty.")
-        self.sizes, self.remat, self.unroll, self.widths = sizes, remat, unroll, tuple(sizes.widths)
-        inner = (3, *sizes.widths[:-1])
-        self.downsample = nnx.List([Downsample(a, b, i == 0, rngs=rngs) for i, (a, b) in enumerate(zip(inner, sizes.widths, strict=True))])
-        plan = tuple(zip(sizes.depths, sizes.widths, strict=True))
-        self.blocks = nnx.List([stacked(lambda r, w=width: ConvNeXtBlock(w, rngs=r), depth, rngs) for depth, width in plan])
-        self.norms = nnx.List([layer_norm(width, EPS, rngs=rngs) for width in sizes.widths])
-        self.block_specs = tuple(BlockSpec(depth, width, 0, ConvNeXtBlock.linears(width), hook_points=("mlp",)) for depth, width in plan)
+        self.config, self.remat, self.unroll, self.out_channels = config, remat, unroll, tuple(config.channels)
+        in_channels = (3, *config.channels[:-1])
+        pairs = enumerate(zip(in_channels, config.channels, strict=True))
+        self.downsample = nnx.List([Downsample(a, b, i == 0, rngs=rngs) for i, (a, b) in pairs])
+        plan = tuple(zip(config.depths, config.channels, strict=True))
+        self.blocks = nnx.List([stacked(lambda r, n=channels: ConvNeXtBlock(n, rngs=r), depth, rngs) for depth, channels in plan])
+        self.norms = nnx.List([layer_norm(channels, EPS, rngs=rngs) for channels in config.channels])
+        self.block_specs = tuple(
+            BlockSpec(depth, channels, 0, ConvNeXtBlock.linears(channels), hook_points=("mlp",)) for depth, channels in plan
+        )
 
     def __call__(self, images, adapters: tuple[Adapter, ...] = (), key=None) -> tuple:
         """Four maps at strides 4, 8, 16, 32. images [B, H, W, 3], normalised, sides multiples of 32."""
         x, maps = images, []
-        for i, depth in enumerate(self.sizes.depths):
+        for i, depth in enumerate(self.config.depths):
             with jax.named_scope(f"stage{i}"):
                 x = self.downsample[i](x)
                 grid, adapter = x.shape[1:3], adapter_of(adapters, i)

@@ -9,19 +9,19 @@ from dataclasses import replace
 
 from rein_jax.backbones.names import fused_qkv, linear, norm, patch_embed, timm_block
 from rein_jax.backbones.variants import get_variant
-from rein_jax.backbones.vit import Sizes, ViT
+from rein_jax.backbones.vit import ViT, ViTConfig
 from rein_jax.weight_rules import Rule
 
-_G = dict(width=1536, depth=40, heads=24, gated=True, hidden=4096, patch=14)
+_G = dict(embed_dim=1536, depth=40, num_heads=24, gated=True, hidden=4096, patch=14)
 _SIZES = {
-    "vits14": Sizes(384, 12, 6, patch=14),
-    "vitb14": Sizes(768, 12, 12, patch=14),
-    "vitl14": Sizes(1024, 24, 16, patch=14),
-    "vitg14": Sizes(**_G),
-    "vits14_reg": Sizes(384, 12, 6, registers=4, patch=14),
-    "vitb14_reg": Sizes(768, 12, 12, registers=4, patch=14),
-    "vitl14_reg": Sizes(1024, 24, 16, registers=4, patch=14),
-    "vitg14_reg": Sizes(**_G, registers=4),
+    "vits14": ViTConfig(384, 12, 6, patch=14),
+    "vitb14": ViTConfig(768, 12, 12, patch=14),
+    "vitl14": ViTConfig(1024, 24, 16, patch=14),
+    "vitg14": ViTConfig(**_G),
+    "vits14_reg": ViTConfig(384, 12, 6, registers=4, patch=14),
+    "vitb14_reg": ViTConfig(768, 12, 12, registers=4, patch=14),
+    "vitl14_reg": ViTConfig(1024, 24, 16, registers=4, patch=14),
+    "vitg14_reg": ViTConfig(**_G, registers=4),
 }
 
 
@@ -37,8 +37,8 @@ class DINOv2(ViT):
 
     def __init__(self, variant, *, interpolate_offset: float | None = None, **kwargs):
         super().__init__(variant, **kwargs)
-        self.position_kind = "antialiased" if self.sizes.registers else "bicubic"
-        self.interpolate_offset = (0.0 if self.sizes.registers else 0.1) if interpolate_offset is None else interpolate_offset
+        self.position_kind = "antialiased" if self.config.registers else "bicubic"
+        self.interpolate_offset = (0.0 if self.config.registers else 0.1) if interpolate_offset is None else interpolate_offset
 
 
 RULES = (
@@ -82,7 +82,7 @@ def _timm(gated: bool) -> tuple[Rule, ...]:
 FINAL_NORM = {"official": "norm", "hf": "layernorm", "timm": "norm"}  # its name in the file, for `final_norm`
 
 
-def formats(variant: str | Sizes) -> dict[str, tuple[tuple[Rule, ...], tuple[str, ...]]]:
+def formats(variant: str | ViTConfig) -> dict[str, tuple[tuple[Rule, ...], tuple[str, ...]]]:
     """Tables of names by format. timm's depends on the variant."""
-    sizes = get_variant(DINOv2.VARIANTS, variant, DINOv2.family)
-    return {"official": (RULES, SKIP), "hf": (HF_RULES, HF_SKIP), "timm": (_timm(sizes.gated), SKIP)}
+    config = get_variant(DINOv2.VARIANTS, variant, DINOv2.family)
+    return {"official": (RULES, SKIP), "hf": (HF_RULES, HF_SKIP), "timm": (_timm(config.gated), SKIP)}

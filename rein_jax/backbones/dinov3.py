@@ -11,7 +11,7 @@ from functools import partial
 
 from rein_jax.backbones.names import Rules, linear, norm, patch_embed, timm_block
 from rein_jax.backbones.variants import get_variant
-from rein_jax.backbones.vit import Context, Sizes, ViT
+from rein_jax.backbones.vit import Context, ViT, ViTConfig
 from rein_jax.errors import UserError
 from rein_jax.layers import rope
 from rein_jax.weight_rules import Rule
@@ -27,11 +27,11 @@ class DINOv3(ViT):
 
     family = "dinov3"
     VARIANTS = {
-        "vits16": Sizes(384, 12, 6, registers=4),
-        "vits16plus": Sizes(384, 12, 6, registers=4, gated=True, hidden=1536),
-        "vitb16": Sizes(768, 12, 12, registers=4),
-        "vitl16": Sizes(1024, 24, 16, registers=4),
-        "vith16plus": Sizes(1280, 32, 20, registers=4, gated=True, hidden=5120),
+        "vits16": ViTConfig(384, 12, 6, registers=4),
+        "vits16plus": ViTConfig(384, 12, 6, registers=4, gated=True, hidden=1536),
+        "vitb16": ViTConfig(768, 12, 12, registers=4),
+        "vitl16": ViTConfig(1024, 24, 16, registers=4),
+        "vith16plus": ViTConfig(1280, 32, 20, registers=4, gated=True, hidden=5120),
     }
     eps = 1e-5
     layer_scale = True
@@ -45,7 +45,7 @@ class DINOv3(ViT):
         self.rope_periods = rope_periods
 
     def context(self, grid: tuple[int, int], dtype) -> Context:
-        cos, sin = rope.axial_tables(grid, self.sizes.width // self.sizes.heads, periods=self.rope_periods)
+        cos, sin = rope.axial_tables(grid, self.config.embed_dim // self.config.num_heads, periods=self.rope_periods)
         return Context(partial(rope.rotate_halves, cos=cos, sin=sin))
 
 
@@ -115,7 +115,7 @@ SKIP = (r"blocks\.\d+\.attn\.qkv\.bias_mask", r"rope_embed\.periods", r"(embeddi
 FINAL_NORM = {"official": "norm", "hf": "norm", "timm": "norm", "timm (qkvb)": "norm"}  # its name in the file, for `final_norm`
 
 
-def formats(variant: str | Sizes) -> dict[str, tuple[Rules, tuple[str, ...]]]:
+def formats(variant: str | ViTConfig) -> dict[str, tuple[Rules, tuple[str, ...]]]:
     """Tables of names by format; they depend on the kind of MLP."""
     gated = get_variant(DINOv3.VARIANTS, variant, DINOv3.family).gated
     tables = {"official": _official(gated), "hf": _hf(gated), "timm": _timm(gated, False), "timm (qkvb)": _timm(gated, True)}

@@ -6,7 +6,7 @@ The paper's count for MAE-L (330.94M) is that of mmseg's MAE with its index buff
 from __future__ import annotations
 
 from rein_jax.backbones.names import fused_qkv, linear, norm, patch_embed, timm_block
-from rein_jax.backbones.vit import Sizes, ViT
+from rein_jax.backbones.vit import ViT, ViTConfig
 from rein_jax.weight_rules import Rule
 
 
@@ -14,7 +14,7 @@ class MAE(ViT):
     """MAE ViT giving four maps. The encoder's final norm is not part of the module."""
 
     family = "mae"
-    VARIANTS = {"b": Sizes(768, 12, 12), "l": Sizes(1024, 24, 16), "h": Sizes(1280, 32, 16, patch=14)}
+    VARIANTS = {"b": ViTConfig(768, 12, 12), "l": ViTConfig(1024, 24, 16), "h": ViTConfig(1280, 32, 16, patch=14)}
     interpolate_offset = 0.0
 
 

@@ -21,11 +21,11 @@ from rein_jax.weight_rules import Rule
 
 
 @dataclass(frozen=True)
-class ResNetSizes:
-    """depths: blocks per stage. widths: channels of the stages' outputs; blocks are a quarter as wide inside. stem: its width."""
+class ResNetConfig:
+    """depths: blocks per stage. channels: of the stages' outputs; blocks have a quarter as many inside. stem: its channels."""
 
     depths: tuple[int, ...]
-    widths: tuple[int, ...] = (256, 512, 1024, 2048)
+    channels: tuple[int, ...] = (256, 512, 1024, 2048)
     stem: int = 64
 
 
@@ -35,14 +35,14 @@ class Bottleneck(nnx.Module):
     Takes tokens [B, h*w, C] with context = (h, w) and returns tokens.
     """
 
-    def __init__(self, inner: int, width: int, *, stride: int = 1, dilation: int = 1, rngs: nnx.Rngs):
-        mid = width // 4
-        self.conv1, self.bn1 = conv(inner, mid, 1, rngs=rngs), FrozenBatchNorm(mid)
+    def __init__(self, in_channels: int, out_channels: int, *, stride: int = 1, dilation: int = 1, rngs: nnx.Rngs):
+        mid = out_channels // 4
+        self.conv1, self.bn1 = conv(in_channels, mid, 1, rngs=rngs), FrozenBatchNorm(mid)
         self.conv2, self.bn2 = conv(mid, mid, 3, stride=stride, dilation=dilation, rngs=rngs), FrozenBatchNorm(mid)
-        self.conv3, self.bn3 = conv(mid, width, 1, rngs=rngs), FrozenBatchNorm(width)
-        projected = stride != 1 or inner != width
-        self.shortcut = conv(inner, width, 1, stride=stride, rngs=rngs) if projected else None
-        self.shortcut_bn = FrozenBatchNorm(width) if projected else None
+        self.conv3, self.bn3 = conv(mid, out_channels, 1, rngs=rngs), FrozenBatchNorm(out_channels)
+        projected = stride != 1 or in_channels != out_channels
+        self.shortcut = conv(in_channels, out_channels, 1, stride=stride, rngs=rngs) if projected else None
+        self.shortcut_bn = FrozenBatchNorm(out_channels) if projected else None
 
     def __call__(self, tokens, hooks, context):
         x = as_map(tokens, context)
@@ -57,11 +57,12 @@ class Bottleneck(nnx.Module):
 class ResNetStage(nnx.Module):
     """The first block, which changes the shape, and the stack of the others. Its dilation is half the stage's (contracted)."""
 
-    def __init__(self, inner: int, width: int, depth: int, stride: int, dilation: int, *, rngs: nnx.Rngs):
+    def __init__(self, in_channels: int, out_channels: int, depth: int, stride: int, dilation: int, *, rngs: nnx.Rngs):
         self.depth, self.stride = depth, stride
         contracted = dilation // 2 if dilation > 1 else dilation
-        self.first = stacked(lambda r: Bottleneck(inner, width, stride=stride, dilation=contracted, rngs=r), 1, rngs)
-        self.rest = stacked(lambda r: Bottleneck(width, width, dilation=dilation, rngs=r), depth - 1, rngs) if depth > 1 else None
+        self.first = stacked(lambda r: Bottleneck(in_channels, out_channels, stride=stride, dilation=contracted, rngs=r), 1, rngs)
+        same = lambda r: Bottleneck(out_channels, out_channels, dilation=dilation, rngs=r)
+        self.rest = stacked(same, depth - 1, rngs) if depth > 1 else None
 
     def __call__(self, x, adapter, key, remat: str, unroll: bool):
         """[B, h, w, C] -> [B, h', w', C']."""
@@ -76,8 +77,9 @@ class ResNetStage(nnx.Module):
 class Stem(nnx.Module):
     """Stride 4: three 3x3 convolutions (deep) or one 7x7, then a 3x3 maximum."""
 
-    def __init__(self, width: int, deep: bool, *, rngs: nnx.Rngs):
-        plan = ((3, width // 2, 3, 2), (width // 2, width // 2, 3, 1), (width // 2, width, 3, 1)) if deep else ((3, width, 7, 2),)
+    def __init__(self, out_channels: int, deep: bool, *, rngs: nnx.Rngs):
+        half = out_channels // 2
+        plan = ((3, half, 3, 2), (half, half, 3, 1), (half, out_channels, 3, 1)) if deep else ((3, out_channels, 7, 2),)
         self.convs = nnx.List([conv(a, b, k, stride=s, rngs=rngs) for a, b, k, s in plan])
         self.norms = nnx.List([FrozenBatchNorm(b) for _, b, _, _ in plan])
 
@@ -94,25 +96,26 @@ class ResNet(nnx.Module):
     """
 
     family = "resnet"
-    VARIANTS = {"50": ResNetSizes((3, 4, 6, 3)), "101": ResNetSizes((3, 4, 23, 3))}
+    VARIANTS = {"50": ResNetConfig((3, 4, 6, 3)), "101": ResNetConfig((3, 4, 23, 3))}
 
     def __init__(
-        self, variant: str | ResNetSizes, *, rngs: nnx.Rngs, image_size=512, out_indices=None, remat="none", unroll=False,
+        self, variant: str | ResNetConfig, *, rngs: nnx.Rngs, image_size=512, out_indices=None, remat="none", unroll=False,
         deep_stem: bool = True,
         strides: tuple[int, ...] = (1, 2, 1, 1), dilations: tuple[int, ...] = (1, 1, 2, 4),
     ):  # fmt: skip
-        sizes = get_variant(ResNet.VARIANTS, variant, ResNet.family)
+        config = get_variant(ResNet.VARIANTS, variant, ResNet.family)
         if out_indices is not None and tuple(out_indices) != (0, 1, 2, 3):
             raise UserError(f"config.backbone.out_indices is {tuple(out_indices)}; a ResNet gives its four stages, leave it empty.")
-        self.sizes, self.remat, self.unroll, self.widths = sizes, remat, unroll, tuple(sizes.widths)
+        self.config, self.remat, self.unroll, self.out_channels = config, remat, unroll, tuple(config.channels)
         self.patch = 4
         for stride in strides:
             self.patch *= stride
-        self.stem = Stem(sizes.stem, deep_stem, rngs=rngs)
-        inner = (sizes.stem, *sizes.widths[:-1])
-        plan = zip(inner, sizes.widths, sizes.depths, strides, dilations, strict=True)
+        self.stem = Stem(config.stem, deep_stem, rngs=rngs)
+        in_channels = (config.stem, *config.channels[:-1])
+        plan = zip(in_channels, config.channels, config.depths, strides, dilations, strict=True)
         self.layers = nnx.List([ResNetStage(*row, rngs=rngs) for row in plan])
-        self.block_specs = tuple(BlockSpec(depth, width, hook_points=()) for depth, width in zip(sizes.depths, sizes.widths, strict=True))
+        stages = zip(config.depths, config.channels, strict=True)
+        self.block_specs = tuple(BlockSpec(depth, channels, hook_points=()) for depth, channels in stages)
 
     def __call__(self, images, adapters: tuple[Adapter, ...] = (), key=None) -> tuple:
         """Four maps (strides 4, 8, 8, 8 as published). images [B, H, W, 3], normalised."""
@@ -131,10 +134,10 @@ def _unit(convolution: str, norm: str, target: str, ours: tuple[str, str], index
     return (Rule(f"{convolution}.weight", f"{target}{ours[0]}/kernel", "conv", index=index), *batch_norm(norm, target + ours[1], index))
 
 
-def _blocks(sizes: ResNetSizes, source, units) -> Rules:
+def _blocks(config: ResNetConfig, source, units) -> Rules:
     """source(stage, block) -> prefix; units: (theirs conv, theirs norm, our pair)."""
     out: list[Rule] = []
-    for stage, depth in enumerate(sizes.depths):
+    for stage, depth in enumerate(config.depths):
         for block in range(depth):
             target, index = f"backbone/layers/{stage}/" + ("rest/" if block else "first/"), max(block - 1, 0)
             for convolution, norm, ours in units:
@@ -142,19 +145,19 @@ def _blocks(sizes: ResNetSizes, source, units) -> Rules:
     return tuple(out)
 
 
-def formats(variant: str | ResNetSizes) -> dict[str, tuple[Rules, tuple[str, ...]]]:
+def formats(variant: str | ResNetConfig) -> dict[str, tuple[Rules, tuple[str, ...]]]:
     """Tables of names by format: mmseg's ResNetV1c, and those of models with a 7 x 7 stem, torchvision's (and timm's) and HF's."""
-    sizes, stem = get_variant(ResNet.VARIANTS, variant, ResNet.family), "backbone/stem/"
+    config, stem = get_variant(ResNet.VARIANTS, variant, ResNet.family), "backbone/stem/"
     units = [(f"conv{i}", f"bn{i}", (f"conv{i}", f"bn{i}")) for i in (1, 2, 3)]
     units.append(("downsample.0", "downsample.1", ("shortcut", "shortcut_bn")))
-    body = _blocks(sizes, lambda stage, block: f"layer{stage + 1}.{block}.", units)
+    body = _blocks(config, lambda stage, block: f"layer{stage + 1}.{block}.", units)
     deep: list[Rule] = []
     for i, (convolution, norm) in enumerate((("stem.0", "stem.1"), ("stem.3", "stem.4"), ("stem.6", "stem.7"))):
         deep += _unit(convolution, norm, stem, (f"convs/{i}", f"norms/{i}"), None)
     single = lambda convolution, norm: _unit(convolution, norm, stem, ("convs/0", "norms/0"), None)
     units = [(f"layer.{i}.convolution", f"layer.{i}.normalization", (f"conv{i + 1}", f"bn{i + 1}")) for i in range(3)]
     units.append(("shortcut.convolution", "shortcut.normalization", ("shortcut", "shortcut_bn")))
-    hf = _blocks(sizes, lambda stage, block: f"encoder.stages.{stage}.layers.{block}.", units)
+    hf = _blocks(config, lambda stage, block: f"encoder.stages.{stage}.layers.{block}.", units)
     skip = (r".*num_batches_tracked", r"fc\..*", r"head\..*", r"classifier\..*")
     return {
         "official": ((*body, *deep), skip),

@@ -17,7 +17,7 @@ from rein_jax.backbones.names import Rules, linear, norm, patch_embed
 from rein_jax.backbones.pyramid import pyramid, to_map
 from rein_jax.backbones.run_blocks import run_blocks
 from rein_jax.backbones.variants import get_variant
-from rein_jax.backbones.vit import Sizes, check_out_indices, grid_of
+from rein_jax.backbones.vit import ViTConfig, check_out_indices, grid_of
 from rein_jax.layers import window
 from rein_jax.layers.attention import Attention, split_heads
 from rein_jax.layers.mlp import Mlp
@@ -30,7 +30,7 @@ from rein_jax.weight_rules import Rule
 
 
 @dataclass(frozen=True)
-class SamSizes(Sizes):
+class SAMConfig(ViTConfig):
     """full: numbers of the blocks with global attention; window: side of the others' windows; pretrained: side in patches of the
     published weights, which fixes the length of the global blocks' tables."""
 
@@ -48,18 +48,18 @@ class SamSizes(Sizes):
 
 
 class PositionAttention(Attention):
-    """Self-attention with tables of relative rows and columns [2m - 1, head width]."""
+    """Self-attention with tables of relative rows and columns [2m - 1, channels of a head]."""
 
-    def __init__(self, width: int, heads: int, reach: int, *, rngs: nnx.Rngs):
-        super().__init__(width, heads, rngs=rngs)
+    def __init__(self, embed_dim: int, num_heads: int, reach: int, *, rngs: nnx.Rngs):
+        super().__init__(embed_dim, num_heads, rngs=rngs)
         normal = nnx.initializers.normal(0.02)
-        self.rel_pos_h = nnx.Param(normal(rngs.params(), (2 * reach - 1, width // heads), jnp.float32))
-        self.rel_pos_w = nnx.Param(normal(rngs.params(), (2 * reach - 1, width // heads), jnp.float32))
+        self.rel_pos_h = nnx.Param(normal(rngs.params(), (2 * reach - 1, embed_dim // num_heads), jnp.float32))
+        self.rel_pos_w = nnx.Param(normal(rngs.params(), (2 * reach - 1, embed_dim // num_heads), jnp.float32))
 
     def __call__(self, x, hooks, grid):
         """x [B, h*w, d] on a grid (h, w)."""
         qkv = hooks.on_linear("qkv", x, self.qkv(x))
-        q, k, v = (split_heads(part, self.heads) for part in jnp.split(qkv, 3, axis=-1))
+        q, k, v = (split_heads(part, self.num_heads) for part in jnp.split(qkv, 3, axis=-1))
         y = attend_with_positions(q, k, v, self.rel_pos_h[...], self.rel_pos_w[...], grid).reshape(x.shape)
         return hooks.on_linear("proj", y, self.proj(y))
 
@@ -67,12 +67,12 @@ class PositionAttention(Attention):
 class SamBlock(nnx.Module):
     """A pre-norm block whose attention sees windows (size > 0) or everything (size 0). Tokens [B, h*w, d]; context = (h, w)."""
 
-    def __init__(self, sizes: SamSizes, size: int, *, rngs: nnx.Rngs):
-        d, self.size = sizes.width, size
+    def __init__(self, config: SAMConfig, size: int, *, rngs: nnx.Rngs):
+        d, self.size = config.embed_dim, size
         self.norm1 = layer_norm(d, 1e-6, rngs=rngs)
-        self.attn = PositionAttention(d, sizes.heads, size or sizes.pretrained, rngs=rngs)
+        self.attn = PositionAttention(d, config.num_heads, size or config.pretrained, rngs=rngs)
         self.norm2 = layer_norm(d, 1e-6, rngs=rngs)
-        self.mlp = Mlp(d, sizes.inner, rngs=rngs)
+        self.mlp = Mlp(d, config.hidden_dim, rngs=rngs)
 
     def __call__(self, x, hooks, context):
         h, w = context
@@ -96,28 +96,28 @@ class SAM(nnx.Module):
 
     family = "sam"
     VARIANTS = {
-        "b": SamSizes(768, 12, 12, full=(2, 5, 8, 11)),
-        "l": SamSizes(1024, 24, 16, full=(5, 11, 17, 23)),
-        "h": SamSizes(1280, 32, 16, full=(7, 15, 23, 31)),
+        "b": SAMConfig(768, 12, 12, full=(2, 5, 8, 11)),
+        "l": SAMConfig(1024, 24, 16, full=(5, 11, 17, 23)),
+        "h": SAMConfig(1280, 32, 16, full=(7, 15, 23, 31)),
     }
     position_kind = "bicubic"
 
-    def __init__(self, variant: str | SamSizes, *, rngs: nnx.Rngs, image_size=512, patch: int = 16, out_indices=None, remat="none",
+    def __init__(self, variant: str | SAMConfig, *, rngs: nnx.Rngs, image_size=512, patch: int = 16, out_indices=None, remat="none",
                  unroll=False):
-        sizes = get_variant(self.VARIANTS, variant, self.family)
-        self.sizes, self.patch, self.remat, self.unroll = sizes, patch, remat, unroll
-        self.out_indices = check_out_indices(sizes.full if out_indices is None and len(sizes.full) == 4 else out_indices, sizes.depth)
+        config = get_variant(self.VARIANTS, variant, self.family)
+        self.config, self.patch, self.remat, self.unroll = config, patch, remat, unroll
+        self.out_indices = check_out_indices(config.full if out_indices is None and len(config.full) == 4 else out_indices, config.depth)
         self.grid = grid_of(image_size, patch)
-        d = sizes.width
-        self.widths = (d,) * 4
+        d = config.embed_dim
+        self.out_channels = (d,) * 4
         self.pos_embed = nnx.Param(nnx.initializers.normal(0.02)(rngs.params(), (1, *self.grid, d), jnp.float32))
         self.patch_embed = PatchEmbed(d, patch, rngs=rngs)
         self.runs = nnx.List([
-            stacked(lambda r, size=0 if is_global else sizes.window: SamBlock(sizes, size, rngs=r), count, rngs)
-            for is_global, _, count in sizes.runs()
+            stacked(lambda r, size=0 if is_global else config.window: SamBlock(config, size, rngs=r), count, rngs)
+            for is_global, _, count in config.runs()
         ])  # fmt: skip
-        linears = Attention.linears(d) + Mlp.linears(d, sizes.inner)
-        self.block_specs = (BlockSpec(sizes.depth, d, 0, linears, patch, hook_points=("mlp",)),)  # windows have no room for prompts
+        linears = Attention.linears(d) + Mlp.linears(d, config.hidden_dim)
+        self.block_specs = (BlockSpec(config.depth, d, 0, linears, patch, hook_points=("mlp",)),)  # windows have no room for prompts
 
     def embed(self, images):
         """Images [B, H, W, 3] -> tokens [B, h*w, d] and the grid (h, w)."""
@@ -134,9 +134,9 @@ class SAM(nnx.Module):
         with jax.named_scope("embed"):
             x, grid = self.embed(images)
         if adapter is not None:
-            x = adapter.pre_forward(x, 0, None if key is None else jax.random.fold_in(key, self.sizes.depth))
+            x = adapter.pre_forward(x, 0, None if key is None else jax.random.fold_in(key, self.config.depth))
         found: dict[int, jax.Array] = {}
-        for (_, first, count), blocks in zip(self.sizes.runs(), self.runs, strict=True):
+        for (_, first, count), blocks in zip(self.config.runs(), self.runs, strict=True):
             here = tuple(t for t in self.out_indices if first <= t < first + count)
             with jax.named_scope(f"blocks{first}"):
                 x, outputs = run_blocks(
@@ -152,14 +152,14 @@ class SAM(nnx.Module):
         return pyramid([to_map(output, grid, 0) for output in outputs])
 
 
-def _table(sizes: SamSizes, style: str) -> Rules:
+def _table(config: SAMConfig, style: str) -> Rules:
     """One line per array of every block: which stack a block belongs to depends on the variant."""
     hf = style == "hf"
     stem, layer = ("patch_embed.projection", "layers.") if hf else ("patch_embed.proj", "blocks.")
     norms = (("layer_norm1", "norm1"), ("layer_norm2", "norm2")) if hf else (("norm1", "norm1"), ("norm2", "norm2"))
     mlp = (("mlp.fc1", "mlp/fc1"), ("mlp.fc2", "mlp/fc2")) if style == "timm" else (("mlp.lin1", "mlp/fc1"), ("mlp.lin2", "mlp/fc2"))
     out = [Rule("pos_embed", "backbone/pos_embed", resize="pos_embed"), *patch_embed(stem)]
-    for run, (_, first, count) in enumerate(sizes.runs()):
+    for run, (_, first, count) in enumerate(config.runs()):
         target = f"backbone/runs/{run}/"
         for place in range(count):
             source = f"{layer}{first + place}."
@@ -174,7 +174,7 @@ def _table(sizes: SamSizes, style: str) -> Rules:
 SKIP = (r"neck\..*",)
 
 
-def formats(variant: str | Sizes) -> dict[str, tuple[Rules, tuple[str, ...]]]:
+def formats(variant: str | ViTConfig) -> dict[str, tuple[Rules, tuple[str, ...]]]:
     """Tables of names by format, below `image_encoder.` (official) or `vision_encoder.` (HF)."""
-    sizes = get_variant(SAM.VARIANTS, variant, SAM.family)
-    return {style: (_table(sizes, style), SKIP) for style in ("official", "hf", "timm")}
+    config = get_variant(SAM.VARIANTS, variant, SAM.family)
+    return {style: (_table(config, style), SKIP) for style in ("official", "hf", "timm")}

@@ -24,22 +24,22 @@ from rein_jax.layers.stack import stacked
 
 
 @dataclass(frozen=True)
-class Sizes:
+class ViTConfig:
     """What differs between the variants of one family. registers: tokens after the class token; gated: SwiGLU instead of an MLP;
-    hidden: width inside the MLP (None = 4 x width, of a SwiGLU two thirds of that, rounded up to a multiple of 8); patch: patch size of
-    the published weights."""
+    hidden: channels inside the MLP (None = 4 x embed_dim, of a SwiGLU two thirds of that, rounded up to a multiple of 8); patch: patch
+    size of the published weights."""
 
-    width: int
+    embed_dim: int
     depth: int
-    heads: int
+    num_heads: int
     registers: int = 0
     gated: bool = False
     hidden: int | None = None
     patch: int = 16
 
     @property
-    def inner(self) -> int:
-        return self.hidden or ((int(4 * self.width * 2 / 3) + 7) // 8 * 8 if self.gated else 4 * self.width)
+    def hidden_dim(self) -> int:
+        return self.hidden or ((int(4 * self.embed_dim * 2 / 3) + 7) // 8 * 8 if self.gated else 4 * self.embed_dim)
 
 
 DEFAULT_OUT_INDICES = {12: (2, 5, 8, 11), 24: (7, 11, 15, 23), 32: (7, 15, 23, 31), 40: (9, 19, 29, 39)}
@@ -58,8 +58,8 @@ def check_out_indices(out_indices, depth: int) -> tuple[int, ...]:
 class LayerScale(nnx.Module):
     """A learned factor per channel."""
 
-    def __init__(self, width: int, init: float = 1e-5):
-        self.gamma = nnx.Param(jnp.full(width, init, jnp.float32))
+    def __init__(self, embed_dim: int, init: float = 1e-5):
+        self.gamma = nnx.Param(jnp.full(embed_dim, init, jnp.float32))
 
     def __call__(self, x):
         return x * self.gamma[...]
@@ -68,12 +68,13 @@ class LayerScale(nnx.Module):
 class Block(nnx.Module):
     """A pre-norm transformer block with optional LayerScale: x += ls1 attn(LN x); x += ls2 mlp(LN x)."""
 
-    def __init__(self, sizes: Sizes, *, eps: float, layer_scale: bool, activation=gelu, key_bias: bool = True, rngs: nnx.Rngs):
-        d = sizes.width
+    def __init__(self, config: ViTConfig, *, eps: float, layer_scale: bool, activation=gelu, key_bias: bool = True, rngs: nnx.Rngs):
+        d = config.embed_dim
         self.norm1 = layer_norm(d, eps, rngs=rngs)
-        self.attn = Attention(d, sizes.heads, key_bias=key_bias, rngs=rngs)
+        self.attn = Attention(d, config.num_heads, key_bias=key_bias, rngs=rngs)
         self.norm2 = layer_norm(d, eps, rngs=rngs)
-        self.mlp = FusedSwiGLU(d, sizes.inner, rngs=rngs) if sizes.gated else Mlp(d, sizes.inner, activation=activation, rngs=rngs)
+        hidden = config.hidden_dim
+        self.mlp = FusedSwiGLU(d, hidden, rngs=rngs) if config.gated else Mlp(d, hidden, activation=activation, rngs=rngs)
         self.ls1 = LayerScale(d) if layer_scale else None
         self.ls2 = LayerScale(d) if layer_scale else None
 
@@ -84,9 +85,9 @@ class Block(nnx.Module):
         return x + hooks.on_mlp(x, self.ls2(y) if self.ls2 else y)
 
     @staticmethod
-    def linears(sizes: Sizes) -> tuple:
-        mlp = FusedSwiGLU if sizes.gated else Mlp
-        return Attention.linears(sizes.width) + mlp.linears(sizes.width, sizes.inner)
+    def linears(config: ViTConfig) -> tuple:
+        mlp = FusedSwiGLU if config.gated else Mlp
+        return Attention.linears(config.embed_dim) + mlp.linears(config.embed_dim, config.hidden_dim)
 
 
 class Context(NamedTuple):
@@ -105,7 +106,7 @@ class ViT(nnx.Module):
     """
 
     family = "vit"
-    VARIANTS: dict[str, Sizes] = {}
+    VARIANTS: dict[str, ViTConfig] = {}
     eps = 1e-6
     layer_scale = False
     key_bias = True  # the attention's k has a bias
@@ -115,34 +116,34 @@ class ViT(nnx.Module):
     interpolate_offset = 0.1  # of the official DINOv2 code when it resizes positions on the fly
     position_kind = "bicubic"  # how positions are resized on the fly: bicubic, bilinear, or antialiased (bicubic)
 
-    def __init__(self, variant: str | Sizes, *, rngs: nnx.Rngs, image_size=512, patch: int = 16, out_indices=None, remat="none",
+    def __init__(self, variant: str | ViTConfig, *, rngs: nnx.Rngs, image_size=512, patch: int = 16, out_indices=None, remat="none",
                  unroll=False, final_norm: bool = False):
-        sizes = get_variant(self.VARIANTS, variant, self.family)
-        self.sizes, self.patch, self.remat, self.unroll = sizes, patch, remat, unroll
-        self.out_indices = check_out_indices(out_indices, sizes.depth)
+        config = get_variant(self.VARIANTS, variant, self.family)
+        self.config, self.patch, self.remat, self.unroll = config, patch, remat, unroll
+        self.out_indices = check_out_indices(out_indices, config.depth)
         self.grid = grid_of(image_size, patch)
-        self.num_prefix_tokens = 1 + sizes.registers
-        self.widths = (sizes.width,) * 4
-        d = sizes.width
+        self.num_prefix_tokens = 1 + config.registers
+        self.out_channels = (config.embed_dim,) * 4
+        d = config.embed_dim
         normal = nnx.initializers.normal(0.02)
         self.cls_token = nnx.Param(normal(rngs.params(), (1, 1, d), jnp.float32))
         if self.absolute:
             self.pos_embed = nnx.Param(normal(rngs.params(), (1, 1 + self.grid[0] * self.grid[1], d), jnp.float32))
-        if sizes.registers:
-            self.register_tokens = nnx.Param(normal(rngs.params(), (1, sizes.registers, d), jnp.float32))
+        if config.registers:
+            self.register_tokens = nnx.Param(normal(rngs.params(), (1, config.registers, d), jnp.float32))
         self.patch_embed = PatchEmbed(d, patch, bias=self.patch_bias, rngs=rngs)
-        self.blocks = stacked(lambda r: self.make_block(sizes, r), sizes.depth, rngs)
+        self.blocks = stacked(lambda r: self.make_block(config, r), config.depth, rngs)
         self.norm = layer_norm(d, self.eps, rngs=rngs) if final_norm else None
-        self.block_specs = (BlockSpec(sizes.depth, d, self.num_prefix_tokens, self.linears(sizes), patch, key_bias=self.key_bias),)
+        self.block_specs = (BlockSpec(config.depth, d, self.num_prefix_tokens, self.linears(config), patch, key_bias=self.key_bias),)
 
-    def make_block(self, sizes: Sizes, rngs: nnx.Rngs) -> nnx.Module:
+    def make_block(self, config: ViTConfig, rngs: nnx.Rngs) -> nnx.Module:
         return Block(
-            sizes, eps=self.eps, layer_scale=self.layer_scale, activation=self.activation, key_bias=self.key_bias, rngs=rngs,
+            config, eps=self.eps, layer_scale=self.layer_scale, activation=self.activation, key_bias=self.key_bias, rngs=rngs,
         )  # fmt: skip
 
-    def linears(self, sizes: Sizes) -> tuple:
+    def linears(self, config: ViTConfig) -> tuple:
         """{name: (in, out)} of the linear maps of `make_block`, as adapters see them."""
-        return Block.linears(sizes)
+        return Block.linears(config)
 
     def positions(self, grid: tuple[int, int]):
         """The position embedding [1, 1 + h*w, d] for a grid of patches."""
@@ -165,8 +166,8 @@ class ViT(nnx.Module):
         x = jnp.concatenate([cls, x.reshape(b, h * w, d)], axis=1)
         if self.absolute:
             x = x + self.positions((h, w)).astype(x.dtype)
-        if self.sizes.registers:
-            registers = jnp.broadcast_to(self.register_tokens[...].astype(x.dtype), (b, self.sizes.registers, d))
+        if self.config.registers:
+            registers = jnp.broadcast_to(self.register_tokens[...].astype(x.dtype), (b, self.config.registers, d))
             x = jnp.concatenate([x[:, :1], registers, x[:, 1:]], axis=1)
         return x, (h, w)
 
@@ -179,7 +180,7 @@ class ViT(nnx.Module):
         with jax.named_scope("embed"):
             x, grid = self.embed(images)
         if adapters:
-            x = adapters[0].pre_forward(x, self.num_prefix_tokens, None if key is None else jax.random.fold_in(key, self.sizes.depth))
+            x = adapters[0].pre_forward(x, self.num_prefix_tokens, None if key is None else jax.random.fold_in(key, self.config.depth))
         return x, grid
 
     def run(self, x, grid: tuple[int, int], adapters: tuple[Adapter, ...] = (), key=None, *, between=None, out_indices=(),

@@ -17,7 +17,7 @@ from flax import nnx
 from data_pipelines.labels import CITYSCAPES
 from rein_jax import trees
 from rein_jax.adapters.rein import Rein
-from rein_jax.backbones.dinov2 import DINOv2, Sizes
+from rein_jax.backbones.dinov2 import DINOv2, ViTConfig
 from rein_jax.heads.linear import LinearHead
 from rein_jax.losses.pixel_loss import PixelLoss
 from rein_jax.segmenter import Segmenter
@@ -31,9 +31,10 @@ RATE = 1e-4
 def model() -> nnx.Module:
     """DINOv2 of width 24 and 4 blocks with Rein and a linear head on 64x64 images."""
     rngs = nnx.Rngs(0)
-    backbone = DINOv2(Sizes(width=24, depth=4, heads=2), image_size=64, rngs=rngs)
+    backbone = DINOv2(ViTConfig(embed_dim=24, depth=4, num_heads=2), image_size=64, rngs=rngs)
     adapter = Rein(backbone.block_specs[0], rngs=rngs, num_tokens=6, rank=2, query_dims=8)
-    return Segmenter(backbone, [adapter], LinearHead(backbone.widths, len(CITYSCAPES), rngs=rngs), PixelLoss(len(CITYSCAPES)), CITYSCAPES)
+    head = LinearHead(backbone.out_channels, len(CITYSCAPES), rngs=rngs)
+    return Segmenter(backbone, [adapter], head, PixelLoss(len(CITYSCAPES)), CITYSCAPES)
 
 
 def wave(name: str, shape: tuple[int, ...]) -> np.ndarray:

@@ -46,7 +46,7 @@ def official_shapes(name: str) -> dict[str, tuple[int, ...]]:
     from rein_jax.backbones import dinov2
 
     sizes = dinov2.DINOv2.VARIANTS[name.removeprefix("dinov2_")]
-    d, patch, hidden = sizes.width, sizes.patch, sizes.inner
+    d, patch, hidden = sizes.embed_dim, sizes.patch, sizes.hidden_dim
     out = {"cls_token": (1, 1, d), "pos_embed": (1, 1370, d), "mask_token": (1, d), "patch_embed.proj.weight": (d, 3, patch, patch),
            "patch_embed.proj.bias": (d,), "norm.weight": (d,), "norm.bias": (d,)}
     linears = {"attn.qkv": (3 * d, d), "attn.proj": (d, d), "mlp.fc1": (hidden, d), "mlp.fc2": (d, hidden)}

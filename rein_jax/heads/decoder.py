@@ -17,10 +17,10 @@ from rein_jax.layers.norm import layer_norm
 class MultiHeadAttention(nnx.Module):
     """torch.nn.MultiheadAttention with separate inputs for queries, keys and values; kernel of qkv ordered [q | k | v]."""
 
-    def __init__(self, width: int, heads: int, *, rngs: nnx.Rngs):
+    def __init__(self, embed_dim: int, heads: int, *, rngs: nnx.Rngs):
         self.heads = heads
-        self.qkv = nnx.Linear(width, 3 * width, kernel_init=XAVIER_NORMAL, rngs=rngs)
-        self.proj = nnx.Linear(width, width, kernel_init=XAVIER_NORMAL, rngs=rngs)
+        self.qkv = nnx.Linear(embed_dim, 3 * embed_dim, kernel_init=XAVIER_NORMAL, rngs=rngs)
+        self.proj = nnx.Linear(embed_dim, embed_dim, kernel_init=XAVIER_NORMAL, rngs=rngs)
 
     def __call__(self, query: jax.Array, key: jax.Array, value: jax.Array, allowed: jax.Array | None = None) -> jax.Array:
         """query [B, Q, C], key and value [B, N, C], allowed bool [B, Q, N] -> [B, Q, C]. Softmax in float32."""
@@ -34,11 +34,11 @@ class MultiHeadAttention(nnx.Module):
 class DecoderLayer(nnx.Module):
     """Masked cross-attention, self-attention, feed-forward; each with residual and norm after it."""
 
-    def __init__(self, width: int, heads: int, hidden: int, *, rngs: nnx.Rngs):
-        self.cross_attn = MultiHeadAttention(width, heads, rngs=rngs)
-        self.self_attn = MultiHeadAttention(width, heads, rngs=rngs)
-        self.ffn = FeedForward(width, hidden, rngs=rngs)
-        self.norm1, self.norm2, self.norm3 = (layer_norm(width, 1e-5, rngs=rngs) for _ in range(3))
+    def __init__(self, embed_dim: int, heads: int, hidden: int, *, rngs: nnx.Rngs):
+        self.cross_attn = MultiHeadAttention(embed_dim, heads, rngs=rngs)
+        self.self_attn = MultiHeadAttention(embed_dim, heads, rngs=rngs)
+        self.ffn = FeedForward(embed_dim, hidden, rngs=rngs)
+        self.norm1, self.norm2, self.norm3 = (layer_norm(embed_dim, 1e-5, rngs=rngs) for _ in range(3))
 
     def __call__(self, x, place, key, value, allowed) -> jax.Array:
         """x and place (query positions) [B, Q, C], key and value [B, N, C], allowed bool [B, Q, N] -> [B, Q, C]."""

@@ -27,11 +27,11 @@ MASKING = ("annealed", "always", "never")
 class ScaleBlock(nnx.Module):
     """Twice the resolution: a transposed 2x2 convolution, GELU, a depthwise 3x3 convolution, LayerNorm. [B, h, w, d] -> [B, 2h, 2w, d]."""
 
-    def __init__(self, width: int, *, rngs: nnx.Rngs):
-        wide = torch_uniform(4 * width)
-        self.conv1 = Doubled(width, kernel_init=wide, bias_init=wide, rngs=rngs)
-        self.conv2 = Depthwise3x3(width, kernel_init=torch_uniform(9), rngs=rngs)
-        self.norm = layer_norm(width, 1e-6, rngs=rngs)
+    def __init__(self, embed_dim: int, *, rngs: nnx.Rngs):
+        wide = torch_uniform(4 * embed_dim)
+        self.conv1 = Doubled(embed_dim, kernel_init=wide, bias_init=wide, rngs=rngs)
+        self.conv2 = Depthwise3x3(embed_dim, kernel_init=torch_uniform(9), rngs=rngs)
+        self.norm = layer_norm(embed_dim, 1e-6, rngs=rngs)
 
     def __call__(self, x: jax.Array) -> jax.Array:
         return self.norm(self.conv2(gelu(self.conv1(x))))
@@ -47,16 +47,16 @@ class EoMT(nnx.Module):
     upscale: doublings of the patches' resolution before masks are read.
     """
 
-    def __init__(self, widths: Sequence[int], num_classes: int, *, rngs: nnx.Rngs, num_queries: int = 100, blocks: int = 4,
+    def __init__(self, in_channels: Sequence[int], num_classes: int, *, rngs: nnx.Rngs, num_queries: int = 100, blocks: int = 4,
                  upscale: int = 2, masking: str = "annealed"):
         if masking not in MASKING:
             raise UserError(f"config.head.masking is {masking!r}; choose one of {', '.join(MASKING)}.")
-        width = widths[-1]
+        embed_dim = in_channels[-1]
         self.num_classes, self.blocks, self.masking = num_classes, blocks, masking
-        self.query = nnx.Param(jax.random.normal(rngs.params(), (num_queries, width)))
-        self.cls_embed = torch_linear(width, num_classes + 1, rngs=rngs)
-        self.mask_embed = nnx.List([torch_linear(width, width, rngs=rngs) for _ in range(3)])
-        self.upscale = nnx.List([ScaleBlock(width, rngs=rngs) for _ in range(upscale)])
+        self.query = nnx.Param(jax.random.normal(rngs.params(), (num_queries, embed_dim)))
+        self.cls_embed = torch_linear(embed_dim, num_classes + 1, rngs=rngs)
+        self.mask_embed = nnx.List([torch_linear(embed_dim, embed_dim, rngs=rngs) for _ in range(3)])
+        self.upscale = nnx.List([ScaleBlock(embed_dim, rngs=rngs) for _ in range(upscale)])
 
     def inside(self, backbone: nnx.Module, adapters: tuple[Adapter, ...], images: jax.Array, key=None,
                progress=None) -> dict[str, jax.Array]:
@@ -65,7 +65,7 @@ class EoMT(nnx.Module):
         P is 1, or blocks + 1 where masks close patches. key: None for a finished model; in training it draws which queries keep their
         masks at `progress`, the share of the training that is over (None: its start).
         """
-        depth, count = backbone.sizes.depth, self.query.shape[0]
+        depth, count = backbone.config.depth, self.query.shape[0]
         masked = self.masking == "always" or (self.masking == "annealed" and key is not None)
         chances = self.chances(0.0 if progress is None else progress)
         x, grid = backbone.begin(images, adapters, key)
@@ -117,8 +117,8 @@ class EoMT(nnx.Module):
             raise UserError("config.head.name=eomt needs a plain ViT: dinov2, dinov3, eva02, clip or mae; choose another backbone or head.")
         if backbone.norm is None:
             raise UserError("config.head.name=eomt reads the backbone's last norm; set config.backbone.options.final_norm=True.")
-        if self.blocks >= backbone.sizes.depth:
-            raise UserError(f"config.head.blocks is {self.blocks}; it must be below the backbone's {backbone.sizes.depth} blocks.")
+        if self.blocks >= backbone.config.depth:
+            raise UserError(f"config.head.blocks is {self.blocks}; it must be below the backbone's {backbone.config.depth} blocks.")
         if any(type(adapter).post_forward is not Adapter.post_forward for adapter in adapters):
             raise UserError("config.head.name=eomt does not go with an adapter that inserts tokens of its own; choose another than vpt.")
 

@@ -15,15 +15,15 @@ from rein_jax.layers import resize
 class LinearHead(nnx.Module):
     """1x1 convolution on one feature map, or on several resized to the first one's size and concatenated.
 
-    widths: channels of the backbone's maps; levels: which of them are read (negative counts from the end).
+    in_channels: channels of the backbone's maps; levels: which of them are read (negative counts from the end).
     Initial kernel N(0, 0.01), bias 0, as mmseg's `conv_seg`. Object queries are ignored.
     """
 
-    def __init__(self, widths: Sequence[int], num_classes: int, *, rngs: nnx.Rngs, levels: Sequence[int] = (2,)):
-        if not levels or any(not -len(widths) <= level < len(widths) for level in levels):
-            raise UserError(f"head.levels is {tuple(levels)}; each must name one of the backbone's {len(widths)} feature maps.")
+    def __init__(self, in_channels: Sequence[int], num_classes: int, *, rngs: nnx.Rngs, levels: Sequence[int] = (2,)):
+        if not levels or any(not -len(in_channels) <= level < len(in_channels) for level in levels):
+            raise UserError(f"head.levels is {tuple(levels)}; each must name one of the backbone's {len(in_channels)} feature maps.")
         self.levels = tuple(int(level) for level in levels)
-        self.classify = nnx.Linear(sum(widths[level] for level in self.levels), num_classes, rngs=rngs,
+        self.classify = nnx.Linear(sum(in_channels[level] for level in self.levels), num_classes, rngs=rngs,
                                    kernel_init=nnx.initializers.normal(0.01))
 
     def __call__(self, maps: Sequence[jax.Array], queries=None, key=None) -> dict[str, jax.Array]:

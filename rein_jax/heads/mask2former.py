@@ -30,7 +30,7 @@ QUERY_SOURCES = ("linked", "learned_feat", "learned")
 class Mask2Former(nnx.Module):
     """Scores every query for every class and gives it a mask, before the first and after every decoder layer.
 
-    widths: channels of the four backbone maps, finest first. query_source: "linked" (the adapter's queries are the query
+    in_channels: channels of the four backbone maps, finest first. query_source: "linked" (the adapter's queries are the query
     positions, and a linear map of them the initial query features: the published Rein recipe), "learned_feat" (the adapter's
     queries are the positions, initial features are learned: Rein with CLIP and SAM), "learned" (both are learned: plain
     Mask2Former). num_queries: the queries' number where any part is learned; linked ones come in the adapter's number.
@@ -39,15 +39,15 @@ class Mask2Former(nnx.Module):
     official frozen CLIP.
     """
 
-    def __init__(self, widths: Sequence[int], num_classes: int, *, rngs: nnx.Rngs, num_queries: int = 100, query_source: str = "linked",
-                 channels: int = 256, encoder_layers: int = 6, decoder_layers: int = 9, heads: int = 8, points: int = 4,
-                 encoder_ffn: int = 1024, decoder_ffn: int = 2048, groups: int = 32, low_memory: bool = False,
+    def __init__(self, in_channels: Sequence[int], num_classes: int, *, rngs: nnx.Rngs, num_queries: int = 100,
+                 query_source: str = "linked", channels: int = 256, encoder_layers: int = 6, decoder_layers: int = 9, heads: int = 8,
+                 points: int = 4, encoder_ffn: int = 1024, decoder_ffn: int = 2048, groups: int = 32, low_memory: bool = False,
                  remat: str = "none", neck: bool = False):
-        _check(widths, channels, heads, groups, query_source, remat)
+        _check(in_channels, channels, heads, groups, query_source, remat)
         self.num_classes, self.channels, self.query_source = num_classes, channels, query_source
-        self.neck = MultiLevelNeck(widths, rngs=rngs) if neck else None
+        self.neck = MultiLevelNeck(in_channels, rngs=rngs) if neck else None
         self.pixel_decoder = PixelDecoder(
-            widths, rngs=rngs, channels=channels, layers=encoder_layers, heads=heads, points=points, hidden=encoder_ffn,
+            in_channels, rngs=rngs, channels=channels, layers=encoder_layers, heads=heads, points=points, hidden=encoder_ffn,
             groups=groups, low_memory=low_memory, remat=remat)
         self.layers = stacked(lambda r: DecoderLayer(channels, heads, decoder_ffn, rngs=r), decoder_layers, rngs)
         self.post_norm = layer_norm(channels, 1e-5, rngs=rngs)
@@ -162,9 +162,9 @@ class Mask2Former(nnx.Module):
         return shares(scores)
 
 
-def _check(widths, channels: int, heads: int, groups: int, query_source: str, remat: str) -> None:
-    if len(widths) != LEVELS + 1:
-        raise UserError(f"Mask2Former reads four feature maps, but the backbone gives {len(widths)}; use the pyramid output.")
+def _check(in_channels, channels: int, heads: int, groups: int, query_source: str, remat: str) -> None:
+    if len(in_channels) != LEVELS + 1:
+        raise UserError(f"Mask2Former reads four feature maps, but the backbone gives {len(in_channels)}; use the pyramid output.")
     if query_source not in QUERY_SOURCES:
         raise UserError(f"head.query_source is {query_source!r}; choose one of {', '.join(QUERY_SOURCES)}.")
     for name, divisor in (("heads", heads), ("groups", groups), ("4 (position encoding)", 4)):

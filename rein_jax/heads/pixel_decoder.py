@@ -29,9 +29,9 @@ _FAN_IN_UNIFORM = nnx.initializers.variance_scaling(1.0, "fan_in", "uniform")  #
 class FeedForward(nnx.Module):
     """Linear, ReLU, linear. [..., C] -> [..., C]."""
 
-    def __init__(self, width: int, hidden: int, *, rngs: nnx.Rngs):
-        self.fc1 = nnx.Linear(width, hidden, kernel_init=XAVIER_NORMAL, bias_init=torch_uniform(width), rngs=rngs)
-        self.fc2 = nnx.Linear(hidden, width, kernel_init=XAVIER_NORMAL, bias_init=torch_uniform(hidden), rngs=rngs)
+    def __init__(self, embed_dim: int, hidden: int, *, rngs: nnx.Rngs):
+        self.fc1 = nnx.Linear(embed_dim, hidden, kernel_init=XAVIER_NORMAL, bias_init=torch_uniform(embed_dim), rngs=rngs)
+        self.fc2 = nnx.Linear(hidden, embed_dim, kernel_init=XAVIER_NORMAL, bias_init=torch_uniform(hidden), rngs=rngs)
 
     def __call__(self, x: jax.Array) -> jax.Array:
         return self.fc2(jax.nn.relu(self.fc1(x)))
@@ -40,10 +40,10 @@ class FeedForward(nnx.Module):
 class EncoderLayer(nnx.Module):
     """Deformable self-attention and feed-forward, each with residual and norm after it."""
 
-    def __init__(self, width: int, heads: int, points: int, hidden: int, *, low_memory: bool, rngs: nnx.Rngs):
-        self.attn = DeformableAttention(width, heads, LEVELS, points, low_memory=low_memory, rngs=rngs)
-        self.norm1, self.norm2 = (layer_norm(width, 1e-5, rngs=rngs) for _ in range(2))
-        self.ffn = FeedForward(width, hidden, rngs=rngs)
+    def __init__(self, embed_dim: int, heads: int, points: int, hidden: int, *, low_memory: bool, rngs: nnx.Rngs):
+        self.attn = DeformableAttention(embed_dim, heads, LEVELS, points, low_memory=low_memory, rngs=rngs)
+        self.norm1, self.norm2 = (layer_norm(embed_dim, 1e-5, rngs=rngs) for _ in range(2))
+        self.ffn = FeedForward(embed_dim, hidden, rngs=rngs)
 
     def __call__(self, x: jax.Array, positions: jax.Array, sizes: Sequence[tuple[int, int]]) -> jax.Array:
         """x [B, N, C], positions [B, N, C] -> [B, N, C]."""
@@ -68,16 +68,16 @@ class Project(nnx.Module):
 class PixelDecoder(nnx.Module):
     """Four maps, finest first, to (mask features at the finest size, three memories from low to high resolution)."""
 
-    def __init__(self, widths: Sequence[int], *, rngs: nnx.Rngs, channels: int, layers: int, heads: int, points: int,
+    def __init__(self, in_channels: Sequence[int], *, rngs: nnx.Rngs, channels: int, layers: int, heads: int, points: int,
                  hidden: int, groups: int, low_memory: bool, remat: str):
         project = partial(Project, outputs=channels, groups=groups, rngs=rngs)
         self.inputs = nnx.List([
-            project(width, kernel=1, bias=True, init=nnx.initializers.xavier_uniform()) for width in reversed(widths[1:])
+            project(width, kernel=1, bias=True, init=nnx.initializers.xavier_uniform()) for width in reversed(in_channels[1:])
         ])
         self.level_encoding = nnx.Param(jax.random.normal(rngs.params(), (LEVELS, channels)))
         layer = partial(EncoderLayer, channels, heads, points, hidden, low_memory=low_memory)
         self.layers = stacked(lambda r: layer(rngs=r), layers, rngs)
-        self.lateral = project(widths[0], kernel=1, bias=False, init=_FAN_IN_UNIFORM)
+        self.lateral = project(in_channels[0], kernel=1, bias=False, init=_FAN_IN_UNIFORM)
         self.output = project(channels, kernel=3, bias=False, init=_FAN_IN_UNIFORM)
         self.mask_feature = nnx.Linear(channels, channels, kernel_init=_FAN_IN_UNIFORM, rngs=rngs)
         self.remat = remat

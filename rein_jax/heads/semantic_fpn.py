@@ -35,21 +35,21 @@ class ConvNormReLU(nnx.Module):
 class SemanticFPN(nnx.Module):
     """Semantic FPN head; object queries are ignored.
 
-    widths: channels of the backbone's maps; strides: their strides, finest first; channels: width of the pyramid;
+    in_channels: channels of the backbone's maps; strides: their strides, finest first; channels: width of the pyramid;
     head_channels: width of the scale heads; dropout: share of channels dropped before the classifier (needs a key).
     norm: "group" (default; trains without mutable statistics) or "batch" (stored statistics, for weights from mmseg).
     """
 
-    def __init__(self, widths: Sequence[int], num_classes: int, *, rngs: nnx.Rngs, strides: Sequence[int] = (4, 8, 16, 32),
+    def __init__(self, in_channels: Sequence[int], num_classes: int, *, rngs: nnx.Rngs, strides: Sequence[int] = (4, 8, 16, 32),
                  channels: int = 256, head_channels: int = 128, norm: str = "group", groups: int = 32, dropout: float = 0.1):
         if norm not in ("group", "batch"):
             raise UserError(f"head.norm is {norm!r}; Semantic FPN knows 'group' and 'batch'.")
-        if len(strides) != len(widths):
-            raise UserError(f"head.strides has {len(strides)} entries, but the backbone gives {len(widths)} feature maps.")
+        if len(strides) != len(in_channels):
+            raise UserError(f"head.strides has {len(strides)} entries, but the backbone gives {len(in_channels)} feature maps.")
         if norm == "group" and head_channels % groups:
             raise UserError(f"head.head_channels is {head_channels}; it must be a multiple of head.groups ({groups}).")
-        self.laterals = nnx.List([nnx.Conv(width, channels, (1, 1), kernel_init=_XAVIER, rngs=rngs) for width in widths])
-        self.smooth = nnx.List([Conv3x3(channels, channels, kernel_init=_XAVIER, rngs=rngs) for _ in widths])
+        self.laterals = nnx.List([nnx.Conv(width, channels, (1, 1), kernel_init=_XAVIER, rngs=rngs) for width in in_channels])
+        self.smooth = nnx.List([Conv3x3(channels, channels, kernel_init=_XAVIER, rngs=rngs) for _ in in_channels])
         block = partial(ConvNormReLU, norm=norm, groups=groups, rngs=rngs)
         # One block for each halving that has to be undone, and at least one.
         counts = [max(1, round(math.log2(stride / strides[0]))) for stride in strides]

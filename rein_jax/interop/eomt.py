@@ -66,7 +66,7 @@ def import_eomt(source: str | Path | Mapping[str, Any], shapes: Mapping[str, Any
                 ) -> tuple[dict[str, np.ndarray], Summary]:
     """A published EoMT model as our flat dict, strictly.
 
-    shapes: all our parameters ({name: .shape, .dtype}). backbone: a registered name (or Sizes, in tests). grid: patches (h, w) of the
+    shapes: all our parameters ({name: .shape, .dtype}). backbone: a registered name (or ViTConfig, in tests). grid: patches (h, w) of the
     position embedding. Raises UserError naming file and key.
     """
     if isinstance(backbone, str) and not backbone.startswith("dinov2_"):

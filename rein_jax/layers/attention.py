@@ -8,9 +8,9 @@ from flax import nnx
 from rein_jax.kernels.attention import attend
 
 
-def split_heads(x, heads: int):
+def split_heads(x, num_heads: int):
     """[B, N, heads * hd] -> [B, N, heads, hd]."""
-    return x.reshape(*x.shape[:-1], heads, -1)
+    return x.reshape(*x.shape[:-1], num_heads, -1)
 
 
 def query_value(bias):
@@ -30,21 +30,21 @@ class Attention(nnx.Module):
 
     key_bias: False keeps the bias of k at zero."""
 
-    def __init__(self, width: int, heads: int, *, key_bias: bool = True, rngs: nnx.Rngs):
-        self.heads = heads
-        self.qkv = (nnx.Linear if key_bias else QueryValueBias)(width, 3 * width, rngs=rngs)
-        self.proj = nnx.Linear(width, width, rngs=rngs)
+    def __init__(self, embed_dim: int, num_heads: int, *, key_bias: bool = True, rngs: nnx.Rngs):
+        self.num_heads = num_heads
+        self.qkv = (nnx.Linear if key_bias else QueryValueBias)(embed_dim, 3 * embed_dim, rngs=rngs)
+        self.proj = nnx.Linear(embed_dim, embed_dim, rngs=rngs)
 
     def __call__(self, x, hooks, rotate=None, allowed=None):
         """`rotate` is applied to q and k [B, N, heads, hd] (rotary positions), if given; allowed: see `kernels.attention.attend`."""
         qkv = hooks.on_linear("qkv", x, self.qkv(x))
-        q, k, v = (split_heads(part, self.heads) for part in jnp.split(qkv, 3, axis=-1))
+        q, k, v = (split_heads(part, self.num_heads) for part in jnp.split(qkv, 3, axis=-1))
         if rotate is not None:
             q, k = rotate(q), rotate(k)
         y = attend(q, k, v, allowed=allowed).reshape(x.shape)
         return hooks.on_linear("proj", y, self.proj(y))
 
     @staticmethod
-    def linears(width: int) -> tuple:
+    def linears(embed_dim: int) -> tuple:
         """What `BlockSpec.linears` says of this part."""
-        return (("qkv", (width, 3 * width)), ("proj", (width, width)))
+        return (("qkv", (embed_dim, 3 * embed_dim)), ("proj", (embed_dim, embed_dim)))

@@ -12,13 +12,15 @@ from rein_jax.kernels.depthwise_conv3x3 import depthwise_conv3x3
 
 
 def conv(
-    inner: int, outer: int, kernel: int, *, stride=1, dilation=1, groups=1, bias=False, padding: int | None = None, rngs: nnx.Rngs
+    in_channels: int, out_channels: int, kernel: int, *, stride=1, dilation=1, groups=1, bias=False, padding: int | None = None,
+    rngs: nnx.Rngs,
 ) -> nnx.Conv:  # fmt: skip
     """A square convolution padded evenly on all sides ("same" at stride 1 unless `padding` says otherwise), He-initialised."""
     pad = dilation * (kernel - 1) // 2 if padding is None else padding
     return nnx.Conv(
-        inner, outer, (kernel, kernel), strides=(stride, stride), padding=((pad, pad), (pad, pad)), kernel_dilation=(dilation, dilation),
-        feature_group_count=groups, use_bias=bias, kernel_init=nnx.initializers.he_normal(), rngs=rngs,
+        in_channels, out_channels, (kernel, kernel), strides=(stride, stride), padding=((pad, pad), (pad, pad)),
+        kernel_dilation=(dilation, dilation), feature_group_count=groups, use_bias=bias, kernel_init=nnx.initializers.he_normal(),
+        rngs=rngs,
     )  # fmt: skip
 
 

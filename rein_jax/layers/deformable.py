@@ -46,14 +46,14 @@ class DeformableAttention(nnx.Module):
     k steps away; attention weights equal (mmcv's MultiScaleDeformableAttention). low_memory: some queries at a time.
     """
 
-    def __init__(self, width: int, heads: int, levels: int, points: int, *, rngs: nnx.Rngs, low_memory: bool = False):
+    def __init__(self, embed_dim: int, heads: int, levels: int, points: int, *, rngs: nnx.Rngs, low_memory: bool = False):
         self.heads, self.levels, self.points, self.low_memory = heads, levels, points, low_memory
         xavier, zeros = nnx.initializers.xavier_uniform(), nnx.initializers.zeros_init()
         samples = heads * levels * points
-        self.value = nnx.Linear(width, width, kernel_init=xavier, rngs=rngs)
-        self.offsets = nnx.Linear(width, 2 * samples, kernel_init=zeros, bias_init=self._ring, rngs=rngs)
-        self.weights = nnx.Linear(width, samples, kernel_init=zeros, rngs=rngs)
-        self.output = nnx.Linear(width, width, kernel_init=xavier, rngs=rngs)
+        self.value = nnx.Linear(embed_dim, embed_dim, kernel_init=xavier, rngs=rngs)
+        self.offsets = nnx.Linear(embed_dim, 2 * samples, kernel_init=zeros, bias_init=self._ring, rngs=rngs)
+        self.weights = nnx.Linear(embed_dim, samples, kernel_init=zeros, rngs=rngs)
+        self.output = nnx.Linear(embed_dim, embed_dim, kernel_init=xavier, rngs=rngs)
 
     def _ring(self, key, shape, dtype=jnp.float32) -> jax.Array:
         angle = np.arange(self.heads) * (2 * np.pi / self.heads)
@@ -65,9 +65,9 @@ class DeformableAttention(nnx.Module):
 
     def __call__(self, query: jax.Array, x: jax.Array, sizes: Sequence[Size]) -> jax.Array:
         """query (x with positions added) and x [B, N, C] over the flattened levels of the given sizes -> [B, N, C]."""
-        batch, n, width = x.shape
+        batch, n, embed_dim = x.shape
         lead = (batch, n, self.heads, self.levels, self.points)
-        value = _with_bias(x @ self.value.kernel[...], self.value.bias[...]).reshape(batch, n, self.heads, width // self.heads)
+        value = _with_bias(x @ self.value.kernel[...], self.value.bias[...]).reshape(batch, n, self.heads, embed_dim // self.heads)
         # Locations stay float32: bfloat16 cannot tell neighbouring pixels of a large map apart.
         offsets = self.offsets(query).astype(jnp.float32).reshape(*lead, 2)
         scale = np.asarray([(w, h) for h, w in sizes], np.float32)[:, None]

@@ -37,12 +37,12 @@ class MultiLevelNeck(nnx.Module):
     commutes with a resize whose weights sum to one. Initial values: Xavier uniform, zero biases.
     """
 
-    def __init__(self, widths, *, rngs: nnx.Rngs):
+    def __init__(self, in_channels, *, rngs: nnx.Rngs):
         def conv(width, side):
             return nnx.Conv(width, width, (side, side), kernel_init=nnx.initializers.xavier_uniform(), rngs=rngs)
 
-        self.laterals = nnx.List([conv(width, 1) for width in widths])
-        self.convs = nnx.List([conv(width, 3) for width in widths])
+        self.laterals = nnx.List([conv(width, 1) for width in in_channels])
+        self.convs = nnx.List([conv(width, 3) for width in in_channels])
 
     def __call__(self, maps) -> tuple:
         """Four maps [B, h, w, d] -> maps of the same shapes."""

@@ -17,9 +17,9 @@ def quick_gelu(x):
 class Mlp(nnx.Module):
     """Linear, activation, linear. [..., d] -> [..., d]."""
 
-    def __init__(self, width: int, hidden: int, *, activation=gelu, rngs: nnx.Rngs):
-        self.fc1 = nnx.Linear(width, hidden, rngs=rngs)
-        self.fc2 = nnx.Linear(hidden, width, rngs=rngs)
+    def __init__(self, embed_dim: int, hidden_dim: int, *, activation=gelu, rngs: nnx.Rngs):
+        self.fc1 = nnx.Linear(embed_dim, hidden_dim, rngs=rngs)
+        self.fc2 = nnx.Linear(hidden_dim, embed_dim, rngs=rngs)
         self.activation = activation
 
     def __call__(self, x, hooks):
@@ -27,17 +27,17 @@ class Mlp(nnx.Module):
         return hooks.on_linear("fc2", y, self.fc2(y))
 
     @staticmethod
-    def linears(width: int, hidden: int) -> tuple:
+    def linears(embed_dim: int, hidden_dim: int) -> tuple:
         """What `BlockSpec.linears` says of this part."""
-        return (("fc1", (width, hidden)), ("fc2", (hidden, width)))
+        return (("fc1", (embed_dim, hidden_dim)), ("fc2", (hidden_dim, embed_dim)))
 
 
 class FusedSwiGLU(nnx.Module):
     """DINOv2-g's gated MLP: one linear gives gate and value, silu(gate) * value, linear back."""
 
-    def __init__(self, width: int, hidden: int, *, rngs: nnx.Rngs):
-        self.w12 = nnx.Linear(width, 2 * hidden, rngs=rngs)
-        self.w3 = nnx.Linear(hidden, width, rngs=rngs)
+    def __init__(self, embed_dim: int, hidden_dim: int, *, rngs: nnx.Rngs):
+        self.w12 = nnx.Linear(embed_dim, 2 * hidden_dim, rngs=rngs)
+        self.w3 = nnx.Linear(hidden_dim, embed_dim, rngs=rngs)
 
     def __call__(self, x, hooks):
         gate, value = jnp.split(hooks.on_linear("w12", x, self.w12(x)), 2, axis=-1)
@@ -45,5 +45,5 @@ class FusedSwiGLU(nnx.Module):
         return hooks.on_linear("w3", y, self.w3(y))
 
     @staticmethod
-    def linears(width: int, hidden: int) -> tuple:
-        return (("w12", (width, 2 * hidden)), ("w3", (hidden, width)))
+    def linears(embed_dim: int, hidden_dim: int) -> tuple:
+        return (("w12", (embed_dim, 2 * hidden_dim)), ("w3", (hidden_dim, embed_dim)))

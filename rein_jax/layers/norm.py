@@ -12,10 +12,10 @@ class LayerNorm(nnx.LayerNorm):
     """Flax's parameters, with a gradient that keeps little for the backward pass."""
 
     def __call__(self, x: jax.Array) -> jax.Array:
-        """[..., width] -> [..., width]."""
+        """[..., embed_dim] -> [..., embed_dim]."""
         return kernel.layer_norm(x, self.scale[...], self.bias[...], self.epsilon)
 
 
-def layer_norm(width: int, eps: float, *, rngs: nnx.Rngs) -> LayerNorm:
+def layer_norm(embed_dim: int, eps: float, *, rngs: nnx.Rngs) -> LayerNorm:
     """LayerNorm over the last axis. The fast variance (E[x^2] - E[x]^2) loses digits on ViT streams, so it is off."""
-    return LayerNorm(width, epsilon=eps, use_fast_variance=False, rngs=rngs)
+    return LayerNorm(embed_dim, epsilon=eps, use_fast_variance=False, rngs=rngs)

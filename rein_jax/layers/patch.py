@@ -9,10 +9,10 @@ from flax import nnx
 class PatchEmbed(nnx.Module):
     """A p x p convolution with stride p, done as one matrix product. [B, H, W, 3] -> [B, H/p, W/p, d]."""
 
-    def __init__(self, width: int, patch: int, *, bias: bool = True, rngs: nnx.Rngs):
+    def __init__(self, embed_dim: int, patch: int, *, bias: bool = True, rngs: nnx.Rngs):
         self.patch = patch
-        self.kernel = nnx.Param(nnx.initializers.lecun_normal(in_axis=(0, 1, 2))(rngs.params(), (patch, patch, 3, width), jnp.float32))
-        self.bias = nnx.Param(jnp.zeros(width)) if bias else None
+        self.kernel = nnx.Param(nnx.initializers.lecun_normal(in_axis=(0, 1, 2))(rngs.params(), (patch, patch, 3, embed_dim), jnp.float32))
+        self.bias = nnx.Param(jnp.zeros(embed_dim)) if bias else None
 
     def __call__(self, images):
         b, h, w, c = images.shape

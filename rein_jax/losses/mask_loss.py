@@ -94,13 +94,13 @@ class MaskLoss:
     Void is `ignore` and every label outside [0, K). by_prediction: one prediction after the other, for memory.
     """
 
-    def __init__(self, classes: int, *, points: int = 12_544, oversample: float = 3.0, importance: float = 0.75,
+    def __init__(self, num_classes: int, *, points: int = 12_544, oversample: float = 3.0, importance: float = 0.75,
                  weights: tuple[float, float, float] = (2.0, 5.0, 5.0), no_object: float = 0.1, ignore_void: bool = False,
                  ignore: int = 255, shards: int = 1, by_prediction: bool = False):
         if points < 1 or oversample < 1 or not 0 <= importance <= 1:
             raise UserError(f"loss.points ({points}) and loss.oversample ({oversample}) must be at least 1 and "
                             f"loss.importance ({importance}) between 0 and 1.")
-        self.classes, self.points, self.weights = classes, points, tuple(weights)
+        self.num_classes, self.points, self.weights = num_classes, points, tuple(weights)
         self.candidates, self.uncertain = int(points * oversample), int(importance * points)
         self.no_object, self.ignore_void, self.ignore, self.shards = no_object, ignore_void, ignore, shards
         self.by_prediction = by_prediction
@@ -141,7 +141,7 @@ class MaskLoss:
         lead = (predictions, batch)
         match, candidates, fresh = jax.random.split(key, 3)
         return Draws(_uniform(match, (*lead, self.points)), jax.random.split(candidates, lead),
-                     _uniform(fresh, (*lead, self.classes, self.points - self.uncertain)))
+                     _uniform(fresh, (*lead, self.num_classes, self.points - self.uncertain)))
 
     def match(self, outputs: dict[str, jax.Array], label: jax.Array, draws: Draws) -> tuple[Costs, Slots]:
         """The costs and matched pairs behind the loss, for looking at: leading axes [P, B]."""
@@ -152,22 +152,22 @@ class MaskLoss:
     def _clean(self, label: jax.Array) -> jax.Array:
         """int32 with -1 for void."""
         label = label.astype(jnp.int32)
-        return jnp.where((label >= 0) & (label < self.classes) & (label != self.ignore), label, -1)
+        return jnp.where((label >= 0) & (label < self.num_classes) & (label != self.ignore), label, -1)
 
     def _present(self, label: jax.Array) -> jax.Array:
         """Which classes a label [..., H, W] holds: bool [..., K]."""
-        return jnp.any(label[..., None] == jnp.arange(self.classes), axis=(-3, -2))
+        return jnp.any(label[..., None] == jnp.arange(self.num_classes), axis=(-3, -2))
 
     def _match(self, cls: jax.Array, masks: jax.Array, features: jax.Array | None, label: jax.Array,
                points: jax.Array) -> tuple[Costs, Slots]:
         """One prediction of one image: cls [Q, K + 1], masks [Q, h, w] or [Q, C] with features [h, w, C], label [H, W], points [n, 2]."""
-        targets, valid = self._read(label, points, jnp.arange(self.classes)[None])
+        targets, valid = self._read(label, points, jnp.arange(self.num_classes)[None])
         logits = sample_vectors(jnp.moveaxis(masks, 0, -1) if features is None else _product("hwc,qc->hwq", features, masks), points)
         costs = match_costs(cls, logits, targets, valid, self.weights)
         present, queries = self._present(label), cls.shape[0]
         query = assign(costs.total(), present)
         matched = present & (query < queries)
-        order = jnp.argsort(jnp.where(matched, query, query + max(queries, self.classes)))
+        order = jnp.argsort(jnp.where(matched, query, query + max(queries, self.num_classes)))
         return costs, Slots(jnp.minimum(query, queries - 1)[order], order.astype(jnp.int32), matched[order])
 
     def _read(self, label: jax.Array, points: jax.Array, names: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -198,7 +198,7 @@ class MaskLoss:
                 candidates = _uniform(jax.random.fold_in(draws.candidates, k), (self.candidates,)) if lazy else draws.candidates[k]
                 return points.at[k].set(self.select_points(matched[k], label, candidates, draws.fresh[k]))
 
-            return slots, jax.lax.fori_loop(0, most, select, jnp.zeros((self.classes, self.points, 2), jnp.float32))
+            return slots, jax.lax.fori_loop(0, most, select, jnp.zeros((self.num_classes, self.points, 2), jnp.float32))
 
         return map_items(one, (cls, masks, draws), sequential=self.by_prediction)
 
@@ -217,9 +217,9 @@ class MaskLoss:
         """
         slots, points = selected
         matched = (jnp.arange(cls.shape[1])[:, None] == slots.query[:, None]) & slots.valid[:, None]  # [P, Q, K]
-        target = jnp.where(matched.any(-1), jnp.sum(matched * slots.label[:, None], axis=-1), self.classes)
-        weight = jnp.where(target == self.classes, self.no_object, 1.0)
-        one_hot = target[..., None] == jnp.arange(self.classes + 1)
+        target = jnp.where(matched.any(-1), jnp.sum(matched * slots.label[:, None], axis=-1), self.num_classes)
+        weight = jnp.where(target == self.num_classes, self.no_object, 1.0)
+        one_hot = target[..., None] == jnp.arange(self.num_classes + 1)
         entropy = jax.nn.logsumexp(cls, axis=-1) - jnp.sum(jnp.where(one_hot, cls, 0.0), axis=-1)
         # The backward pass finds neighbours and exponentials again: kept, they would be more than all else of a small crop.
         logits = jax.checkpoint(sample)(_of_queries(masks, features, slots.query), points)

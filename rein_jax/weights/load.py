@@ -71,7 +71,7 @@ def load_backbone(
 ) -> tuple[dict[str, np.ndarray], Summary]:
     """Values of `backbone/...` for a registered backbone, from a file in any naming scheme its module knows.
 
-    shapes: {flat name: anything with .shape and .dtype}. sizes: the module's Sizes of an unregistered variant (tests). Parameters that
+    shapes: {flat name: anything with .shape and .dtype}. sizes: the module's ViTConfig of an unregistered variant (tests). Parameters that
     no published file holds (the module's FRESH) are left out of the result. Raises UserError naming the file, what it looks like and
     what the config asks for when they do not belong together.
     """

@@ -11,26 +11,26 @@ from rein_jax import trees
 from rein_jax.adapters import ADAPTERS
 from rein_jax.adapters.merge import kernel_stacks, merge_adapters
 from rein_jax.backbones.clip import CLIP
-from rein_jax.backbones.convnext import ConvNeXt, ConvNeXtSizes
+from rein_jax.backbones.convnext import ConvNeXt, ConvNeXtConfig
 from rein_jax.backbones.dinov2 import DINOv2
-from rein_jax.backbones.eva02 import EVA02, EvaSizes
+from rein_jax.backbones.eva02 import EVA02, EVA02Config
 from rein_jax.backbones.mae import MAE
-from rein_jax.backbones.resnet import ResNet, ResNetSizes
-from rein_jax.backbones.sam import SAM, SamSizes
-from rein_jax.backbones.vit import Sizes
+from rein_jax.backbones.resnet import ResNet, ResNetConfig
+from rein_jax.backbones.sam import SAM, SAMConfig
+from rein_jax.backbones.vit import ViTConfig
 from rein_jax.errors import UserError
 from rein_jax.registry import load
 
 FAMILIES = {
-    "dinov2": (DINOv2, Sizes(24, 4, 3)),
-    "dinov2_gated": (DINOv2, Sizes(24, 4, 3, registers=2, gated=True, hidden=32)),
-    "eva02": (EVA02, EvaSizes(24, 4, 3, hidden=32)),
-    "eva02_fused": (EVA02, EvaSizes(24, 4, 3, hidden=32, sub_norm=False)),
-    "clip": (CLIP, Sizes(24, 4, 3)),
-    "mae": (MAE, Sizes(24, 4, 3)),
-    "sam": (SAM, SamSizes(24, 4, 3, full=(1, 3), window=2, pretrained=4)),
-    "convnext": (ConvNeXt, ConvNeXtSizes((1, 1, 3, 1), (16, 24, 32, 40))),
-    "resnet": (ResNet, ResNetSizes((1, 2, 1, 1), (16, 24, 32, 40), 8)),
+    "dinov2": (DINOv2, ViTConfig(24, 4, 3)),
+    "dinov2_gated": (DINOv2, ViTConfig(24, 4, 3, registers=2, gated=True, hidden=32)),
+    "eva02": (EVA02, EVA02Config(24, 4, 3, hidden=32)),
+    "eva02_fused": (EVA02, EVA02Config(24, 4, 3, hidden=32, sub_norm=False)),
+    "clip": (CLIP, ViTConfig(24, 4, 3)),
+    "mae": (MAE, ViTConfig(24, 4, 3)),
+    "sam": (SAM, SAMConfig(24, 4, 3, full=(1, 3), window=2, pretrained=4)),
+    "convnext": (ConvNeXt, ConvNeXtConfig((1, 1, 3, 1), (16, 24, 32, 40))),
+    "resnet": (ResNet, ResNetConfig((1, 2, 1, 1), (16, 24, 32, 40), 8)),
 }
 OPTIONS = {"rein": dict(num_tokens=5, rank=3, query_dims=8), "vpt": dict(num_tokens=3), "adaptformer": dict(hidden=4), "lora": dict(rank=2),
            "soma": dict(rank=2), "recyclelora": dict(main=2, sub=1)}  # fmt: skip
@@ -75,7 +75,7 @@ def test_a_method_fits_or_is_refused(family, method):
     assert plain.keys() == {n for n in leaves if n.startswith("backbone/")}
     image = jax.ShapeDtypeStruct((1, 64, 64, 3), np.float32)
     maps = jax.eval_shape(lambda p, x: trees.merge(skeleton, p)(x), leaves, image)
-    assert [m.shape[-1] for m in maps] == list(net.backbone.widths)
+    assert [m.shape[-1] for m in maps] == list(net.backbone.out_channels)
 
 
 HEAVY = [pytest.param(family, method, marks=pytest.mark.slow) for family in ("sam", "convnext", "eva02") for method in LINEARS[1:]]

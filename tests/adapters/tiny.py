@@ -9,10 +9,10 @@ import numpy as np
 from flax import nnx
 
 from rein_jax import trees
-from rein_jax.backbones.dinov2 import DINOv2, Sizes
+from rein_jax.backbones.dinov2 import DINOv2, ViTConfig
 from rein_jax.backbones.vit import check_out_indices
 
-SIZES = Sizes(width=48, depth=4, heads=3)
+SIZES = ViTConfig(embed_dim=48, depth=4, num_heads=3)
 
 
 class Tiny(nnx.Module):
@@ -86,7 +86,7 @@ def torch_twin(leaves, x, *, linear=None, mlp=None, enter=None, leave=None):
     cells = x.reshape(b, h // 16, 16, w // 16, 16, 3).permute(0, 1, 3, 2, 4, 5).reshape(b, -1, 768)
     tokens = cells @ p["patch_embed/kernel"].reshape(768, -1) + p["patch_embed/bias"]
     x = torch.cat([p["cls_token"].expand(b, -1, -1), tokens], 1) + p["pos_embed"]
-    outputs, d, heads = [], SIZES.width, SIZES.heads
+    outputs, d, heads = [], SIZES.embed_dim, SIZES.num_heads
     for i in range(SIZES.depth):
         q = {n.removeprefix("blocks/"): a[i] for n, a in p.items() if n.startswith("blocks/")}
         ln = lambda x, k: F.layer_norm(x, (d,), q[f"{k}/scale"], q[f"{k}/bias"], 1e-6)  # noqa: B023

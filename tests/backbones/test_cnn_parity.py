@@ -13,8 +13,8 @@ from tests.filling import Guests, assert_layers, filled, randomise, torch_arrays
 
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
-RESNET = resnet.ResNetSizes((2, 1, 3, 2), (16, 32, 48, 64), stem=8)
-CONVNEXT = convnext.ConvNeXtSizes((1, 2, 3, 1), (8, 16, 24, 32))
+RESNET = resnet.ResNetConfig((2, 1, 3, 2), (16, 32, 48, 64), stem=8)
+CONVNEXT = convnext.ConvNeXtConfig((1, 2, 3, 1), (8, 16, 24, 32))
 
 
 def images_of(height: int, width: int) -> np.ndarray:
@@ -36,7 +36,7 @@ def compare(recorded, model, modules, make, stem, arrays, table, images):
 
 @pytest.fixture
 def torch_resnet():
-    widths, depths = list(RESNET.widths), list(RESNET.depths)
+    widths, depths = list(RESNET.channels), list(RESNET.depths)
     config = transformers.ResNetConfig(embedding_size=8, hidden_sizes=widths, depths=depths, layer_type="bottleneck")
     return transformers.ResNetModel(config)
 
@@ -82,11 +82,11 @@ def official_name(name: str) -> str:
 
 @pytest.mark.parametrize("size", [(64, 64), (32, 96)])
 def test_convnext_with_hf_names(recorded, size):
-    config = transformers.ConvNextConfig(hidden_sizes=list(CONVNEXT.widths), depths=list(CONVNEXT.depths))
+    config = transformers.ConvNextConfig(hidden_sizes=list(CONVNEXT.channels), depths=list(CONVNEXT.depths))
     model = randomise(transformers.ConvNextModel(config))
     make = lambda: convnext.ConvNeXt(CONVNEXT, rngs=nnx.Rngs(0))
     arrays = torch_arrays(model)
-    for stage, width in enumerate(CONVNEXT.widths[:3]):  # the norms of the other stages: the identity would hide a mistake
+    for stage, width in enumerate(CONVNEXT.channels[:3]):  # the norms of the other stages: the identity would hide a mistake
         arrays[f"norm{stage}.weight"] = np.linspace(0.5, 1.5, width, dtype=np.float32)
         arrays[f"norm{stage}.bias"] = np.linspace(-0.2, 0.2, width, dtype=np.float32)
     rules, skip = convnext.FORMATS["hf"]

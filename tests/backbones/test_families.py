@@ -17,14 +17,14 @@ from rein_jax.adapters.rein import Rein
 from rein_jax.adapters.vpt import VPT
 from rein_jax.backbones import BACKBONES
 from rein_jax.backbones.clip import CLIP
-from rein_jax.backbones.convnext import ConvNeXt, ConvNeXtSizes
+from rein_jax.backbones.convnext import ConvNeXt, ConvNeXtConfig
 from rein_jax.backbones.dinov2 import DINOv2
 from rein_jax.backbones.dinov3 import DINOv3
-from rein_jax.backbones.eva02 import EVA02, EvaSizes
+from rein_jax.backbones.eva02 import EVA02, EVA02Config
 from rein_jax.backbones.mae import MAE
-from rein_jax.backbones.resnet import ResNet, ResNetSizes
-from rein_jax.backbones.sam import SAM, SamSizes
-from rein_jax.backbones.vit import Sizes
+from rein_jax.backbones.resnet import ResNet, ResNetConfig
+from rein_jax.backbones.sam import SAM, SAMConfig
+from rein_jax.backbones.vit import ViTConfig
 from rein_jax.cli.params import backbone_shapes, rein_count
 from rein_jax.errors import UserError
 from rein_jax.kernels.platforms import compiling_for
@@ -32,20 +32,20 @@ from rein_jax.weight_rules import place, unplace
 from tests.filling import Guests
 
 TINY = {
-    "dinov2": lambda r, **k: DINOv2(Sizes(16, 4, 2), image_size=64, rngs=r, **k),
-    "dinov2 with registers": lambda r, **k: DINOv2(Sizes(16, 4, 2, registers=4), image_size=64, rngs=r, **k),
-    "dinov2 gated": lambda r, **k: DINOv2(Sizes(16, 4, 2, gated=True, hidden=24), image_size=64, rngs=r, **k),
-    "dinov3": lambda r, **k: DINOv3(Sizes(16, 4, 2, registers=4), image_size=64, rngs=r, **k),
-    "dinov3 gated": lambda r, **k: DINOv3(Sizes(16, 4, 2, registers=4, gated=True, hidden=24), image_size=64, rngs=r, **k),
-    "eva02": lambda r, **k: EVA02(EvaSizes(16, 4, 2, hidden=40), image_size=64, rngs=r, **k),
-    "eva02 fused": lambda r, **k: EVA02(EvaSizes(16, 4, 2, hidden=40, sub_norm=False), image_size=64, rngs=r, **k),
-    "clip": lambda r, **k: CLIP(Sizes(16, 4, 2), image_size=64, rngs=r, **k),
-    "clip with fpn": lambda r, **k: CLIP(Sizes(16, 4, 2), image_size=64, fpn=True, rngs=r, **k),
-    "mae": lambda r, **k: MAE(Sizes(16, 4, 2), image_size=64, rngs=r, **k),
+    "dinov2": lambda r, **k: DINOv2(ViTConfig(16, 4, 2), image_size=64, rngs=r, **k),
+    "dinov2 with registers": lambda r, **k: DINOv2(ViTConfig(16, 4, 2, registers=4), image_size=64, rngs=r, **k),
+    "dinov2 gated": lambda r, **k: DINOv2(ViTConfig(16, 4, 2, gated=True, hidden=24), image_size=64, rngs=r, **k),
+    "dinov3": lambda r, **k: DINOv3(ViTConfig(16, 4, 2, registers=4), image_size=64, rngs=r, **k),
+    "dinov3 gated": lambda r, **k: DINOv3(ViTConfig(16, 4, 2, registers=4, gated=True, hidden=24), image_size=64, rngs=r, **k),
+    "eva02": lambda r, **k: EVA02(EVA02Config(16, 4, 2, hidden=40), image_size=64, rngs=r, **k),
+    "eva02 fused": lambda r, **k: EVA02(EVA02Config(16, 4, 2, hidden=40, sub_norm=False), image_size=64, rngs=r, **k),
+    "clip": lambda r, **k: CLIP(ViTConfig(16, 4, 2), image_size=64, rngs=r, **k),
+    "clip with fpn": lambda r, **k: CLIP(ViTConfig(16, 4, 2), image_size=64, fpn=True, rngs=r, **k),
+    "mae": lambda r, **k: MAE(ViTConfig(16, 4, 2), image_size=64, rngs=r, **k),
     "sam": lambda r, **k: SAM(
-        SamSizes(16, 4, 2, full=(1, 3), window=3, pretrained=8), image_size=64, out_indices=(0, 1, 2, 3), rngs=r, **k),
-    "resnet": lambda r, **k: ResNet(ResNetSizes((1, 2, 2, 1), (16, 16, 32, 32), stem=8), rngs=r, **k),
-    "convnext": lambda r, **k: ConvNeXt(ConvNeXtSizes((1, 1, 2, 1), (8, 8, 16, 16)), rngs=r, **k),
+        SAMConfig(16, 4, 2, full=(1, 3), window=3, pretrained=8), image_size=64, out_indices=(0, 1, 2, 3), rngs=r, **k),
+    "resnet": lambda r, **k: ResNet(ResNetConfig((1, 2, 2, 1), (16, 16, 32, 32), stem=8), rngs=r, **k),
+    "convnext": lambda r, **k: ConvNeXt(ConvNeXtConfig((1, 1, 2, 1), (8, 8, 16, 16)), rngs=r, **k),
 }
 SMALL = dict(num_tokens=5, rank=2, query_dims=8, scale_init=0.1)
 # Full and Rein of the paper (tables 2 and 6; MAE-L is ours: the published 330.94M is not explained; DINOv3-L: the official model's), exact
@@ -98,7 +98,7 @@ def test_rein_learns_on_every_family(kind):
     grads, maps = jax.jit(jax.grad(loss, has_aux=True))(mine, rest)
     backbone = trees.merge(skeleton, params).backbone
     strides = (4, 8, 8, 8) if kind == "resnet" else (4, 8, 16, 32)
-    assert [m.shape for m in maps] == [(2, 64 // s, 96 // s, c) for s, c in zip(strides, backbone.widths, strict=True)]
+    assert [m.shape for m in maps] == [(2, 64 // s, 96 // s, c) for s, c in zip(strides, backbone.out_channels, strict=True)]
     assert all(np.isfinite(m).all() for m in maps)
     for name, grad in grads.items():
         assert np.isfinite(grad).all() and np.abs(grad).max() > 0, name
@@ -231,7 +231,7 @@ def test_tables_name_every_parameter_once(name):
 
 def test_mistakes_are_named():
     with pytest.raises(UserError, match="multiples of the patch size 16"):
-        DINOv2(Sizes(16, 4, 2), image_size=100, rngs=nnx.Rngs(0))
+        DINOv2(ViTConfig(16, 4, 2), image_size=100, rngs=nnx.Rngs(0))
     with pytest.raises(UserError, match="Did you mean 'sam_h'"):
         SAM("sam_hh", rngs=nnx.Rngs(0))
     with pytest.raises(UserError, match="resnet_50"):
@@ -239,7 +239,7 @@ def test_mistakes_are_named():
     with pytest.raises(UserError, match="four stages"):
         ConvNeXt("t", out_indices=(0, 1), rngs=nnx.Rngs(0))
     with pytest.raises(UserError, match="four increasing block numbers below 4"):
-        MAE(Sizes(16, 4, 2), out_indices=(0, 1, 2, 4), rngs=nnx.Rngs(0))
+        MAE(ViTConfig(16, 4, 2), out_indices=(0, 1, 2, 4), rngs=nnx.Rngs(0))
 
 
 def test_registered_names_resolve():

@@ -8,16 +8,16 @@ from rein_jax import trees
 from rein_jax.adapters import rein
 from rein_jax.backbones import dinov2, eva02
 from rein_jax.backbones.run_blocks import run_blocks
-from rein_jax.backbones.vit import Sizes
+from rein_jax.backbones.vit import ViTConfig
 from rein_jax.weight_rules import LAYOUTS
 from tests.filling import Guests, assert_layers, filled, gradients
 
 CASES = {
-    "eva02_tiny": (eva02, eva02.EVA02, eva02.EvaSizes(96, 4, 3, hidden=256), (0, 1, 2, 3), dict(num_tokens=20, rank=8, query_dims=64)),
+    "eva02_tiny": (eva02, eva02.EVA02, eva02.EVA02Config(96, 4, 3, hidden=256), (0, 1, 2, 3), dict(num_tokens=20, rank=8, query_dims=64)),
     "dinov2_tiny_swiglu_d6": (
-        dinov2, dinov2.DINOv2, Sizes(48, 6, 3, gated=True, hidden=128), (1, 2, 3, 5), dict(num_tokens=10, rank=4, query_dims=32),
+        dinov2, dinov2.DINOv2, ViTConfig(48, 6, 3, gated=True, hidden=128), (1, 2, 3, 5), dict(num_tokens=10, rank=4, query_dims=32),
     ),
-    "dinov2_tiny_lora": (dinov2, dinov2.DINOv2, Sizes(96, 4, 3), (0, 1, 2, 3), dict(num_tokens=20, rank=8, query_dims=64)),
+    "dinov2_tiny_lora": (dinov2, dinov2.DINOv2, ViTConfig(96, 4, 3), (0, 1, 2, 3), dict(num_tokens=20, rank=8, query_dims=64)),
 }  # fmt: skip
 ADAPTER_RULES = rein.rules("reins.", "adapters/0/")
 
@@ -47,7 +47,7 @@ def test_every_block_then_maps_then_queries(name, fixture_case):
         model = trees.merge(skeleton, params)
         backbone, adapter = model.backbone, model.adapters[0]
         x, grid = backbone.embed(images)
-        depth = backbone.sizes.depth
+        depth = backbone.config.depth
         _, blocks = run_blocks(
             backbone.blocks, x, adapter=adapter, num_prefix_tokens=1, out_indices=tuple(range(depth)),
             context=backbone.context(grid, x.dtype),

@@ -6,12 +6,12 @@ import pytest
 from flax import nnx
 
 from rein_jax import trees
-from rein_jax.backbones.sam import SAM, SamSizes, formats
+from rein_jax.backbones.sam import SAM, SAMConfig, formats
 from tests.filling import Guests, assert_layers, filled, randomise, torch_arrays
 
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
-SIZES = SamSizes(32, 4, 2, full=(1, 3), window=3, pretrained=8)
+SIZES = SAMConfig(32, 4, 2, full=(1, 3), window=3, pretrained=8)
 
 
 @pytest.fixture(scope="module")

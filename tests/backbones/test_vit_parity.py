@@ -13,7 +13,7 @@ from rein_jax.backbones.dinov3 import DINOv3
 from rein_jax.backbones.dinov3 import formats as dinov3_formats
 from rein_jax.backbones.mae import FORMATS as MAE_FORMATS
 from rein_jax.backbones.mae import MAE
-from rein_jax.backbones.vit import Sizes
+from rein_jax.backbones.vit import ViTConfig
 from tests.filling import Guests, assert_layers, filled, randomise, torch_arrays
 
 torch = pytest.importorskip("torch")
@@ -51,7 +51,7 @@ def test_dinov2(recorded, kind, size):
     name = "Dinov2WithRegisters" if kind == "registers" else "Dinov2"
     extra = dict(use_swiglu_ffn=True) if kind == "gated" else {}
     model = randomise(getattr(transformers, f"{name}Model")(getattr(transformers, f"{name}Config")(**SIZE, image_size=56, **extra)))
-    sizes = Sizes(32, 4, 2, registers=4 * (kind == "registers"), gated=kind == "gated", hidden=88 if kind == "gated" else None)
+    sizes = ViTConfig(32, 4, 2, registers=4 * (kind == "registers"), gated=kind == "gated", hidden=88 if kind == "gated" else None)
     make = lambda: DINOv2(sizes, patch=14, image_size=56, out_indices=(0, 1, 2, 3), interpolate_offset=0.0, rngs=nnx.Rngs(0))
     compare(recorded, make, model, model.encoder.layer, model.embeddings, *dinov2_formats(sizes)["hf"], images_of(*size))
 
@@ -63,7 +63,7 @@ def test_dinov3(recorded, gated, size):
                                           patch_size=16, use_gated_mlp=gated, hidden_act="silu" if gated else "gelu", num_register_tokens=4)
     model = randomise(transformers.DINOv3ViTModel(config))
     model.rope_embeddings.inv_freq.copy_(1 / 100 ** torch.arange(0, 1, 0.25))  # no parameter: what `randomise` left there is undone
-    sizes = Sizes(32, 4, 2, registers=4, gated=gated, hidden=96)
+    sizes = ViTConfig(32, 4, 2, registers=4, gated=gated, hidden=96)
     make = lambda: DINOv3(sizes, image_size=64, out_indices=(0, 1, 2, 3), rngs=nnx.Rngs(0))
     compare(recorded, make, model, model.model.layer, model.embeddings, *dinov3_formats(sizes)["hf"], images_of(*size))
 
@@ -71,14 +71,14 @@ def test_dinov3(recorded, gated, size):
 def test_clip(recorded):
     config = transformers.CLIPVisionConfig(**SIZE, image_size=56, intermediate_size=128)
     model = randomise(transformers.CLIPVisionModel(config))
-    make = lambda: CLIP(Sizes(32, 4, 2), patch=14, image_size=56, out_indices=(0, 1, 2, 3), class_twice=False, rngs=nnx.Rngs(0))
+    make = lambda: CLIP(ViTConfig(32, 4, 2), patch=14, image_size=56, out_indices=(0, 1, 2, 3), class_twice=False, rngs=nnx.Rngs(0))
     compare(recorded, make, model, model.encoder.layers, model.pre_layrnorm, *FORMATS["hf"], images_of(56, 56))
 
 
 def test_clip_as_rein_uses_it():
     """The class embedding twice and bilinear positions, said in torch's own functions."""
     rng = np.random.default_rng(1)
-    make = lambda: CLIP(Sizes(32, 4, 2), image_size=64, rngs=nnx.Rngs(0))
+    make = lambda: CLIP(ViTConfig(32, 4, 2), image_size=64, rngs=nnx.Rngs(0))
     skeleton, _, shapes = trees.split(nnx.eval_shape(make), ())
     params = {name: rng.normal(size=s.shape).astype(np.float32) for name, s in shapes.items()}
     images = rng.normal(size=(1, 48, 80, 3)).astype(np.float32)
@@ -95,6 +95,6 @@ def test_clip_as_rein_uses_it():
 
 def test_mae(recorded):
     model = randomise(transformers.ViTMAEModel(transformers.ViTMAEConfig(**SIZE, image_size=56, intermediate_size=128, mask_ratio=0.0)))
-    make = lambda: MAE(Sizes(32, 4, 2), patch=14, image_size=56, out_indices=(0, 1, 2, 3), rngs=nnx.Rngs(0))
+    make = lambda: MAE(ViTConfig(32, 4, 2), patch=14, image_size=56, out_indices=(0, 1, 2, 3), rngs=nnx.Rngs(0))
     order = torch.arange(16, dtype=torch.float32)[None].repeat(2, 1)  # keeps the patches in their order
     compare(recorded, make, model, model.layers, model.embeddings, *MAE_FORMATS["hf"], images_of(56, 56), noise=order)

@@ -11,15 +11,15 @@ from rein_jax import optim, trees
 from rein_jax.adapters.lora import LoRA
 from rein_jax.adapters.vpt import VPT
 from rein_jax.backbones.dinov2 import DINOv2
-from rein_jax.backbones.resnet import ResNet, ResNetSizes
-from rein_jax.backbones.vit import Sizes
+from rein_jax.backbones.resnet import ResNet, ResNetConfig
+from rein_jax.backbones.vit import ViTConfig
 from rein_jax.errors import UserError
 from rein_jax.heads.eomt import EoMT
 from rein_jax.interop.eomt import import_eomt
 from rein_jax.losses.mask_loss import MaskLoss
 from rein_jax.segmenter import Segmenter
 
-SIZES = Sizes(32, 4, 2, registers=4)
+SIZES = ViTConfig(32, 4, 2, registers=4)
 SIDE, QUERIES, CLASSES, BLOCKS = 96, 6, 19, 2
 
 
@@ -30,7 +30,7 @@ def made(masking="always", adapters=(), sizes=SIZES, blocks=BLOCKS, final_norm=T
         rngs = nnx.Rngs(0)
         backbone = DINOv2(sizes, image_size=SIDE, rngs=rngs, final_norm=final_norm)
         guests = [kind(backbone.block_specs[0], rngs=rngs, **options) for kind, options in adapters]
-        head = EoMT(backbone.widths, CLASSES, rngs=rngs, num_queries=QUERIES, blocks=blocks, masking=masking)
+        head = EoMT(backbone.out_channels, CLASSES, rngs=rngs, num_queries=QUERIES, blocks=blocks, masking=masking)
         head.check(backbone, guests)
         return Segmenter(backbone, guests, head, MaskLoss(CLASSES, points=64), CITYSCAPES)
 
@@ -50,7 +50,7 @@ def theirs():
     transformers = pytest.importorskip("transformers")
     torch.manual_seed(0)
     config = transformers.EomtConfig(
-        hidden_size=SIZES.width, num_hidden_layers=SIZES.depth, num_attention_heads=SIZES.heads, image_size=SIDE, num_blocks=BLOCKS,
+        hidden_size=SIZES.embed_dim, num_hidden_layers=SIZES.depth, num_attention_heads=SIZES.num_heads, image_size=SIDE, num_blocks=BLOCKS,
         num_queries=QUERIES, num_labels=CLASSES, attn_implementation="eager")
     model = transformers.EomtForUniversalSegmentation(config)
     with torch.no_grad():
@@ -178,7 +178,7 @@ def test_what_does_not_go_together_says_so():
         made(blocks=4)
     with pytest.raises(UserError, match="plain ViT"):
         head = EoMT((32,) * 4, CLASSES, rngs=nnx.Rngs(0), num_queries=2)
-        head.check(ResNet(ResNetSizes((1, 1, 1, 1), (8, 8, 8, 32), stem=8), rngs=nnx.Rngs(0)), ())
+        head.check(ResNet(ResNetConfig((1, 1, 1, 1), (8, 8, 8, 32), stem=8), rngs=nnx.Rngs(0)), ())
     with pytest.raises(UserError, match="masking"):
         EoMT((32,) * 4, CLASSES, rngs=nnx.Rngs(0), masking="sometimes")
 

@@ -11,7 +11,7 @@ from flax import nnx
 from rein_jax import optim, trees
 from rein_jax.adapters import rein
 from rein_jax.backbones import dinov2
-from rein_jax.backbones.vit import Sizes
+from rein_jax.backbones.vit import ViTConfig
 from rein_jax.heads import mask2former
 from rein_jax.kernels.sampling import sample
 from rein_jax.losses.mask_loss import MaskLoss
@@ -30,7 +30,7 @@ RULES = (*rein.rules("backbone.reins.", "adapters/0/"), *prefixed(dinov2.RULES, 
 
 
 def _model():
-    backbone = dinov2.DINOv2(Sizes(96, 4, 3), rngs=nnx.Rngs(0), image_size=64, out_indices=(0, 1, 2, 3))
+    backbone = dinov2.DINOv2(ViTConfig(96, 4, 3), rngs=nnx.Rngs(0), image_size=64, out_indices=(0, 1, 2, 3))
     adapter = rein.Rein(backbone.block_specs[0], rngs=nnx.Rngs(0), num_tokens=20, rank=8, query_dims=64)
     return Segmenter(backbone, [adapter], small_head(), None, None)
 

@@ -11,13 +11,13 @@ from ml_collections import ConfigDict
 from data_pipelines.labels import CITYSCAPES, Classes
 from rein_jax import build, trees
 from rein_jax.backbones import BACKBONES
-from rein_jax.backbones.dinov2 import DINOv2, Sizes
+from rein_jax.backbones.dinov2 import DINOv2, ViTConfig
 from rein_jax.configuration import default, set_method
 from rein_jax.losses import LOSS_OF
 from rein_jax.weights.modelfile import write_model
 
 BACKBONES["dinov2_tiny"] = "rein_jax.backbones.dinov2:DINOv2"
-DINOv2.VARIANTS["tiny"] = Sizes(width=24, depth=4, heads=2)
+DINOv2.VARIANTS["tiny"] = ViTConfig(embed_dim=24, depth=4, num_heads=2)
 HEADS = {"linear": {"name": "linear"}, "semantic_fpn": {"name": "semantic_fpn", "channels": 8, "head_channels": 8},
          "mask2former": {"name": "mask2former", "channels": 16, "groups": 4, "heads": 8, "encoder_ffn": 16, "decoder_ffn": 16,
                          "encoder_layers": 1, "decoder_layers": 3}}
