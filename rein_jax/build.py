@@ -17,12 +17,12 @@ from rein_jax import optim, registry, trees
 from rein_jax.adapters import ADAPTERS
 from rein_jax.augment import AUGMENTS
 from rein_jax.backbones import BACKBONES
+from rein_jax.components import TrainComponents
 from rein_jax.configuration import check as config_check
 from rein_jax.configuration.renamed import current
 from rein_jax.errors import UserError
 from rein_jax.heads import HEADS
 from rein_jax.losses import LOSS_OF, LOSSES
-from rein_jax.parts import Parts
 from rein_jax.segmenter import Preprocessing, Segmenter
 from rein_jax.weights.check import first_map_statistics
 from rein_jax.weights.init_from import start_from
@@ -84,13 +84,13 @@ def make_segmenter(config, classes, rngs: nnx.Rngs) -> Segmenter:
     return Segmenter(backbone, adapters, head, criterion, classes, Preprocessing())
 
 
-def skeleton_of(config, classes) -> tuple[trees.Skeleton, trees.Flat, trees.Flat]:
-    """(skeleton, trainable shapes, frozen shapes) of a config; reads nothing from disk and allocates nothing."""
+def abstract_params(config, classes) -> tuple[trees.ModuleDef, trees.FlatParams, trees.FlatParams]:
+    """(module_def, trainable shapes, frozen shapes) of a config; reads nothing from disk and allocates nothing."""
     model = nnx.eval_shape(lambda: make_segmenter(config, classes, nnx.Rngs(0)))
     return trees.split(model, tuple(config.trainable))
 
 
-def initial_values(config, classes, names: set[str]) -> trees.Flat:
+def initial_values(config, classes, names: set[str]) -> trees.FlatParams:
     """Initial values of the named parameters, from `config.seed`; the others are never computed."""
 
     def values(key):
@@ -100,7 +100,7 @@ def initial_values(config, classes, names: set[str]) -> trees.Flat:
     return jax.jit(values)(jax.random.key(config.seed)) if names else {}
 
 
-def load_backbone(config, shapes: trees.Flat) -> tuple[trees.Flat, dict[str, Any]]:
+def load_backbone(config, shapes: trees.FlatParams) -> tuple[trees.FlatParams, dict[str, Any]]:
     """Pretrained values of backbone/... for the given shapes -> (flat dict, {"name", "source", "sha256", "summary"})."""
     from rein_jax.backbones.vit import grid_of
     from rein_jax.weights import fetch, load
@@ -112,9 +112,9 @@ def load_backbone(config, shapes: trees.Flat) -> tuple[trees.Flat, dict[str, Any
     return values, {"name": name, "source": str(path), "sha256": fetch.file_hash(*summary.files), "summary": str(summary)}
 
 
-def build_params(config, classes, *, pretrained: bool = True) -> tuple[trees.Skeleton, trees.Flat, trees.Flat, dict[str, Any]]:
-    """(skeleton, trainable, frozen, weights report); the backbone is loaded as `config.backbone.weights` says."""
-    skeleton, trainable, frozen = skeleton_of(config, classes)
+def build_params(config, classes, *, pretrained: bool = True) -> tuple[trees.ModuleDef, trees.FlatParams, trees.FlatParams, dict[str, Any]]:
+    """(module_def, trainable, frozen, weights report); the backbone is loaded as `config.backbone.weights` says."""
+    module_def, trainable, frozen = abstract_params(config, classes)
     shapes = {**trainable, **frozen}
     backbone = {name: shape for name, shape in shapes.items() if name.startswith("backbone/")}
     if config.backbone.weights == "random" or not pretrained:
@@ -123,22 +123,22 @@ def build_params(config, classes, *, pretrained: bool = True) -> tuple[trees.Ske
         loaded, report = load_backbone(config, backbone)
     values = {**initial_values(config, classes, set(shapes) - set(loaded)), **loaded}
     if loaded:
-        report["first_map"] = first_map_statistics(trees.merge(skeleton, values).backbone, report["source"])
-    values = after_loading(config, skeleton, values)
+        report["first_map"] = first_map_statistics(trees.merge(module_def, values).backbone, report["source"])
+    values = after_loading(config, module_def, values)
     if config.init_from and pretrained:
         taken = start_from(config.init_from, trainable, classes.names, lambda: classifier_of(config, classes))
         values.update(taken)
         new = sorted(trainable.keys() - taken.keys())
         report["init_from"] = config.init_from + (f", which has other classes: {', '.join(new)} begin at random" if new else "")
-    return skeleton, {n: values[n] for n in trainable}, {n: values[n] for n in frozen}, report
+    return module_def, {n: values[n] for n in trainable}, {n: values[n] for n in frozen}, report
 
 
-def after_loading(config, skeleton: trees.Skeleton, values: trees.Flat) -> trees.Flat:
+def after_loading(config, module_def: trees.ModuleDef, values: trees.FlatParams) -> trees.FlatParams:
     """Lets an adapter take its initial values from the loaded backbone (SoMA decomposes the weights)."""
     if config.adapter.name == "none":
         return values
     method = registry.load(ADAPTERS, config.adapter.name, "adapter")
-    return method.from_backbone(skeleton, values) if hasattr(method, "from_backbone") else values
+    return method.from_backbone(module_def, values) if hasattr(method, "from_backbone") else values
 
 
 def classifier_of(config, classes) -> set[str]:
@@ -146,7 +146,7 @@ def classifier_of(config, classes) -> set[str]:
     from data_pipelines.labels import Classes
 
     more = Classes((*classes.names, "one more"), (*classes.palette, (0, 0, 0)))
-    here, there = ({**trainable, **frozen} for _, trainable, frozen in (skeleton_of(config, classes), skeleton_of(config, more)))
+    here, there = ({**trainable, **frozen} for _, trainable, frozen in (abstract_params(config, classes), abstract_params(config, more)))
     return {name for name, leaf in here.items() if leaf.shape != there[name].shape}
 
 
@@ -251,23 +251,23 @@ def make_augment(config):
     return kind(**options_of(config.augment, kind, "config.augment"))
 
 
-def build_all(config, *, abstract: bool = False) -> Parts:
-    """All parts of a run; `abstract=True` reads and allocates nothing, and takes Cityscapes' classes (see Parts)."""
+def build_all(config, *, abstract: bool = False) -> TrainComponents:
+    """All parts of a run; `abstract=True` reads and allocates nothing, and takes Cityscapes' classes (see TrainComponents)."""
     from data_pipelines.labels import CITYSCAPES
 
     config_check.check(config)
     if abstract:
-        skeleton, trainable, frozen = skeleton_of(config, CITYSCAPES)
+        module_def, trainable, frozen = abstract_params(config, CITYSCAPES)
         classes, batches, fingerprint, domains, weights = CITYSCAPES, None, "", {}, {}
     else:
         classes, batches, fingerprint = data_parts(config)
         domains = open_domains(config)
         if domains:
             same_classes({"data.train": _Named(classes), **{f"eval domain {n}": s for n, s in domains.items()}})
-        skeleton, trainable, frozen, weights = build_params(config, classes)
+        module_def, trainable, frozen, weights = build_params(config, classes)
     tx, schedule = optim.make_optimizer(config.optim, trainable, steps=config.train.steps)
-    return Parts(
-        skeleton, trainable, frozen, classes, tx, schedule, tuple(config.data.crop), batches, make_augment(config), domains,
+    return TrainComponents(
+        module_def, trainable, frozen, classes, tx, schedule, tuple(config.data.crop), batches, make_augment(config), domains,
         evaluation_options(config), fingerprint, weights, {"mean": Preprocessing().mean, "std": Preprocessing().std},
     )  # fmt: skip
 
@@ -288,8 +288,8 @@ def build_segmenter(config, classes=None) -> Segmenter:
     """A ready model of a config: pretrained backbone (as `config.backbone.weights` says) and initial adapters and head."""
     from data_pipelines.labels import CITYSCAPES
 
-    skeleton, trainable, frozen, _ = build_params(config, classes or CITYSCAPES)
-    return trees.merge(skeleton, jax.device_put(trainable), jax.device_put(frozen))
+    module_def, trainable, frozen, _ = build_params(config, classes or CITYSCAPES)
+    return trees.merge(module_def, jax.device_put(trainable), jax.device_put(frozen))
 
 
 def load(path: str | Path) -> Segmenter:
@@ -298,12 +298,12 @@ def load(path: str | Path) -> Segmenter:
     The frozen backbone comes from the file itself (full form), or from the weights the file names, checked by their hash.
     Raises UserError for a folder without a model, a damaged file, or other backbone weights than the run's.
     """
-    skeleton, values = load_parts(path)
-    return trees.merge(skeleton, jax.device_put(values))  # once, not with every call
+    module_def, values = load_parts(path)
+    return trees.merge(module_def, jax.device_put(values))  # once, not with every call
 
 
-def load_parts(path: str | Path) -> tuple[trees.Skeleton, trees.Flat]:
-    """(skeleton, all leaves) of a trained model; see `load`."""
+def load_parts(path: str | Path) -> tuple[trees.ModuleDef, trees.FlatParams]:
+    """(module_def, all leaves) of a trained model; see `load`."""
     from rein_jax.weights.modelfile import check_backbone, class_list, missing_arrays, read_model
 
     file = model_file(path)
@@ -311,26 +311,26 @@ def load_parts(path: str | Path) -> tuple[trees.Skeleton, trees.Flat]:
     classes = class_list(file, meta)
     try:
         config = ConfigDict(current(meta.get("config", {})))
-        skeleton, trainable, frozen = skeleton_of(config, classes)
+        module_def, trainable, frozen = abstract_params(config, classes)
     except (KeyError, AttributeError, TypeError, ValueError, ArithmeticError) as error:
         reason = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {' '.join(str(error).split())}"
         raise UserError(f"{file} cannot be built from the config in its metadata: {reason}") from None
     shapes = {**trainable, **frozen}
-    missing = missing_arrays(file, arrays, shapes, not_elsewhere(skeleton, trainable, frozen))
-    values: trees.Flat = {}
+    missing = missing_arrays(file, arrays, shapes, not_elsewhere(module_def, trainable, frozen))
+    values: trees.FlatParams = {}
     if any(name.startswith("backbone/") for name in missing) and (meta.get("weights") or {}).get("source") != "random":
         values, report = load_backbone(config, {name: shape for name, shape in shapes.items() if name.startswith("backbone/")})
         check_backbone(file, meta, f"sha256:{report['sha256']}")
     values = {**initial_values(config, classes, missing - set(values)), **values, **arrays}
     if any(name.startswith("adapters/") for name in missing):  # frozen leaves that an adapter takes from the backbone
-        values = {**after_loading(config, skeleton, values), **arrays}
-    return skeleton, values
+        values = {**after_loading(config, module_def, values), **arrays}
+    return module_def, values
 
 
-def not_elsewhere(skeleton: trees.Skeleton, trainable: trees.Flat, frozen: trees.Flat) -> set[str]:
+def not_elsewhere(module_def: trees.ModuleDef, trainable: trees.FlatParams, frozen: trees.FlatParams) -> set[str]:
     """Names of the leaves that only a model's file holds: no weights of the backbone hold them, they do not follow from these, and they are
     no constants."""
-    known = trees.never_trained(skeleton)
+    known = trees.never_trained(module_def)
     return set(trainable) | {name for name in frozen if not name.startswith("backbone/") and name not in known}
 
 

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from rein_jax.errors import UserError
-from rein_jax.trees import Flat, cast
+from rein_jax.trees import FlatParams, cast
 
 # Factors of linear maps (SoMA's, of which small differences are taken: in bfloat16 the first steps would vanish) stay float32, and LoRA's
 # with them, which are cast where they are used. Rein's tokens are not among them.
@@ -30,24 +30,24 @@ class Policy:
     compute: Any = jnp.float32
     loss: Any = jnp.float32
 
-    def master(self, trainable: Flat) -> Flat:
+    def master(self, trainable: FlatParams) -> FlatParams:
         """Trainable leaves as they are stored and optimised."""
         return cast(trainable, self.params)
 
-    def store(self, frozen: Flat) -> Flat:
+    def store(self, frozen: FlatParams) -> FlatParams:
         """Frozen leaves as they are stored: once, in the dtype they are used in."""
         return _cast(frozen, self.frozen)
 
-    def entry(self, trainable: Flat, frozen: Flat) -> tuple[Flat, Flat]:
+    def entry(self, trainable: FlatParams, frozen: FlatParams) -> tuple[FlatParams, FlatParams]:
         """Both trees as the model sees them: the one cast of a step."""
         return self.inputs(trainable), self.inputs(frozen)
 
-    def inputs(self, arrays: Flat) -> Flat:
+    def inputs(self, arrays: FlatParams) -> FlatParams:
         """Any leaves as the model sees them."""
         return _cast(arrays, self.compute)
 
 
-def _cast(arrays: Flat, dtype: Any) -> Flat:
+def _cast(arrays: FlatParams, dtype: Any) -> FlatParams:
     done = cast({name: array for name, array in arrays.items() if not EXACT.match(name)}, dtype)
     return {name: done.get(name, array) for name, array in arrays.items()}
 

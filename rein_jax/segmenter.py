@@ -110,8 +110,8 @@ class Segmenter(nnx.Module):
 
     def features(self, images) -> tuple[jax.Array, ...]:
         """uint8 RGB images [B, H, W, 3] -> the maps at strides 4, 8, 16, 32 that the head sees, float [B, h, w, C] each."""
-        skeleton, _, params = trees.split(self, ())
-        return _features(skeleton, params, jnp.asarray(check_images(images)))
+        module_def, _, params = trees.split(self, ())
+        return _features(module_def, params, jnp.asarray(check_images(images)))
 
     def predict(self, images, *, scores: bool = False):
         """uint8 RGB images [B, H, W, 3], or a list of images of any sizes -> train ids, uint8 [B, H, W] (or a list of [H, W]).
@@ -122,20 +122,20 @@ class Segmenter(nnx.Module):
         if isinstance(images, list | tuple):
             each = [self.predict(check_images(image, 3)[None], scores=scores) for image in images]
             return ([ids[0] for ids, _ in each], [s[0] for _, s in each]) if scores else [ids[0] for ids in each]
-        skeleton, _, params = trees.split(self, ())
-        ids, found = _predict(skeleton, params, jnp.asarray(check_images(images)))
+        module_def, _, params = trees.split(self, ())
+        ids, found = _predict(module_def, params, jnp.asarray(check_images(images)))
         return (ids, found) if scores else ids
 
 
 @partial(jax.jit, static_argnums=0)
-def _features(skeleton, params, images):
-    model = trees.merge(skeleton, params)
+def _features(module_def, params, images):
+    model = trees.merge(module_def, params)
     return model.encode(model.normalise(images))[0]
 
 
 @partial(jax.jit, static_argnums=0)
-def _predict(skeleton, params, images):
-    scores = trees.merge(skeleton, params).scores(images)
+def _predict(module_def, params, images):
+    scores = trees.merge(module_def, params).scores(images)
     return scores.argmax(-1).astype(jnp.uint8), scores
 
 

@@ -16,7 +16,7 @@ from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from rein_jax.errors import UserError
-from rein_jax.trees import Flat, first_match
+from rein_jax.trees import FlatParams, first_match
 
 AXES = ("data", "fsdp")
 SPLIT_FROM = 4 * 2**20  # bytes: splitting smaller arrays costs more in latency than it saves in memory
@@ -126,7 +126,7 @@ def place_batch(batch: Mapping[str, np.ndarray], mesh: Mesh) -> dict[str, jax.Ar
             for name, array in batch.items()}
 
 
-def gather(flat: Mapping[str, jax.Array]) -> Flat:
+def gather(flat: Mapping[str, jax.Array]) -> FlatParams:
     """Global arrays -> whole NumPy arrays on every process (a collective where arrays are split over processes)."""
     from jax.experimental import multihost_utils
 

@@ -17,15 +17,15 @@ from flax import nnx
 
 from rein_jax.errors import UserError
 
-Flat = dict[str, Any]
+FlatParams = dict[str, Any]
 
 
-class Fixed(nnx.Variable):
+class Frozen(nnx.Variable):
     """An array of a module that is never trained, whatever the patterns say."""
 
 
 @dataclass(frozen=True)
-class Skeleton:
+class ModuleDef:
     """A module without its arrays: static under jit (hashable), completed by `merge`."""
 
     graphdef: Any
@@ -37,13 +37,13 @@ def name_of(path: Sequence[Any]) -> str:
     return "/".join(str(part) for part in path)
 
 
-def flatten(module: nnx.Module) -> Flat:
+def flatten(module: nnx.Module) -> FlatParams:
     """Every array of the module by name (abstract ones as ShapeDtypeStruct)."""
     return split(module, ())[2]
 
 
-def split(module: nnx.Module, trainable: Iterable[str]) -> tuple[Skeleton, Flat, Flat]:
-    """Module -> (skeleton, trainable, frozen); a pattern that matches nothing is a UserError.
+def split(module: nnx.Module, trainable: Iterable[str]) -> tuple[ModuleDef, FlatParams, FlatParams]:
+    """Module -> (module_def, trainable, frozen); a pattern that matches nothing is a UserError.
 
     Patterns are regular expressions searched from the start of the name (`re.match`): "adapters/", "head/", ".*bias$".
     """
@@ -53,30 +53,30 @@ def split(module: nnx.Module, trainable: Iterable[str]) -> tuple[Skeleton, Flat,
         name = name_of(path)
         variables.append((name, tuple(path), type(variable)))
         arrays[name] = variable.get_raw_value() if isinstance(variable, nnx.Variable) else variable
-    skeleton = Skeleton(graphdef, tuple(variables))
-    chosen = matching(arrays, trainable) - never_trained(skeleton)
-    return skeleton, {n: a for n, a in arrays.items() if n in chosen}, {n: a for n, a in arrays.items() if n not in chosen}
+    module_def = ModuleDef(graphdef, tuple(variables))
+    chosen = matching(arrays, trainable) - never_trained(module_def)
+    return module_def, {n: a for n, a in arrays.items() if n in chosen}, {n: a for n, a in arrays.items() if n not in chosen}
 
 
-def never_trained(skeleton: Skeleton) -> set[str]:
-    """Names of the arrays that no pattern can make trainable: `Fixed` ones, and the statistics of batch norms."""
-    return {name for name, _, kind in skeleton.variables if issubclass(kind, (Fixed, nnx.BatchStat))}
+def never_trained(module_def: ModuleDef) -> set[str]:
+    """Names of the arrays that no pattern can make trainable: `Frozen` ones, and the statistics of batch norms."""
+    return {name for name, _, kind in module_def.variables if issubclass(kind, (Frozen, nnx.BatchStat))}
 
 
-def merge(skeleton: Skeleton, *parts: Mapping[str, Any]) -> nnx.Module:
+def merge(module_def: ModuleDef, *parts: Mapping[str, Any]) -> nnx.Module:
     """The module with the arrays of the given flat dicts; every name must be there exactly once."""
-    arrays: Flat = {}
+    arrays: FlatParams = {}
     for part in parts:
         twice = arrays.keys() & part.keys()
         if twice:
             raise ValueError(f"parameters given twice: {sorted(twice)[:3]}")
         arrays.update(part)
-    missing = [name for name, _, _ in skeleton.variables if name not in arrays]
-    if missing or len(arrays) != len(skeleton.variables):
-        extra = sorted(arrays.keys() - {name for name, _, _ in skeleton.variables})
+    missing = [name for name, _, _ in module_def.variables if name not in arrays]
+    if missing or len(arrays) != len(module_def.variables):
+        extra = sorted(arrays.keys() - {name for name, _, _ in module_def.variables})
         raise ValueError(f"parameters do not fit the module: missing {missing[:3]}, unexpected {extra[:3]}")
-    state = nnx.from_flat_state([(path, kind(arrays[name])) for name, path, kind in skeleton.variables])
-    return nnx.merge(skeleton.graphdef, state)
+    state = nnx.from_flat_state([(path, kind(arrays[name])) for name, path, kind in module_def.variables])
+    return nnx.merge(module_def.graphdef, state)
 
 
 def matching(names: Iterable[str], patterns: Iterable[str]) -> set[str]:
@@ -131,7 +131,7 @@ def table(trainable: Mapping[str, Any], frozen: Mapping[str, Any]) -> str:
     return "\n".join(f"{n}  {tuple(a.shape)}  {np.dtype(a.dtype).name}  {kind}" for n, a, kind in sorted(rows, key=lambda r: r[0]))
 
 
-def cast(arrays: Mapping[str, Any], dtype) -> Flat:
+def cast(arrays: Mapping[str, Any], dtype) -> FlatParams:
     """Floating-point leaves in the given dtype, others as they are."""
     def one(array):
         return array.astype(dtype) if jax.numpy.issubdtype(array.dtype, jax.numpy.floating) else array

@@ -23,11 +23,11 @@ class Guests(nnx.Module):
 
 
 def filled(make, arrays: dict, rules, skip=()):
-    """(skeleton, flat parameters) of the module that make() builds, all taken from the arrays by a backbone's own table of names;
+    """(module_def, flat parameters) of the module that make() builds, all taken from the arrays by a backbone's own table of names;
     anything left over fails. No initial values are computed."""
-    skeleton, _, shapes = trees.split(nnx.eval_shape(make), ())
+    module_def, _, shapes = trees.split(nnx.eval_shape(make), ())
     values, _ = load_into(shapes, arrays, rules, skip)
-    return skeleton, {name: jnp.asarray(value) for name, value in values.items()}
+    return module_def, {name: jnp.asarray(value) for name, value in values.items()}
 
 
 def torch_arrays(model, prefix: str = "") -> dict[str, np.ndarray]:
@@ -81,13 +81,13 @@ def assert_layers(pairs, tolerance: float = 1e-5) -> float:
     return worst
 
 
-def gradients(skeleton, params, images, cotangents, queries=None):
+def gradients(module_def, params, images, cotangents, queries=None):
     """d(sum of cotangent x output) / d(adapters/...) of a Guests module."""
     mine = {n: a for n, a in params.items() if n.startswith("adapters/")}
     rest = {n: a for n, a in params.items() if n not in mine}
 
     def loss(mine):
-        model = trees.merge(skeleton, mine, rest)
+        model = trees.merge(module_def, mine, rest)
         total = sum((m * c).sum() for m, c in zip(model(images), cotangents, strict=True))
         if queries is not None:
             total = total + (model.adapters[0].queries() * queries).sum()

@@ -15,7 +15,7 @@ FLOORS = {
     "rein_jax.registry": 1, "rein_jax.trees": 1, "rein_jax.host_memory": 1, "rein_jax.distributed": 1, "rein_jax.weight_rules": 1,
     "rein_jax.kinds": 1, "rein_jax.kernels": 1,
     "rein_jax": 2,  # rein_jax/__init__.py: public names, resolved by string when they are used
-    "rein_jax.precision": 2, "rein_jax.sharding": 2, "rein_jax.parts": 2, "rein_jax.layers": 2, "rein_jax.augment": 2,
+    "rein_jax.precision": 2, "rein_jax.sharding": 2, "rein_jax.components": 2, "rein_jax.layers": 2, "rein_jax.augment": 2,
     "rein_jax.metrics": 2,
     "rein_jax.adapters": 3,
     "rein_jax.backbones": 4,

@@ -30,14 +30,14 @@ def make():
 
 @pytest.fixture(scope="module")
 def model():
-    """(skeleton, parameters, the official arrays)."""
+    """(module_def, parameters, the official arrays)."""
     official = weights(CASE)
-    skeleton, _, shapes = trees.split(nnx.eval_shape(make), ())
+    module_def, _, shapes = trees.split(nnx.eval_shape(make), ())
     trained, _ = import_official(official, shapes={n: s for n, s in shapes.items() if not n.startswith("backbone/")})
     frozen = {k.removeprefix("backbone."): v for k, v in official.items() if k.startswith("backbone.") and ".reins." not in k}
     rules, skip = dinov2.formats(SIZES)["official"]
     values, _ = load_into({n: s for n, s in shapes.items() if n.startswith("backbone/")}, frozen, rules, skip)
-    return skeleton, {**trained, **values}, official
+    return module_def, {**trained, **values}, official
 
 
 @pytest.mark.parametrize("batch", [1, 8])
@@ -55,7 +55,7 @@ def test_whole_image_scores(model, fixture_case):
 
 
 def test_export_gives_the_official_arrays_back(model, tmp_path):
-    skeleton, params, official = model
+    module_def, params, official = model
     trained = {n: a for n, a in params.items() if not n.startswith("backbone/")}
     export_official(trained, tmp_path / "out.pth")
     again, _ = import_official(tmp_path / "out.pth", shapes=trained)

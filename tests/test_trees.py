@@ -32,21 +32,21 @@ def test_split_names_every_array_once(split):
 
 
 def test_merge_gives_the_module_back_under_jit_and_grad(split):
-    skeleton, trainable, frozen = split
+    module_def, trainable, frozen = split
     x = jnp.ones((2, 3))
-    loss = jax.jit(lambda t: trees.merge(skeleton, t, frozen)(x))
+    loss = jax.jit(lambda t: trees.merge(module_def, t, frozen)(x))
     assert np.allclose(loss(trainable), Small(nnx.Rngs(0))(x))
     assert set(jax.grad(loss)(trainable)) == set(trainable)
 
 
 def test_merge_refuses_what_does_not_fit(split):
-    skeleton, trainable, frozen = split
+    module_def, trainable, frozen = split
     with pytest.raises(ValueError, match="missing"):
-        trees.merge(skeleton, trainable)
+        trees.merge(module_def, trainable)
     with pytest.raises(ValueError, match="twice"):
-        trees.merge(skeleton, trainable, trainable, frozen)
+        trees.merge(module_def, trainable, trainable, frozen)
     with pytest.raises(ValueError, match="unexpected"):
-        trees.merge(skeleton, trainable, frozen, {"b": jnp.ones(1)})
+        trees.merge(module_def, trainable, frozen, {"b": jnp.ones(1)})
 
 
 def test_a_pattern_that_matches_nothing_is_named():

@@ -46,16 +46,16 @@ class Decomposed(Adapter):
         return {name: self.bias_delta(self.layers, name) for name in self.biased}
 
     @classmethod
-    def from_backbone(cls, skeleton: trees.Skeleton, values: trees.Flat) -> trees.Flat:
+    def from_backbone(cls, module_def: trees.ModuleDef, values: trees.FlatParams) -> trees.FlatParams:
         """The flat dict with this adapter's factors taken from the backbone weights in it."""
-        model = trees.merge(skeleton, values)
+        model = trees.merge(module_def, values)
         out = dict(values)
         for i, adapter in enumerate(model.adapters):
             for name in adapter.targets:
                 out.update(adapter.decomposed(f"adapters/{i}/layers/{name}", values, name))
         return out
 
-    def gathered(self, values: trees.Flat, name: str, leaf: str):
+    def gathered(self, values: trees.FlatParams, name: str, leaf: str):
         """Kernels or biases of a target in the adapted blocks, [blocks, ...] in float32, from the backbone's stacks."""
         out = []
         for path, blocks in kernel_stacks(values, self.spec, name):

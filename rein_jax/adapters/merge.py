@@ -39,12 +39,12 @@ def can_merge(model: Any) -> bool:
     return bool(model.adapters) and all(hasattr(adapter, "kernel_deltas") for adapter in model.adapters)
 
 
-def merge_adapters(skeleton: trees.Skeleton, *parts: trees.Flat) -> trees.Flat:
+def merge_adapters(module_def: trees.ModuleDef, *parts: trees.FlatParams) -> trees.FlatParams:
     """Backbone and head leaves with the adapters folded in, computed in float32; fits the same model with `adapter.name="none"`."""
-    values: trees.Flat = {}
+    values: trees.FlatParams = {}
     for part in parts:
         values.update(part)
-    model = trees.merge(skeleton, values)
+    model = trees.merge(module_def, values)
     if not can_merge(model):
         raise UserError("This method does not merge into the backbone's weights (LoRA, SoMA and RecycleLoRA do); export it unmerged.")
     out = {name: array for name, array in values.items() if not name.startswith("adapters/")}

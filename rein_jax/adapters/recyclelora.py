@@ -29,7 +29,7 @@ class RecycledLayer(nnx.Module):
             for part, rank in ranks:
                 for which, shape in (("a", (1, fan_in, rank)), ("b", (1, rank, fan_out))):
                     setattr(self, f"{name}_{part}_{which}", nnx.Param(jnp.zeros(shape)))
-                    setattr(self, f"{name}_{part}_{which}0", trees.Fixed(jnp.zeros(shape)))
+                    setattr(self, f"{name}_{part}_{which}0", trees.Frozen(jnp.zeros(shape)))
 
     def factors(self, name: str, suffix: str = ""):
         """A and B of a target, main and sub side by side."""
@@ -65,14 +65,14 @@ class RecycleLoRA(Decomposed):
         depth = spec.depth if self.active is None else len(self.active)
         self.layers = stacked(lambda r: RecycledLayer(sizes, self.ranks), depth, rngs)
 
-    def decomposed(self, stem: str, values: trees.Flat, name: str) -> trees.Flat:
+    def decomposed(self, stem: str, values: trees.FlatParams, name: str) -> trees.FlatParams:
         """In float64: which of two nearly equal columns comes first must not depend on the machine, as the factors are made anew whenever
         a model is loaded."""
         kernels = self.gathered(values, name, "kernel").astype(np.float64)
         blocks, fan_in, fan_out = kernels.shape
         n = min(fan_in, fan_out)
         factorised = [scipy.linalg.qr(kernel.T, mode="economic", pivoting=True) for kernel in kernels]
-        out: trees.Flat = {}
+        out: trees.FlatParams = {}
         for part, rank in self.ranks:
             columns = slice(n - rank, n) if part == "main" else slice(0, rank)
             a, b = np.zeros((blocks, 1, fan_in, rank), np.float32), np.zeros((blocks, 1, rank, fan_out), np.float32)

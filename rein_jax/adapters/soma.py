@@ -25,10 +25,10 @@ class SoMALayer(LowRank):
         super().__init__(targets, rank, parts, rngs=rngs)
         for name, (_, fan_out) in targets.items():
             for which in "ab":
-                setattr(self, f"{name}_{which}0", trees.Fixed(jnp.zeros_like(getattr(self, f"{name}_{which}")[...])))
+                setattr(self, f"{name}_{which}0", trees.Frozen(jnp.zeros_like(getattr(self, f"{name}_{which}")[...])))
             if name in biases:
                 setattr(self, f"{name}_bias", nnx.Param(jnp.zeros(fan_out)))
-                setattr(self, f"{name}_bias0", trees.Fixed(jnp.zeros(fan_out)))
+                setattr(self, f"{name}_bias0", trees.Frozen(jnp.zeros(fan_out)))
 
 
 class SoMA(Decomposed):
@@ -69,7 +69,7 @@ class SoMA(Decomposed):
         parts = {name: 3 if name == "qkv" else 1 for name in sizes}
         self.layers = stacked(lambda r: SoMALayer(sizes, rank, parts, self.biased, rngs=r), spec.depth - start, rngs)
 
-    def decomposed(self, stem: str, values: trees.Flat, name: str) -> trees.Flat:
+    def decomposed(self, stem: str, values: trees.FlatParams, name: str) -> trees.FlatParams:
         kernels = self.gathered(values, name, "kernel")
         if self.order == "released":
             kernels = np.random.default_rng(0).uniform(-1, 1, kernels.shape).astype(np.float32) * kernels.shape[1] ** -0.5

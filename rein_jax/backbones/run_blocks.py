@@ -1,6 +1,6 @@
 """The one loop that runs stacked blocks, and calls an adapter at named places of each.
 
-Blocks are run by `lax.scan`: one compiled body whatever the depth. Outputs of chosen blocks (at `out_indices`) travel in the carry.
+Blocks are run by `lax.scan`: one compiled body whatever the depth. ArtifactWriter of chosen blocks (at `out_indices`) travel in the carry.
 """
 
 from __future__ import annotations

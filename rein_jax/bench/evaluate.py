@@ -108,12 +108,12 @@ def main(argv: list[str]) -> dict[str, Any]:
 
 def _model(config: str):
     if config == "tiny":
-        skeleton, _, params = trees.split(Tiny(), ())
-        return skeleton, params
+        module_def, _, params = trees.split(Tiny(), ())
+        return module_def, params
     from rein_jax import build, configuration
 
-    skeleton, trainable, frozen, _ = build.build_params(configuration.load(config), CITYSCAPES, pretrained=False)
-    return skeleton, trees.cast({**trainable, **frozen}, policy("auto").compute)
+    module_def, trainable, frozen, _ = build.build_params(configuration.load(config), CITYSCAPES, pretrained=False)
+    return module_def, trees.cast({**trainable, **frozen}, policy("auto").compute)
 
 
 def measure(model, crop: int, stride: int, given: argparse.Namespace) -> dict[str, Any]:

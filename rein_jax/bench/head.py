@@ -62,15 +62,15 @@ def measure(given: argparse.Namespace) -> dict[str, Any]:
 
     make = lambda rngs: Mask2Former((given.width,) * 4, 19, rngs=rngs, query_source="learned", low_memory=given.low_memory,
                                     remat=given.remat)
-    skeleton, _, _ = trees.split(nnx.eval_shape(lambda: make(nnx.Rngs(0))), ())
+    module_def, _, _ = trees.split(nnx.eval_shape(lambda: make(nnx.Rngs(0))), ())
     params = jax.jit(lambda key: trees.flatten(make(nnx.Rngs(params=key))))(jax.random.key(0))
     maps = [jax.random.normal(jax.random.key(s), (given.batch, given.size // s, given.size // s, given.width)) for s in (4, 8, 16, 32)]
 
     def total(params, maps):
-        outputs = trees.merge(skeleton, params)(maps)
+        outputs = trees.merge(module_def, params)(maps)
         return sum((jnp.square(a).mean((1, 2, 3)) if a.ndim == 4 else jnp.square(a).mean((1, 2, 3, 4))).sum() for a in outputs.values())
 
-    forward = lambda params, maps: trees.merge(skeleton, params)(maps)
+    forward = lambda params, maps: trees.merge(module_def, params)(maps)
     start = time.perf_counter()
     run = jax.jit(forward if given.measure == "forward" else jax.grad(total, argnums=(0, 1))).lower(params, maps).compile()
     compiled = time.perf_counter() - start

@@ -26,14 +26,14 @@ EXAMPLES = """examples:
 def main(argv: list[str]) -> dict[str, Any]:
     """Runs the benchmark and returns the result line."""
     given = _parser().parse_args(argv)
-    name, skeleton, params = _model(given)
+    name, module_def, params = _model(given)
     dtype = policy(given.precision).compute
     params = jax.device_put(trees.cast(params, dtype))
     found: dict[str, Any] = {"bench": "infer", "model": name, "compute": np.dtype(dtype).name, "parameters": trees.count(params),
                              **versions()}
     for size in given.sizes:
         for batch in given.batches:
-            found[f"{size[0]}x{size[1]} batch {batch}"] = measure(skeleton, params, size, batch, given.calls, given.seconds)
+            found[f"{size[0]}x{size[1]} batch {batch}"] = measure(module_def, params, size, batch, given.calls, given.seconds)
     return found
 
 
@@ -64,21 +64,21 @@ def _model(given: argparse.Namespace):
     from data_pipelines.labels import CITYSCAPES
 
     config = configuration.load(given.config)
-    skeleton, trainable, frozen, _ = build.build_params(config, CITYSCAPES, pretrained=False)
-    return config.name, skeleton, {**trainable, **frozen}
+    module_def, trainable, frozen, _ = build.build_params(config, CITYSCAPES, pretrained=False)
+    return config.name, module_def, {**trainable, **frozen}
 
 
 @partial(jax.jit, static_argnums=0)
-def label(skeleton, params, images):
+def label(module_def, params, images):
     """uint8 [B, H, W, 3] -> uint8 [B, H, W]."""
-    return jnp.argmax(trees.merge(skeleton, params).scores(images), axis=-1).astype(jnp.uint8)
+    return jnp.argmax(trees.merge(module_def, params).scores(images), axis=-1).astype(jnp.uint8)
 
 
-def measure(skeleton, params, size: tuple[int, int], batch: int, calls: int, seconds: float) -> dict[str, Any]:
+def measure(module_def, params, size: tuple[int, int], batch: int, calls: int, seconds: float) -> dict[str, Any]:
     """One size and batch: compile, warm up twice, then time call after call."""
     images = np.random.default_rng(0).integers(0, 256, (batch, *size, 3), np.uint8)
     begin = time.perf_counter()
-    program = label.lower(skeleton, params, images).compile()
+    program = label.lower(module_def, params, images).compile()
     compiled = time.perf_counter() - begin
     times: list[float] = []
     until = time.perf_counter() + seconds

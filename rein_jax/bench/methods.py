@@ -12,7 +12,7 @@ import jax.numpy as jnp
 
 from rein_jax import trees
 from rein_jax.bench import step as step_bench
-from rein_jax.build import build_all, skeleton_of
+from rein_jax.build import abstract_params, build_all
 from rein_jax.configuration import METHODS, default, set_backbone, set_head, set_method
 from rein_jax.configuration.training import settings
 from rein_jax.errors import UserError
@@ -22,7 +22,7 @@ from rein_jax.precision import policy as precision_policy
 from rein_jax.registry import unknown
 from rein_jax.reporting.tables import columns
 from rein_jax.sharding import make_mesh
-from rein_jax.training import identity
+from rein_jax.training import run_metadata
 from rein_jax.training.state import place_run
 from rein_jax.training.step import batch_structs, make_step
 
@@ -83,15 +83,15 @@ def config_of(method: str, options: argparse.Namespace):
 
 def measure(config, options: argparse.Namespace, frozen: float) -> dict[str, Any]:
     """The numbers of one method."""
-    parts = build_all(config, abstract=True)
-    inside = {n: a for n, a in parts.trainable.items() if not n.startswith("head/")}
+    components = build_all(config, abstract=True)
+    inside = {n: a for n, a in components.trainable.items() if not n.startswith("head/")}
     flops = forward_flops(config)
     row: dict[str, Any] = {"trained_in_backbone": trees.count(inside), "forward_flops": flops, "forward_ratio": flops / frozen}
     if options.no_compile:
         return row
     row["compiled_forward_flops"] = compiled_forward_flops(config)
     if options.no_run:
-        return row | compile_step(config, parts)
+        return row | compile_step(config, components)
     found = step_bench.measure(config, steps=options.steps, warmup=options.warmup)
     return row | {
         "step_seconds": found["step_seconds"], "step_seconds_spread": found["step_seconds_spread"], "step_flops": found["flops_per_step"],
@@ -106,7 +106,7 @@ def forward_flops(config) -> float:
 
 
 def compiled_forward_flops(config) -> float:
-    """The same from the compiled program, without the loops whose bodies XLA counts once (over blocks, and a CPU's over parts of the
+    """The same from the compiled program, without the loops whose bodies XLA counts once (over blocks, and a CPU's over components of the
     attention); element-wise operations included."""
     config = config.copy_and_resolve_references()
     config.backbone.unroll = True
@@ -121,25 +121,26 @@ def _forward(config):
     """(function of parameters and one image, abstract parameters, abstract image)."""
     from data_pipelines.labels import CITYSCAPES
 
-    skeleton, trainable, frozen = skeleton_of(config, CITYSCAPES)
+    module_def, trainable, frozen = abstract_params(config, CITYSCAPES)
     dtype = precision_policy(config.precision).compute
     params = {n: jax.ShapeDtypeStruct(a.shape, dtype) for n, a in {**trainable, **frozen}.items()}
 
     def forward(params, image):
-        model = trees.merge(skeleton, params)
+        model = trees.merge(module_def, params)
         return model.encode(image)
 
     return forward, params, jax.ShapeDtypeStruct((1, *config.data.crop, 3), jnp.dtype(dtype))
 
 
-def compile_step(config, parts) -> dict[str, Any]:
+def compile_step(config, components) -> dict[str, Any]:
     """Compile the training step without arrays: operations and memory."""
-    plain = identity.as_dict(config)
+    plain = run_metadata.as_dict(config)
     chosen, policy, mesh = settings(plain["train"]), precision_policy(plain["precision"]), make_mesh(plain["mesh"])
-    placed = place_run(parts.trainable, parts.frozen, parts.tx, policy, mesh, identity.rules(plain), chosen.ema > 0)
-    step = make_step(parts.skeleton, parts.tx, policy, mesh, placed.shardings, schedule=parts.schedule, augment=parts.augment,
+    sharded = place_run(components.trainable, components.frozen, components.tx, policy, mesh, run_metadata.rules(plain), chosen.ema > 0)
+    step = make_step(components.module_def, components.tx, policy, mesh, sharded.shardings, schedule=components.schedule,
+                     augment=components.augment,
                      **chosen.of_step())
-    arguments = placed.state, placed.frozen, batch_structs(chosen.batch, parts.crop, mesh)
+    arguments = sharded.state, sharded.frozen, batch_structs(chosen.batch, components.crop, mesh)
     start = time.perf_counter()
     used = step.lower(*arguments).compile().memory_analysis()
     return {"compile_seconds": round(time.perf_counter() - start, 2), "step_flops": count_flops(step, *arguments),

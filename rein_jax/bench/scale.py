@@ -9,12 +9,12 @@ from typing import Any
 import jax
 
 from rein_jax import configuration
-from rein_jax.parts import Parts
+from rein_jax.components import TrainComponents
 from rein_jax.planning import plan as planning
 from rein_jax.planning.collectives import total_bytes
 
 
-def main(argv: list[str], build: Callable[..., Parts] | None = None) -> dict[str, Any]:
+def main(argv: list[str], build: Callable[..., TrainComponents] | None = None) -> dict[str, Any]:
     """Compiles the step on virtual CPU devices (or --topology) and returns the result line."""
     overrides, rest = configuration.split_overrides(argv)
     options = _parser().parse_args(rest)
@@ -32,7 +32,8 @@ def _parser() -> argparse.ArgumentParser:
     return parse
 
 
-def measure(config: Any, topology: str, batch: int = 1, build: Callable[..., Parts] | None = None, command: str = "") -> dict[str, Any]:
+def measure(config: Any, topology: str, batch: int = 1, build: Callable[..., TrainComponents] | None = None,
+            command: str = "") -> dict[str, Any]:
     """Bytes by kind of collective, beside the bytes of the trainable and the frozen leaves (fp32)."""
     found = planning.plan(config, topology, build=build, batch=batch, evaluate=False, say=lambda text: None)
     sent = found["train"].get("collectives", {})

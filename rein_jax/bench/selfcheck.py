@@ -46,7 +46,7 @@ def wave(name: str, shape: tuple[int, ...]) -> np.ndarray:
 
 def compute() -> dict[str, float]:
     """The numbers of STORED on the default device, with exact float32 products."""
-    skeleton, trainable, frozen = trees.split(nnx.eval_shape(model), ("adapters/", "head/"))
+    module_def, trainable, frozen = trees.split(nnx.eval_shape(model), ("adapters/", "head/"))
     trainable, frozen = ({name: wave(name, leaf.shape) for name, leaf in part.items()} for part in (trainable, frozen))
     places = np.arange(2 * 64 * 64 * 3).reshape(2, 64, 64, 3)
     batch = {"image": (127.5 + 120 * np.sin(0.013 * places)).astype(np.uint8),
@@ -54,11 +54,11 @@ def compute() -> dict[str, float]:
 
     @jax.jit
     def step(trainable, frozen, batch):
-        loss_of = lambda t: trees.merge(skeleton, t, frozen).loss(batch, jax.random.key(0))[0]
+        loss_of = lambda t: trees.merge(module_def, t, frozen).loss(batch, jax.random.key(0))[0]
         loss, gradients = jax.value_and_grad(loss_of)(trainable)
         after = {name: value - RATE * gradients[name] for name, value in trainable.items()}
         norm = jnp.sqrt(sum(jnp.sum(g.astype(jnp.float32) ** 2) for g in gradients.values()))
-        scores = trees.merge(skeleton, trainable, frozen).scores(batch["image"])
+        scores = trees.merge(module_def, trainable, frozen).scores(batch["image"])
         return {"loss": loss, "gradient": norm, "loss after the step": loss_of(after), "highest score": scores.max()}
 
     with jax.default_matmul_precision("highest"):

@@ -15,18 +15,18 @@ import numpy as np
 
 from rein_jax import configuration, trees
 from rein_jax.bench.machine import memory_stats
+from rein_jax.components import TrainComponents
 from rein_jax.configuration.training import settings
-from rein_jax.parts import Parts
 from rein_jax.planning.flops import count_flops, peak
 from rein_jax.precision import policy as precision_policy
 from rein_jax.sharding import make_mesh, place_batch
-from rein_jax.training import identity, memory
+from rein_jax.training import memory, run_metadata
 from rein_jax.training.guards import CompileBudget
 from rein_jax.training.state import place_run
 from rein_jax.training.step import STOP, make_step
 
 
-def main(argv: list[str], build: Callable[..., Parts] | None = None) -> dict[str, Any]:
+def main(argv: list[str], build: Callable[..., TrainComponents] | None = None) -> dict[str, Any]:
     """Runs the benchmark and returns the result line."""
     overrides, rest = configuration.split_overrides(argv)
     options = _parser().parse_args(rest)
@@ -46,12 +46,12 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def measure(config: Any, *, steps: int = 20, warmup: int = 3, real: bool = False, queued: bool = False,
-            build: Callable[..., Parts] | None = None, command: str = "") -> dict[str, Any]:
+            build: Callable[..., TrainComponents] | None = None, command: str = "") -> dict[str, Any]:
     """Time the training step of a config; the backbone's weights are random (they do not change the speed)."""
     run = Prepared(config, real=real, build=build)
     seconds, waits = _time(run, warmup, steps)
     more = {"queued_step_seconds": _time_queued(run, steps)} if queued else {}
-    flops = count_flops(run.jitted, run.placed.state, run.placed.frozen, run.batch)
+    flops = count_flops(run.jitted, run.sharded.state, run.sharded.frozen, run.batch)
     return _line(run, {
         "command": command, "compile_seconds": round(run.compile_seconds, 2), "compilations": run.compiled.count,
         "step_seconds": statistics.median(seconds), "images_per_second": run.chosen.batch / statistics.median(seconds),
@@ -63,18 +63,20 @@ def measure(config: Any, *, steps: int = 20, warmup: int = 3, real: bool = False
 class Prepared:
     """A config's training step, compiled, with a state and a first batch on the devices; `step()` runs it once."""
 
-    def __init__(self, config: Any, *, real: bool = False, build: Callable[..., Parts] | None = None):
-        self.parts, self.plain = _parts(config, real, build), identity.as_dict(config)
-        plain, parts = self.plain, self.parts
+    def __init__(self, config: Any, *, real: bool = False, build: Callable[..., TrainComponents] | None = None):
+        self.components, self.plain = _parts(config, real, build), run_metadata.as_dict(config)
+        plain, components = self.plain, self.components
         self.chosen, self.policy = settings(plain["train"]), precision_policy(plain.get("precision", "auto"))
         self.mesh = make_mesh(plain.get("mesh"))
-        identity.check_batch(self.chosen, self.mesh)
-        self.placed = place_run(parts.trainable, parts.frozen, parts.tx, self.policy, self.mesh, identity.rules(plain), self.chosen.ema > 0)
-        self.jitted = make_step(parts.skeleton, parts.tx, self.policy, self.mesh, self.placed.shardings, schedule=parts.schedule,
-                                augment=parts.augment, **self.chosen.of_step())
-        self.compiled = CompileBudget(lambda batch: self.jitted.lower(self.placed.state, self.placed.frozen, batch).compile(), 0)
-        self.batches = (parts.batches(0, jax.process_index(), jax.process_count()) if real
-                        else synthetic(self.chosen.batch, parts.crop, len(parts.classes.names)))
+        run_metadata.check_batch(self.chosen, self.mesh)
+        self.sharded = place_run(components.trainable, components.frozen, components.tx, self.policy, self.mesh,
+                                 run_metadata.rules(plain), self.chosen.ema > 0)
+        self.jitted = make_step(components.module_def, components.tx, self.policy, self.mesh, self.sharded.shardings,
+                                schedule=components.schedule,
+                                augment=components.augment, **self.chosen.of_step())
+        self.compiled = CompileBudget(lambda batch: self.jitted.lower(self.sharded.state, self.sharded.frozen, batch).compile(), 0)
+        self.batches = (components.batches(0, jax.process_index(), jax.process_count()) if real
+                        else synthetic(self.chosen.batch, components.crop, len(components.classes.names)))
         self.fetch()
         start = time.perf_counter()
         self.program = self.compiled.program(self.batch)
@@ -86,20 +88,20 @@ class Prepared:
 
     def step(self) -> dict[str, jax.Array]:
         """One training step on the batch at hand: its metrics, not waited for."""
-        self.placed.state, metrics = self.compiled.program(self.batch)(self.placed.state, self.placed.frozen, self.batch)
+        self.sharded.state, metrics = self.compiled.program(self.batch)(self.sharded.state, self.sharded.frozen, self.batch)
         return metrics
 
 
-def _parts(config: Any, real: bool, build: Callable[..., Parts] | None) -> Parts:
-    """Parts with initial values; without `real` no data set is opened."""
+def _parts(config: Any, real: bool, build: Callable[..., TrainComponents] | None) -> TrainComponents:
+    """The components with initial values; without `real` no data set is opened."""
     if build is not None:
         return build(config)
     from rein_jax.build import build_all, build_params
 
-    parts = build_all(config, abstract=not real)
+    components = build_all(config, abstract=not real)
     if not real:
-        parts.skeleton, parts.trainable, parts.frozen, _ = build_params(config, parts.classes, pretrained=False)
-    return parts
+        components.module_def, components.trainable, components.frozen, _ = build_params(config, components.classes, pretrained=False)
+    return components
 
 
 def synthetic(size: int, crop: tuple[int, int], classes: int) -> Iterator[dict]:
@@ -150,9 +152,9 @@ def _line(run: Prepared, measured: dict) -> dict[str, Any]:
     top = peak(device.device_kind)
     share = measured["flops_per_step"] / measured["step_seconds"] / devices / top if top else None
     return {"bench": "step", "config": run.plain.get("name", ""), "backbone": run.plain.get("backbone", {}).get("name", ""), **measured,
-            "batch": run.chosen.batch, "crop": list(run.parts.crop), "devices": devices, "device": device.device_kind,
+            "batch": run.chosen.batch, "crop": list(run.components.crop), "devices": devices, "device": device.device_kind,
             "mfu": share, "argument_bytes": used.argument_size_in_bytes, "temporary_bytes": used.temp_size_in_bytes,
             "peak_device_bytes": memory_stats(device).get("peak_bytes_in_use"),
             "peak_host_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
-            "plan_bytes": memory.on_device(run.placed.state) + memory.on_device(run.placed.frozen),
-            "trainable": trees.count(run.placed.state.trainable), "frozen": trees.count(run.placed.frozen), "jax": jax.__version__}
+            "plan_bytes": memory.on_device(run.sharded.state) + memory.on_device(run.sharded.frozen),
+            "trainable": trees.count(run.sharded.state.trainable), "frozen": trees.count(run.sharded.frozen), "jax": jax.__version__}

@@ -63,7 +63,7 @@ def measure(given: argparse.Namespace) -> dict[str, Any]:
     from rein_jax import configuration
     from rein_jax.bench.infer import label
     from rein_jax.bench.step import Prepared
-    from rein_jax.build import skeleton_of
+    from rein_jax.build import abstract_params
     from rein_jax.precision import policy
 
     config = configuration.load(f"configs/rein_dinov2_gta.py:backbone=dinov2_{given.family}", (
@@ -73,14 +73,14 @@ def measure(given: argparse.Namespace) -> dict[str, Any]:
         run = Prepared(config)
         program, compile_s, once = run.program, run.compile_seconds, lambda: jax.block_until_ready(run.step())
     else:
-        skeleton, trainable, frozen = skeleton_of(config, CITYSCAPES)
+        module_def, trainable, frozen = abstract_params(config, CITYSCAPES)
         rng = np.random.default_rng(0)  # not the initial values: making these takes more memory than the pass
         dtype = policy(given.precision).compute
         params = {n: jax.device_put((0.02 * rng.standard_normal(a.shape, np.float32)).astype(dtype))
                   for n, a in {**trainable, **frozen}.items()}
         images = rng.integers(0, 256, (given.batch, given.crop, given.crop, 3), np.uint8)
         start = time.perf_counter()
-        program = label.lower(skeleton, params, images).compile()
+        program = label.lower(module_def, params, images).compile()
         compile_s, once = time.perf_counter() - start, lambda: np.asarray(program(params, images))
     return {**timed(once, given.passes, given.warmup), "compile_s": round(compile_s, 1), "jax": jax.__version__,
             "device": jax.devices()[0].device_kind, "peak_device_mb": peak_device_mb(),

@@ -85,7 +85,7 @@ def import_model(source, target: Path, config_name: str, overrides: list[str]):
     from rein_jax.weights.modelfile import write_model
 
     config = configuration.load(config_name, overrides)
-    _, trainable, frozen = build.skeleton_of(config, CITYSCAPES)
+    _, trainable, frozen = build.abstract_params(config, CITYSCAPES)
     if config.head.name == "eomt":
         grid = grid_of(build.plain(config.backbone.image_size), config.backbone.options.get("patch", 16))
         values, summary = import_eomt(source, {**trainable, **frozen}, config.backbone.name, grid)

@@ -57,7 +57,7 @@ def main(argv: list[str]) -> int:
     return 0
 
 
-def backbone_shapes(name: str, image_size: int) -> tuple[trees.Flat, trees.Flat]:
+def backbone_shapes(name: str, image_size: int) -> tuple[trees.FlatParams, trees.FlatParams]:
     """(parameters, running statistics) of a backbone as shapes."""
     cls = registry.load(BACKBONES, name, "backbone")
     patch = getattr(cls, "patch", 16)
@@ -95,7 +95,7 @@ def config_report(config, pattern: str | None) -> str:
     from data_pipelines.labels import CITYSCAPES
     from rein_jax import build
 
-    _, trainable, frozen = build.skeleton_of(config, CITYSCAPES)
+    _, trainable, frozen = build.abstract_params(config, CITYSCAPES)
     tops = sorted({name.split("/")[0] for name in (*trainable, *frozen)})
     lines = [f"{config.name}: {config.backbone.name}, adapter {config.adapter.name}, head {config.head.name}", ""]
     lines.append(f"{'tree':<10} {'trained':>14} {'frozen':>14} {'trained bytes':>14}")
@@ -112,7 +112,7 @@ def config_report(config, pattern: str | None) -> str:
     return "\n".join(lines)
 
 
-def listed(trainable: trees.Flat, frozen: trees.Flat, pattern: str) -> str:
+def listed(trainable: trees.FlatParams, frozen: trees.FlatParams, pattern: str) -> str:
     """Path, shape, dtype and fate of the parameters whose names match."""
     chosen = trees.matching((*trainable, *frozen), (pattern,))
     return trees.table(*({n: a for n, a in part.items() if n in chosen} for part in (trainable, frozen)))

@@ -77,11 +77,11 @@ def verify(name: str, names: bool) -> None:
 
     path, found = fetch.verify(name)
     cls = registry.load(BACKBONES, name, "backbone")
-    skeleton, _, shapes = trees.split(nnx.eval_shape(lambda: cls(name, rngs=nnx.Rngs(0), image_size=64)), ())
+    module_def, _, shapes = trees.split(nnx.eval_shape(lambda: cls(name, rngs=nnx.Rngs(0), image_size=64)), ())
     values, summary = load_backbone(path, name, {f"backbone/{key}": spec for key, spec in shapes.items()})
     print(f"{name}: SHA-256 {found}")
     print(summary.details() if names else summary)
     values = {key.removeprefix("backbone/"): jnp.asarray(value) for key, value in values.items()}
     initial = {key: jnp.zeros(spec.shape, spec.dtype) for key, spec in shapes.items() if key not in values}
-    statistics = first_map_statistics(trees.merge(skeleton, values, initial), str(path))
+    statistics = first_map_statistics(trees.merge(module_def, values, initial), str(path))
     print("first feature map: " + ", ".join(f"{key} {value:.4g}" for key, value in statistics.items()))

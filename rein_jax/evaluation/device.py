@@ -44,13 +44,13 @@ def zeros(shape: Sequence[int], where: jax.Device) -> jax.Array:
 
 
 @partial(jax.jit, static_argnums=0)
-def score(skeleton, params, images, sizes):
+def score(module_def, params, images, sizes):
     """uint8 [B,h,w,3] -> float32 scores [B,h,w,K]; one compilation for each window shape of a model.
 
     sizes: None, or int32 [B, 2] where windows hold padding at the bottom and right.
     """
     TRACES["score"] += 1
-    model = trees.merge(skeleton, params)
+    model = trees.merge(module_def, params)
     return (model.scores(images) if sizes is None else model.scores(images, sizes)).astype(jnp.float32)
 
 
@@ -79,7 +79,7 @@ def views(canvases, plans, same: bool) -> list[jax.Array]:
 
 
 @partial(jax.jit, static_argnums=(0, 1, 2))
-def finish(skeleton, levels: int, same: bool, params, canvases, plans):
+def finish(module_def, levels: int, same: bool, params, canvases, plans):
     """canvases of an image's views -> (classes uint8 [H,W], confidence uint16 [H,W] in 1 / levels, or None if levels is 0).
 
     Mean over the windows, size of the image file (`same`: it is the canvas's), mean over the views, decision. params: None
@@ -89,7 +89,7 @@ def finish(skeleton, levels: int, same: bool, params, canvases, plans):
     found = views(canvases, plans, same)
     if params is None:
         return jnp.argmax(found[0], axis=-1).astype(jnp.uint8), None
-    model = trees.merge(skeleton, params)
+    model = trees.merge(module_def, params)
     probabilities = sum(model.probabilities(view) for view in found) / len(found)
     decided = probabilities if len(found) > 1 else found[0]
     labels = jnp.argmax(decided, axis=-1).astype(jnp.uint8)

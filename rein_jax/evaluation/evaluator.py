@@ -52,7 +52,7 @@ def evaluate(
 ) -> results.Results:
     """Measure a model on data sets it may never have seen; every number comes with the protocol it was measured by.
 
-    model: run folder or model.safetensors, a Segmenter, or (skeleton, params). domains: {name: source}, or sources.
+    model: run folder or model.safetensors, a Segmenter, or (module_def, params). domains: {name: source}, or sources.
     protocol: resolution, "official-512", "official-1024", "full" or "fit-WxH" (data_pipelines.protocols).
     mode: "slide" over windows of `crop` pixels every `stride`, or "whole". batch: windows per device in one call.
     scales, flip: average the probabilities of several views. boundary, calibration: measure these too.
@@ -77,7 +77,7 @@ def evaluate(
         if name not in other.data.get("robustness", {}):
             raise UserError(f"The reference holds no corruptions of {name!r}; measure it with the same --corruptions first.")
     predictor = Predictor(
-        chosen.skeleton, chosen.params, classes=len(chosen.classes), window=crop, stride=stride, mode=mode, batch=batch,
+        chosen.module_def, chosen.params, classes=len(chosen.classes), window=crop, stride=stride, mode=mode, batch=batch,
         scales=options.scales, flip=flip, confidence=calibration, patch=chosen.patch, mesh=mesh,
     )
     out = None if out is None else local_path(out)

@@ -23,7 +23,7 @@ SAMPLE = 4096  # elements of each parameter that enter the identity
 class Subject:
     """A model ready to be evaluated. facts: what results.json says about it ("name", "path", "weights", "config", ...)."""
 
-    skeleton: Any
+    module_def: Any
     params: Mapping[str, Any]
     classes: Any  # data_pipelines.labels.Classes
     patch: int = 16
@@ -31,7 +31,7 @@ class Subject:
 
 
 def subject(model: Any, facts: Mapping[str, Any] | None = None, precision: str | None = None) -> Subject:
-    """From a run folder or model.safetensors, an nnx.Module, or (skeleton, params); `facts` are added to what is known.
+    """From a run folder or model.safetensors, an nnx.Module, or (module_def, params); `facts` are added to what is known.
 
     precision: cast the parameters as `precision.policy` says; None leaves them as they are.
 
@@ -41,10 +41,10 @@ def subject(model: Any, facts: Mapping[str, Any] | None = None, precision: str |
     if isinstance(model, (str, Path)):
         model, known = open_model(model)
     if isinstance(model, nnx.Module):
-        skeleton, _, params = trees.split(model, ())
+        module_def, _, params = trees.split(model, ())
     else:
-        skeleton, params = model
-        model = trees.merge(skeleton, params)
+        module_def, params = model
+        model = trees.merge(module_def, params)
     patch = getattr(model, "patch", None) or getattr(getattr(model, "backbone", None), "patch", 16)
     known.update(facts or {})
     if "identity" not in known:
@@ -54,21 +54,21 @@ def subject(model: Any, facts: Mapping[str, Any] | None = None, precision: str |
     known["parameters"] = trees.count(params)
     dtype = max(params.values(), key=lambda a: a.size).dtype if precision is None else policy(precision).compute
     known["computes_in"] = np.dtype(dtype).name
-    return Subject(skeleton, params, model.classes, int(patch), known)
+    return Subject(module_def, params, model.classes, int(patch), known)
 
 
 def open_model(path: str | Path) -> tuple[tuple[Any, Mapping[str, Any]], dict[str, Any]]:
-    """((skeleton, params), facts) of a run folder or model file; a UserError says what is missing."""
+    """((module_def, params), facts) of a run folder or model file; a UserError says what is missing."""
     from rein_jax import build
     from rein_jax.weights.modelfile import read_meta
 
     file = build.model_file(path)
     meta = read_meta(file)
-    skeleton, params = build.load_parts(file)
+    module_def, params = build.load_parts(file)
     weights = meta.get("weights") or {}
     facts = {"name": file.parent.resolve().name, "path": str(path), "weights": weights, "identity": identity(params),
              "random_weights": weights.get("source") == "random"}
-    return (skeleton, params), {**facts, **{key: meta[key] for key in ("step", "config") if key in meta}}
+    return (module_def, params), {**facts, **{key: meta[key] for key in ("step", "config") if key in meta}}
 
 
 def identity(params: Mapping[str, Any]) -> str:

@@ -1,6 +1,6 @@
 """Predictions for images of any size: windows of many images in batches of one shape, over all devices.
 
-    predictor = Predictor(skeleton, params, classes=19, window=512, stride=341)
+    predictor = Predictor(module_def, params, classes=19, window=512, stride=341)
     for answer in predictor.stream((name, image, image.shape[:2]) for ...):
         answer.tag, answer.labels                      # uint8 [H, W] at the size of the image file
 
@@ -88,7 +88,7 @@ def pair(value) -> tuple[int, int]:
 class Predictor:
     """Scores images of any size with a model in slide or whole mode; see the module's text.
 
-    skeleton, params: `trees.split(model, ())`'s skeleton and all arrays in one flat dict; the model has
+    module_def, params: `trees.split(model, ())`'s module_def and all arrays in one flat dict; the model has
     `scores(uint8 [B,h,w,3]) -> float32 [B,h,w,K]` and `probabilities(scores)`.
     window, stride: pixels, one number or (height, width); ignored by mode="whole".
     batch: windows per device in one call. scales, flip: views whose probabilities are averaged (more than one view),
@@ -96,7 +96,7 @@ class Predictor:
     sees as the mean colour, and the padding is cut off again. mesh: devices to use (default: all of this process).
     """
 
-    def __init__(self, skeleton, params: Mapping[str, Any], *, classes: int, window=512, stride=341, mode: str = "slide",
+    def __init__(self, module_def, params: Mapping[str, Any], *, classes: int, window=512, stride=341, mode: str = "slide",
                  batch: int = 1, scales: Iterable[float] = (1.0,), flip: bool = False, confidence: bool = False, patch: int = 16,
                  mesh: Mesh | None = None):
         if mode not in ("slide", "whole"):
@@ -107,7 +107,7 @@ class Predictor:
         self.mesh = local_mesh(mesh)
         self.devices = list(self.mesh.devices.flat)
         self.params = device.place(params, self.mesh)
-        self.skeleton, self.levels = skeleton, LEVELS if confidence else 0
+        self.module_def, self.levels = module_def, LEVELS if confidence else 0
         self._traced = Counter(device.TRACES)
         self._split = NamedSharding(self.mesh, PartitionSpec(self.mesh.axis_names))
 
@@ -186,7 +186,7 @@ class Predictor:
                 height, width = item.pixels.shape[:2]
                 images[row, :height, :width] = item.pixels
                 sizes[row] = height, width
-        scores = device.score(self.skeleton, self.params, *jax.device_put((images, sizes if padded else None), self._split))
+        scores = device.score(self.module_def, self.params, *jax.device_put((images, sizes if padded else None), self._split))
         if scores.shape[-1] != self.classes:
             raise UserError(f"the model scores {scores.shape[-1]} classes, the data set has {self.classes}.")
         for shard in scores.addressable_shards:
@@ -217,7 +217,7 @@ class Predictor:
         """Dispatch the last step; `rein_jax.predict` asks for more maps here."""
         needed = self.levels > 0 or len(job.views) > 1
         params = device.on(self.params, self.devices[job.device]) if needed else None
-        return device.finish(self.skeleton, self.levels, same, params, [view.canvas for view in job.views], plans)
+        return device.finish(self.module_def, self.levels, same, params, [view.canvas for view in job.views], plans)
 
     def _answer(self, job: _Job) -> Answer:
         height, width = job.query.size

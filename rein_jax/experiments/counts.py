@@ -17,7 +17,7 @@ def inside(config) -> int:
     """Trained parameters inside the backbone, as the paper counts: adapters included, head not."""
     from data_pipelines.labels import CITYSCAPES
 
-    trainable = build.skeleton_of(config, CITYSCAPES)[1]
+    trainable = build.abstract_params(config, CITYSCAPES)[1]
     return trees.count({name: array for name, array in trainable.items() if not name.startswith("head/")})
 
 

@@ -71,15 +71,15 @@ def _text(size: tuple[int, int]) -> str:
     return f"{size[0]}x{size[1]}"
 
 
-def merged(skeleton: trees.Skeleton, params: Mapping[str, Any], merge: bool | None) -> tuple[trees.Skeleton, trees.Flat, bool]:
-    """(skeleton, leaves, whether adapters were folded into the backbone).
+def merged(module_def: trees.ModuleDef, params: Mapping[str, Any], merge: bool | None) -> tuple[trees.ModuleDef, trees.FlatParams, bool]:
+    """(module_def, leaves, whether adapters were folded into the backbone).
 
     merge: True (UserError where the method does not merge), False, or None: where it does.
     """
-    model = trees.merge(skeleton, params)
+    model = trees.merge(module_def, params)
     if merge is False or (merge is None and not can_merge(model)):
-        return skeleton, dict(params), False
-    leaves = merge_adapters(skeleton, params)
+        return module_def, dict(params), False
+    leaves = merge_adapters(module_def, params)
     bare = Segmenter(model.backbone, [], model.head, None, model.classes, model.preprocessing)
     return trees.split(bare, ())[0], leaves, True
 
@@ -89,18 +89,18 @@ def float32(params: Mapping[str, Any]) -> dict[str, np.ndarray]:
     return {name: np.asarray(value, np.float32 if jnp.issubdtype(value.dtype, jnp.floating) else None) for name, value in params.items()}
 
 
-def program(skeleton: trees.Skeleton, params: Mapping[str, Any], plan: Plan, *, unroll: bool = False) -> Callable[[Any], jax.Array]:
+def program(module_def: trees.ModuleDef, params: Mapping[str, Any], plan: Plan, *, unroll: bool = False) -> Callable[[Any], jax.Array]:
     """The function of the plan, its weights float32 constants: uint8 [B, H, W, 3] -> `plan.output`.
 
     unroll: the blocks of a transformer one after another in place of a loop.
     """
     weights = float32(params)
-    return lambda images: answer(skeleton, {name: jnp.asarray(value) for name, value in weights.items()}, plan, images, unroll=unroll)
+    return lambda images: answer(module_def, {name: jnp.asarray(value) for name, value in weights.items()}, plan, images, unroll=unroll)
 
 
-def answer(skeleton: trees.Skeleton, weights: Mapping[str, Any], plan: Plan, images, *, unroll: bool = False) -> jax.Array:
+def answer(module_def: trees.ModuleDef, weights: Mapping[str, Any], plan: Plan, images, *, unroll: bool = False) -> jax.Array:
     """What the program of a plan computes from its weights and images uint8 [B, H, W, 3]."""
-    model = trees.merge(skeleton, weights)
+    model = trees.merge(module_def, weights)
     if unroll and hasattr(model.backbone, "unroll"):
         model.backbone.unroll = True
     x = images.astype(jnp.float32)

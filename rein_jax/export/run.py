@@ -36,14 +36,14 @@ def export_model(model: Any, to: str, plan: Plan, out: str | Path, *, merge: boo
         raise UserError(f"Cannot export to {to!r}; choose {' or '.join(TARGETS)}.")
     found = subject(model, precision="fp32")
     plan.check(found.patch)
-    skeleton, params, folded = merged(found.skeleton, found.params, merge)
+    module_def, params, folded = merged(found.module_def, found.params, merge)
     path = local_path(out)
     path = path if path.suffix == TARGETS[to] else path.with_name(path.name + TARGETS[to])
     facts = {"format": to, "written by": f"rein_jax {__version__}", "model": str(found.facts.get("path", "")), **plan.describe(),
              "classes": list(found.classes.names), "palette": [list(colour) for colour in found.classes.palette],
              "adapters": "merged into the backbone" if folded else "as they are", "parameters": trees.count(params)}
     begin = time.perf_counter()
-    run = program(skeleton, params, plan, unroll=to == "onnx")
+    run = program(module_def, params, plan, unroll=to == "onnx")
     if to == "onnx":
         to_onnx.write(run, plan.size, path, plan.output, {"rein": json.dumps(facts)})
     else:
@@ -63,7 +63,7 @@ def reference(found: Any, plan: Plan) -> Callable[[Any], dict[str, np.ndarray]]:
     """The plan in JAX with the adapters as they are: images -> {"scores"} and {plan.output}."""
     kinds = {"scores", plan.output} - {"labels"}
     weights = float32(found.params)  # arguments here: XLA would work for long at what it could fold among constants
-    runs = {kind: jax.jit(partial(answer, found.skeleton, plan=replace(plan, output=kind))) for kind in kinds}
+    runs = {kind: jax.jit(partial(answer, found.module_def, plan=replace(plan, output=kind))) for kind in kinds}
 
     def call(images) -> dict[str, np.ndarray]:
         with jax.default_matmul_precision("highest"):

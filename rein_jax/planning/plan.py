@@ -16,17 +16,17 @@ import jax
 import jax.numpy as jnp
 
 from rein_jax import trees
+from rein_jax.components import TrainComponents
 from rein_jax.configuration.training import settings
 from rein_jax.errors import UserError
 from rein_jax.kernels.platforms import compiling_for
-from rein_jax.parts import Parts
 from rein_jax.planning.collectives import collectives
 from rein_jax.planning.flops import count_flops
 from rein_jax.planning.gpus import GPUS, gpu_devices
 from rein_jax.precision import Policy
 from rein_jax.precision import policy as precision_policy
 from rein_jax.sharding import batch_sharding, make_mesh, replicated
-from rein_jax.training import identity, memory
+from rein_jax.training import memory, run_metadata
 from rein_jax.training.state import place_run
 from rein_jax.training.step import batch_structs, make_step
 
@@ -67,21 +67,22 @@ def devices_of(topology: str) -> tuple[list[Any], str, int | None]:
     return list(described.devices), "tpu", memory.HBM[known[1]] * 2**30
 
 
-def plan(config: Any, topology: str, *, build: Callable[..., Parts] | None = None, batch: int | None = None, largest: bool = False,
+def plan(config: Any, topology: str, *, build: Callable[..., TrainComponents] | None = None, batch: int | None = None,
+         largest: bool = False,
          evaluate: bool = True, say: Callable[[str], None] = print) -> dict[str, Any]:
     """Numbers per chip of the training step (and the evaluation step) of `config` on `topology`, as one JSON-able dict.
 
     batch: images per chip in one of train.accumulate micro-batches (default: train.batch over chips and micro-batches, at least 1).
     largest: also look for the largest batch per chip that fits.
     """
-    plain = identity.as_dict(config)
+    plain = run_metadata.as_dict(config)
     devices, backend, limit = devices_of(topology)
-    parts = (build or _build())(config, abstract=True)
-    planner = _Planner(plain, parts, devices, precision_policy(plain.get("precision", "auto"), backend), limit)
+    components = (build or _build())(config, abstract=True)
+    planner = _Planner(plain, components, devices, precision_policy(plain.get("precision", "auto"), backend), limit)
     images = batch or max(1, planner.chosen.batch // (len(devices) * planner.chosen.accumulate))
     out: dict[str, Any] = {"topology": topology, "chips": len(devices), "mesh": dict(planner.mesh.shape), "sharding": plain.get("sharding"),
                            "compute": jnp.dtype(planner.policy.compute).name, "hbm_bytes": limit,
-                           "trainable": trees.count(parts.trainable), "frozen": trees.count(parts.frozen)}
+                           "trainable": trees.count(components.trainable), "frozen": trees.count(components.frozen)}
     say(f"{topology}: compiling the training step, {images} image(s) per chip")
     out["train"] = planner.train(images)
     if evaluate:
@@ -92,7 +93,7 @@ def plan(config: Any, topology: str, *, build: Callable[..., Parts] | None = Non
     return out
 
 
-def _build() -> Callable[..., Parts]:
+def _build() -> Callable[..., TrainComponents]:
     from rein_jax.build import build_all
 
     return build_all
@@ -101,33 +102,35 @@ def _build() -> Callable[..., Parts]:
 class _Planner:
     """Compiles the steps of one run for one set of devices."""
 
-    def __init__(self, config: Mapping[str, Any], parts: Parts, devices: Sequence[Any], policy: Policy, limit: int | None) -> None:
-        self.config, self.parts, self.policy, self.limit = config, parts, policy, limit
+    def __init__(self, config: Mapping[str, Any], components: TrainComponents, devices: Sequence[Any], policy: Policy,
+                 limit: int | None) -> None:
+        self.config, self.components, self.policy, self.limit = config, components, policy, limit
         self.platform = devices[0].platform
         self.mesh = make_mesh(config.get("mesh"), devices)
         self.chosen = settings(config["train"])
-        self.placed = place_run(parts.trainable, parts.frozen, parts.tx, policy, self.mesh, identity.rules(config), self.chosen.ema > 0)
-        self.step = make_step(parts.skeleton, parts.tx, policy, self.mesh, self.placed.shardings,
-                              schedule=parts.schedule, augment=parts.augment, **self.chosen.of_step())
+        self.sharded = place_run(components.trainable, components.frozen, components.tx, policy, self.mesh,
+                                 run_metadata.rules(config), self.chosen.ema > 0)
+        self.step = make_step(components.module_def, components.tx, policy, self.mesh, self.sharded.shardings,
+                              schedule=components.schedule, augment=components.augment, **self.chosen.of_step())
 
     def train(self, images: int) -> dict[str, Any]:
         """The training step with `images` per chip."""
-        structs = batch_structs(images * self.chosen.accumulate * self.mesh.devices.size, self.parts.crop, self.mesh)
-        return {"images_per_chip": images, **self._compile(self.step, self.placed.state, self.placed.frozen, structs)}
+        structs = batch_structs(images * self.chosen.accumulate * self.mesh.devices.size, self.components.crop, self.mesh)
+        return {"images_per_chip": images, **self._compile(self.step, self.sharded.state, self.sharded.frozen, structs)}
 
     def evaluate(self) -> dict[str, Any]:
         """Class scores of windows of eval.crop pixels, eval.batch of them per chip, all weights on every chip."""
         section = self.config.get("eval") or {}
-        crop = section.get("crop") or self.parts.crop
+        crop = section.get("crop") or self.components.crop
         crop = (crop, crop) if isinstance(crop, int) else tuple(crop)
         images = int(section.get("batch") or 1)
         whole = replicated(self.mesh)
         flat = {name: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=whole)
-                for name, a in {**self.placed.state.trainable, **self.placed.frozen}.items()}
+                for name, a in {**self.sharded.state.trainable, **self.sharded.frozen}.items()}
         pixels = jax.ShapeDtypeStruct((images * self.mesh.devices.size, *crop, 3), jnp.uint8, sharding=batch_sharding(self.mesh))
 
         def scores(params, pixels):
-            return trees.merge(self.parts.skeleton, self.policy.inputs(params)).scores(pixels)
+            return trees.merge(self.components.module_def, self.policy.inputs(params)).scores(pixels)
 
         return {"images_per_chip": images, "crop": list(crop), **self._compile(jax.jit(scores), flat, pixels)}
 

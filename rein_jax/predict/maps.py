@@ -35,8 +35,8 @@ class Maps(NamedTuple):
 class MapPredictor(Predictor):
     """`Predictor` whose `stream` yields `Maps` with the kinds asked for; options as there."""
 
-    def __init__(self, skeleton, params: Mapping[str, Any], *, kinds: Iterable[str] = (), **options: Any):
-        super().__init__(skeleton, params, **options)
+    def __init__(self, module_def, params: Mapping[str, Any], *, kinds: Iterable[str] = (), **options: Any):
+        super().__init__(module_def, params, **options)
         self.kinds = tuple(kinds)
         unknown = set(self.kinds) - set(KINDS)
         if unknown:
@@ -46,7 +46,7 @@ class MapPredictor(Predictor):
         if not self.kinds:
             return super()._finish(job, same, plans)
         params = device.on(self.params, self.devices[job.device])
-        return finish(self.skeleton, self.kinds, same, params, [view.canvas for view in job.views], plans)
+        return finish(self.module_def, self.kinds, same, params, [view.canvas for view in job.views], plans)
 
     def _answer(self, job: Any) -> Maps:
         if not self.kinds:
@@ -58,11 +58,11 @@ class MapPredictor(Predictor):
 
 
 @partial(jax.jit, static_argnums=(0, 1, 2))
-def finish(skeleton, kinds: tuple[str, ...], same: bool, params, canvases, plans):
+def finish(module_def, kinds: tuple[str, ...], same: bool, params, canvases, plans):
     """As `device.finish`, with the maps of `kinds`: (labels uint8 [H, W], {kind: array})."""
     device.TRACES["finish"] += 1
     views = device.views(canvases, plans, same)
-    model = trees.merge(skeleton, params)
+    model = trees.merge(module_def, params)
     probabilities = sum(model.probabilities(view) for view in views) / len(views)
     labels = jnp.argmax(probabilities if len(views) > 1 else views[0], axis=-1).astype(jnp.uint8)
     made = {"confidence": lambda: _byte(probabilities.max(-1)),

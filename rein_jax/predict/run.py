@@ -75,7 +75,7 @@ def prepare(model: Any, out: str | Path, *, saves: Sequence[str] = ("labels", "o
     found = subject(model, precision=precision)
     own = (found.facts.get("config") or {}).get("eval", {})
     given = {"mode": mode or own.get("mode", "slide"), "batch": batch or own.get("batch", 4), **windows(own, crop, stride, found.patch)}
-    predictor = MapPredictor(found.skeleton, found.params, classes=len(found.classes), patch=found.patch, scales=scales, flip=flip,
+    predictor = MapPredictor(found.module_def, found.params, classes=len(found.classes), patch=found.patch, scales=scales, flip=flip,
                              kinds=tuple(kind for kind in saves if kind in KINDS), **given)
     rule = find_protocol((protocol or own.get("protocol", "full")).replace("_", "-"))
     shown = outputs.style(found.classes, ids=ids, palette=palette, opacity=opacity)

@@ -59,7 +59,7 @@ class Job:
     future: Future = field(default_factory=Future)
 
 
-def share(params: trees.Flat, resident: dict[str, list[jax.Array]]) -> tuple[trees.Flat, int]:
+def share(params: trees.FlatParams, resident: dict[str, list[jax.Array]]) -> tuple[trees.FlatParams, int]:
     """Device arrays of `params`, taking those already resident where they are equal; (arrays, bytes shared)."""
     out, saved = {}, 0
     for name, value in params.items():
@@ -91,7 +91,7 @@ def open_models(paths: Sequence[str], precision: str = "auto", batch: int = 4) -
         own = config.get("eval", {})
         chosen = {"mode": own.get("mode", "slide"), **windows(own, None, None, found.patch)}
         step = STEP if chosen["mode"] == "whole" else math.gcd(STEP, *pair(chosen["window"]))
-        predictor = MapPredictor(found.skeleton, params, kinds=("confidence",), classes=len(found.classes), patch=step, batch=batch,
+        predictor = MapPredictor(found.module_def, params, kinds=("confidence",), classes=len(found.classes), patch=step, batch=batch,
                                  **chosen)
         name = _unique(str(config.get("name") or Path(path).stem), models)
         models[name] = Served(name, str(config.get("adapter", {}).get("name", "")), str(config.get("backbone", {}).get("name", "")),

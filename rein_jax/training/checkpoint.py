@@ -24,7 +24,7 @@ from data_pipelines.system_errors import ADVICE, advice, number_of, patiently, s
 from rein_jax import distributed
 from rein_jax.errors import UserError
 from rein_jax.training.checkpoint_items import ARRAYS, Damaged, altered, assemble, check_arrays, check_sums, parts_of
-from rein_jax.training.state import TrainState, skeleton_of
+from rein_jax.training.state import TrainState, abstract_arrays
 from rein_jax.training.workdir import GONE, is_there
 
 FORMAT = 1
@@ -91,7 +91,8 @@ class Checkpoints:
             return False
         parts = parts_of(state)
         items: dict[str, Any] = {part: ocp.args.StandardSave(leaves) for part, leaves in parts.items()}
-        items["meta"] = ocp.args.JsonSave({**meta, "format": FORMAT, "step": step, "arrays": skeleton_of(state), "sums": check_sums(parts)})
+        own = {"format": FORMAT, "step": step, "arrays": abstract_arrays(state), "sums": check_sums(parts)}
+        items["meta"] = ocp.args.JsonSave({**meta, **own})
         try:
             self.manager.save(step, args=ocp.args.Composite(**items), force=True)
         except Exception as error:  # Orbax raises OSError, ValueError or XlaRuntimeError for a disk that cannot be written
@@ -155,7 +156,7 @@ class Checkpoints:
         self.manager = self._open()
 
     def restore(self, like: TrainState, check: Callable[[Mapping[str, Any]], None] = lambda meta: None):
-        """The newest readable checkpoint as (state placed like `like`, meta), or None if there is none.
+        """The newest readable checkpoint as (state sharded like `like`, meta), or None if there is none.
 
         `like` has arrays or ShapeDtypeStructs with shardings, on any mesh. `check(meta)` may refuse a checkpoint with a
         UserError. A checkpoint whose content is proven wrong is set aside as `damaged-<step>` and the one before is taken, and that
@@ -187,7 +188,7 @@ class Checkpoints:
             try:
                 meta = self._meta(step)
                 check(meta)
-                check_arrays(meta["arrays"], skeleton_of(like))
+                check_arrays(meta["arrays"], abstract_arrays(like))
                 return Reading(self._arrays(step, like), meta)
             except UserError:
                 raise

@@ -18,7 +18,7 @@ from jax.sharding import Mesh
 
 from rein_jax.precision import Policy
 from rein_jax.sharding import Rules, place, replicated, shard_flat, shard_like
-from rein_jax.trees import Flat
+from rein_jax.trees import FlatParams
 
 
 @jax.tree_util.register_dataclass
@@ -29,12 +29,12 @@ class TrainState:
     step: Any
     skipped: Any
     row: Any
-    trainable: Flat
+    trainable: FlatParams
     opt_state: Any
-    ema: Flat  # moving average of the trainable leaves; empty when off
+    ema: FlatParams  # moving average of the trainable leaves; empty when off
 
 
-def initial(trainable: Flat, tx: Any, ema: bool) -> TrainState:
+def initial(trainable: FlatParams, tx: Any, ema: bool) -> TrainState:
     """The state before the first step, of its trainable leaves."""
     zero = jnp.zeros((), jnp.int32)
     return TrainState(zero, zero, zero, trainable, tx.init(trainable), dict(trainable) if ema else {})
@@ -49,21 +49,22 @@ def state_shardings(state: TrainState, mesh: Mesh, rules: Rules) -> TrainState:
                       {name: shardings[name] for name in state.ema})
 
 
-def _only(rules: Rules, flat: Flat) -> Rules:
+def _only(rules: Rules, flat: FlatParams) -> Rules:
     """Rules cover trainable and frozen leaves together: those that match nothing here are not a mistake here."""
     return rules if isinstance(rules, str) else [rule for rule in rules if any(re.match(rule[0], name) for name in flat)]
 
 
 @dataclass
-class Placed:
+class ShardedState:
     """State and frozen parameters with their shardings, ready for a step."""
 
     state: TrainState
-    frozen: Flat
+    frozen: FlatParams
     shardings: TrainState
 
 
-def place_run(trainable: Flat, frozen: Flat, tx: Any, policy: Policy, mesh: Mesh, rules: Rules, ema: bool = False) -> Placed:
+def place_run(trainable: FlatParams, frozen: FlatParams, tx: Any, policy: Policy, mesh: Mesh, rules: Rules,
+              ema: bool = False) -> ShardedState:
     """Cast by the policy and put on the mesh; abstract leaves become ShapeDtypeStructs that carry their sharding."""
     abstract = any(isinstance(leaf, jax.ShapeDtypeStruct) for leaf in (*trainable.values(), *frozen.values()))
     build = partial(initial, tx=tx, ema=ema)
@@ -74,13 +75,13 @@ def place_run(trainable: Flat, frozen: Flat, tx: Any, policy: Policy, mesh: Mesh
         def pin(a, s):
             return jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=s)
 
-        return Placed(jax.tree.map(pin, state, where), jax.tree.map(pin, jax.eval_shape(policy.store, frozen), still), where)
+        return ShardedState(jax.tree.map(pin, state, where), jax.tree.map(pin, jax.eval_shape(policy.store, frozen), still), where)
     leaves = place(policy.master(trainable), where.trainable)
     state = jax.jit(build, out_shardings=where)(leaves)  # moments are split from the start: whole they may not fit
-    return Placed(state, place(policy.store(frozen), still), where)
+    return ShardedState(state, place(policy.store(frozen), still), where)
 
 
-def skeleton_of(state: TrainState) -> dict[str, dict[str, tuple[tuple[int, ...], str]]]:
+def abstract_arrays(state: TrainState) -> dict[str, dict[str, tuple[tuple[int, ...], str]]]:
     """{part: {path: (shape, dtype)}} of the state: written beside a checkpoint and compared before one is restored."""
     parts = {"trainable": state.trainable, "opt_state": state.opt_state, "ema": state.ema}
     return {part: {jax.tree_util.keystr(path): (tuple(leaf.shape), np.dtype(leaf.dtype).name)

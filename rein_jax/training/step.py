@@ -12,7 +12,7 @@ from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from rein_jax import trees
-from rein_jax.parts import Augment
+from rein_jax.components import Augment
 from rein_jax.precision import Policy
 from rein_jax.sharding import AXES, batch_sharding, replicated
 from rein_jax.training.state import TrainState
@@ -20,10 +20,10 @@ from rein_jax.training.state import TrainState
 STOP = "stop"  # int32 [b] in every batch: 1 if this process was told to stop; the step reports the maximum to all processes
 
 
-def make_loss(skeleton: trees.Skeleton, policy: Policy) -> Callable:
+def make_loss(module_def: trees.ModuleDef, policy: Policy) -> Callable:
     """loss(trainable, frozen, batch, key, progress=None) -> (total, terms), computed and reported in the policy's dtypes."""
-    def loss(trainable: trees.Flat, frozen: trees.Flat, batch: Any, key: jax.Array, progress: jax.Array | None = None):
-        model = trees.merge(skeleton, *policy.entry(trainable, frozen))
+    def loss(trainable: trees.FlatParams, frozen: trees.FlatParams, batch: Any, key: jax.Array, progress: jax.Array | None = None):
+        model = trees.merge(module_def, *policy.entry(trainable, frozen))
         batch = batch if progress is None else {**batch, "progress": progress}
         total, terms = model.loss(batch, key)
         return total.astype(policy.loss), {name: value.astype(policy.loss) for name, value in terms.items()}
@@ -39,7 +39,7 @@ def batch_structs(size: int, crop: tuple[int, int], mesh: Mesh) -> dict[str, jax
     return {name: jax.ShapeDtypeStruct(shape, dtype, sharding=where) for name, (shape, dtype) in shapes.items()}
 
 
-def make_step(skeleton: trees.Skeleton, tx: Any, policy: Policy, mesh: Mesh, shardings: TrainState, *,
+def make_step(module_def: trees.ModuleDef, tx: Any, policy: Policy, mesh: Mesh, shardings: TrainState, *,
               schedule: Callable | None = None, augment: Augment | None = None, accumulate: int = 1, ema: float = 0.0, ema_start: int = 0,
               steps: int = 0):
     """Jitted `step(state, frozen, batch, key=None) -> (state, metrics)`; the state is donated.
@@ -52,7 +52,7 @@ def make_step(skeleton: trees.Skeleton, tx: Any, policy: Policy, mesh: Mesh, sha
     steps: length of the training, for models that change as it goes on (0: they stay as at its start).
     metrics: fp32 scalars "loss", one per loss term, "grad_norm", "lr", and "finite", "row", "stop".
     """
-    loss_fn = make_loss(skeleton, policy)
+    loss_fn = make_loss(module_def, policy)
 
     def gradients(trainable, frozen, batch, key, progress):
         augment_key, loss_key = jax.random.split(key)
@@ -60,7 +60,7 @@ def make_step(skeleton: trees.Skeleton, tx: Any, policy: Policy, mesh: Mesh, sha
             batch = augment(batch, augment_key, lambda data: loss_fn(trainable, frozen, data, loss_key, progress)[0])
         return jax.value_and_grad(loss_fn, has_aux=True)(trainable, frozen, batch, loss_key, progress)
 
-    def step(state: TrainState, frozen: trees.Flat, batch: dict[str, jax.Array], key: jax.Array | None = None):
+    def step(state: TrainState, frozen: trees.FlatParams, batch: dict[str, jax.Array], key: jax.Array | None = None):
         batch = dict(batch)
         stop = jnp.max(batch.pop(STOP)) if STOP in batch else jnp.zeros((), jnp.int32)
         key = jax.random.fold_in(jax.random.key(0) if key is None else jax.random.wrap_key_data(key), state.step)
@@ -101,7 +101,7 @@ def _accumulated(gradients, trainable, frozen, batch, key, parts: int, mesh: Mes
     return jax.lax.scan(one, zeros, (jnp.arange(parts), micro))[0]
 
 
-def _update(state: TrainState, tx: Any, grads: trees.Flat, loss: jax.Array, decay: float, start: int):
+def _update(state: TrainState, tx: Any, grads: trees.FlatParams, loss: jax.Array, decay: float, start: int):
     """(new state, finite?, global gradient norm); a step that is not finite keeps parameters and moments."""
     norm = jnp.sqrt(sum(jnp.sum(jnp.square(g.astype(jnp.float32))) for g in grads.values()))
     finite = jnp.isfinite(loss) & jnp.isfinite(norm)

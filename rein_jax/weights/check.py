@@ -16,8 +16,8 @@ def first_map_statistics(backbone, what: str, size: int = 64) -> dict[str, float
     """
     ramp = np.linspace(-1.5, 1.5, size, dtype=np.float32)
     image = np.stack([ramp[:, None] + 0 * ramp, ramp + 0 * ramp[:, None], np.sin(3 * ramp[:, None] * ramp)], axis=-1)
-    skeleton, _, params = trees.split(backbone, ())
-    first = np.asarray(jax.jit(lambda p, x: trees.merge(skeleton, p)(x)[0])(params, jnp.asarray(image[None])), np.float32)
+    module_def, _, params = trees.split(backbone, ())
+    first = np.asarray(jax.jit(lambda p, x: trees.merge(module_def, p)(x)[0])(params, jnp.asarray(image[None])), np.float32)
     found = {"mean": float(first.mean()), "std": float(first.std()), "smallest": float(first.min()), "largest": float(first.max())}
     if not np.isfinite(first).all():
         raise UserError(f"{what}: the first feature map holds values that are not finite; the weights are damaged.")

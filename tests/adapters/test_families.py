@@ -70,11 +70,11 @@ def test_a_method_fits_or_is_refused(family, method):
         if (family, method) in REFUSED:
             return
     net = nnx.eval_shape(lambda: Net(family, method, rngs=nnx.Rngs(0), **options_for(family, method)))
-    skeleton, _, leaves = trees.split(net, ())
+    module_def, _, leaves = trees.split(net, ())
     plain = trees.flatten(nnx.eval_shape(lambda: Net(family, rngs=nnx.Rngs(0))))
     assert plain.keys() == {n for n in leaves if n.startswith("backbone/")}
     image = jax.ShapeDtypeStruct((1, 64, 64, 3), np.float32)
-    maps = jax.eval_shape(lambda p, x: trees.merge(skeleton, p)(x), leaves, image)
+    maps = jax.eval_shape(lambda p, x: trees.merge(module_def, p)(x), leaves, image)
     assert [m.shape[-1] for m in maps] == list(net.backbone.out_channels)
 
 
@@ -85,23 +85,23 @@ HEAVY = [pytest.param(family, method, marks=pytest.mark.slow) for family in ("sa
 def test_merging_is_exact(family, method):
     """SAM keeps a stack for every run of equal blocks, ConvNeXt one a spec, EVA-02 separate q, k and v without a bias of k."""
     net = Net(family, method, rngs=nnx.Rngs(0), **options_for(family, method))
-    skeleton, _, leaves = trees.split(net, ())
+    module_def, _, leaves = trees.split(net, ())
     rng = np.random.default_rng(0)
     leaves = {n: np.asarray(a) + 0.1 * rng.standard_normal(a.shape).astype("f4") for n, a in leaves.items()}
     if method != "lora":
-        leaves = type(net.adapters[0]).from_backbone(skeleton, leaves)
+        leaves = type(net.adapters[0]).from_backbone(module_def, leaves)
     plain = trees.split(Net(family, rngs=nnx.Rngs(0)), ())[0]
     x = rng.standard_normal((1, 64, 64, 3)).astype("f4")
-    run = lambda skeleton, leaves: jax.jit(lambda p, x: trees.merge(skeleton, p)(x))(leaves, x)
+    run = lambda module_def, leaves: jax.jit(lambda p, x: trees.merge(module_def, p)(x))(leaves, x)
     frozen = {n: a for n, a in leaves.items() if n.startswith("backbone/")}
     if method != "lora":  # the start is the frozen net
-        for a, b in zip(run(skeleton, leaves), run(plain, frozen), strict=True):
+        for a, b in zip(run(module_def, leaves), run(plain, frozen), strict=True):
             np.testing.assert_allclose(a, b, atol=2e-5 * np.abs(b).max())
     moved = {n: a + (0.2 * rng.standard_normal(a.shape).astype("f4") if n.startswith("adapters/") and not n.endswith("0") else 0)
              for n, a in leaves.items()}  # fmt: skip
-    merged = merge_adapters(skeleton, moved)
+    merged = merge_adapters(module_def, moved)
     assert merged.keys() == frozen.keys() and any(np.abs(merged[n] - frozen[n]).max() > 0.01 for n in frozen)
-    for a, b in zip(run(skeleton, moved), run(plain, merged), strict=True):
+    for a, b in zip(run(module_def, moved), run(plain, merged), strict=True):
         np.testing.assert_allclose(a, b, atol=2e-5 * np.abs(np.asarray(b)).max())
 
 

@@ -43,8 +43,8 @@ EXACT = ("lora", "lora_separate", "lora_query_value", "adaptformer", "soma", "re
 
 @pytest.fixture(scope="module")
 def plain():
-    skeleton, leaves = tiny.build()
-    return skeleton, leaves, tiny.run(skeleton, leaves, tiny.images())
+    module_def, leaves = tiny.build()
+    return module_def, leaves, tiny.run(module_def, leaves, tiny.images())
 
 
 def close(a, b, tolerance=2e-6):
@@ -54,10 +54,10 @@ def close(a, b, tolerance=2e-6):
 
 @pytest.mark.parametrize("name", METHODS)
 def test_start_and_tree(name, plain):
-    skeleton, leaves = tiny.build(*METHODS[name], initial=name in EXACT)
+    module_def, leaves = tiny.build(*METHODS[name], initial=name in EXACT)
     backbone = {n for n in leaves if n.startswith("backbone/")}
     assert backbone == {n for n in plain[1] if n.startswith("backbone/")}, "a method must not change the backbone's tree"
-    maps = tiny.run(skeleton, leaves, tiny.images())
+    maps = tiny.run(module_def, leaves, tiny.images())
     assert [m.shape for m in maps] == [m.shape for m in plain[2]]
     if name in EXACT:
         close(maps, plain[2])
@@ -65,8 +65,8 @@ def test_start_and_tree(name, plain):
 
 @pytest.mark.parametrize("name", [name if name == "rein" else pytest.param(name, marks=pytest.mark.slow) for name in METHODS])
 def test_scan_equals_unrolled_and_remat(name):
-    skeleton, leaves = tiny.build(*METHODS[name])
-    maps, grads = tiny.gradients(skeleton, leaves, tiny.images())
+    module_def, leaves = tiny.build(*METHODS[name])
+    maps, grads = tiny.gradients(module_def, leaves, tiny.images())
     for change in ({"unroll": True}, {"remat": "full"}):
         other, _ = tiny.build(*METHODS[name], **change)
         same, again = tiny.gradients(other, leaves, tiny.images())
@@ -77,17 +77,17 @@ def test_scan_equals_unrolled_and_remat(name):
 
 @pytest.mark.parametrize("name", EVERY)
 def test_bfloat16_stream_stays_bfloat16(name):
-    skeleton, leaves = tiny.build(*METHODS[name])
+    module_def, leaves = tiny.build(*METHODS[name])
     half = trees.cast({n: jnp.asarray(a) for n, a in leaves.items()}, jnp.bfloat16)
-    maps = tiny.run(skeleton, half, jnp.asarray(tiny.images(), jnp.bfloat16))
+    maps = tiny.run(module_def, half, jnp.asarray(tiny.images(), jnp.bfloat16))
     assert all(m.dtype == jnp.bfloat16 and bool(jnp.isfinite(m.astype(jnp.float32)).all()) for m in maps)
 
 
 @pytest.mark.parametrize("name", ["lora", "lora_separate", "lora_query_value", "soma", "recyclelora"])
 def test_merged_weights_are_the_same_function(name, plain):
-    skeleton, leaves = tiny.build(*METHODS[name])
-    merged = merge_adapters(skeleton, leaves)
-    close(tiny.run(plain[0], merged, tiny.images()), tiny.run(skeleton, leaves, tiny.images()))
+    module_def, leaves = tiny.build(*METHODS[name])
+    merged = merge_adapters(module_def, leaves)
+    close(tiny.run(plain[0], merged, tiny.images()), tiny.run(module_def, leaves, tiny.images()))
 
 
 def test_methods_that_do_not_merge_say_so():
@@ -96,19 +96,19 @@ def test_methods_that_do_not_merge_say_so():
 
 
 def test_lora_starts_with_gradient_in_b_only_and_stays_low_rank():
-    skeleton, leaves = tiny.build(LoRA, {"rank": 4}, initial=True)
-    _, grads = tiny.gradients(skeleton, leaves, tiny.images())
+    module_def, leaves = tiny.build(LoRA, {"rank": 4}, initial=True)
+    _, grads = tiny.gradients(module_def, leaves, tiny.images())
     assert not np.any(grads["adapters/0/layers/qkv_a"]) and np.any(grads["adapters/0/layers/qkv_b"])
-    skeleton, leaves = tiny.build(LoRA, {"rank": 4})
-    delta = merge_adapters(skeleton, leaves)["backbone/blocks/attn/qkv/kernel"] - leaves["backbone/blocks/attn/qkv/kernel"]
+    module_def, leaves = tiny.build(LoRA, {"rank": 4})
+    delta = merge_adapters(module_def, leaves)["backbone/blocks/attn/qkv/kernel"] - leaves["backbone/blocks/attn/qkv/kernel"]
     assert max(np.linalg.matrix_rank(np.asarray(d), tol=1e-4) for d in delta) == 4
 
 
 def test_adaptformer_is_linear_in_its_scale_and_off_without_up():
-    skeleton, leaves = tiny.build(AdaptFormer, {"hidden": 8})
+    module_def, leaves = tiny.build(AdaptFormer, {"hidden": 8})
     off = {n: (np.zeros_like(a) if "/up/" in n else a) for n, a in leaves.items()}
-    close(tiny.run(skeleton, off, tiny.images()), tiny.run(*tiny.build(), tiny.images()))
-    adapter = trees.merge(skeleton, leaves).adapters[0]
+    close(tiny.run(module_def, off, tiny.images()), tiny.run(*tiny.build(), tiny.images()))
+    adapter = trees.merge(module_def, leaves).adapters[0]
     layer = nnx.merge(*[*nnx.split(adapter.layers)][:1], jax.tree.map(lambda a: a[0], nnx.split(adapter.layers)[1]))
     x = jnp.ones((1, 3, 48))
     one = adapter.on_mlp(LayerContext(layer, 0, 1, None), x, jnp.zeros_like(x))
@@ -117,44 +117,44 @@ def test_adaptformer_is_linear_in_its_scale_and_off_without_up():
 
 
 def test_vpt_does_not_care_for_the_order_of_prompts_and_needs_every_block():
-    skeleton, leaves = tiny.build(VPT, {"num_tokens": 5})
-    maps = tiny.run(skeleton, leaves, tiny.images())
+    module_def, leaves = tiny.build(VPT, {"num_tokens": 5})
+    maps = tiny.run(module_def, leaves, tiny.images())
     name = "adapters/0/layers/prompts"
-    close(tiny.run(skeleton, {**leaves, name: leaves[name][:, ::-1]}, tiny.images()), maps, 1e-5)
+    close(tiny.run(module_def, {**leaves, name: leaves[name][:, ::-1]}, tiny.images()), maps, 1e-5)
     for block in range(tiny.SIZES.depth):
         moved = leaves[name].copy()
         moved[block] *= -1  # a constant shift would vanish in the LayerNorm
-        assert not np.allclose(tiny.run(skeleton, {**leaves, name: moved}, tiny.images())[3], maps[3])
+        assert not np.allclose(tiny.run(module_def, {**leaves, name: moved}, tiny.images())[3], maps[3])
 
 
 def test_dropout_needs_a_key_and_changes_the_output():
-    skeleton, leaves = tiny.build(AdaptFormer, {"hidden": 8, "dropout": 0.5})
-    a, b, c = (tiny.run(skeleton, leaves, tiny.images(), key) for key in (None, jax.random.key(0), jax.random.key(1)))
+    module_def, leaves = tiny.build(AdaptFormer, {"hidden": 8, "dropout": 0.5})
+    a, b, c = (tiny.run(module_def, leaves, tiny.images(), key) for key in (None, jax.random.key(0), jax.random.key(1)))
     assert not np.allclose(a[3], b[3]) and not np.allclose(b[3], c[3])
 
 
 @pytest.mark.parametrize("deep", [True, False])
 def test_vpt_drops_other_prompts_in_each_image(deep):
-    skeleton, leaves = tiny.build(VPT, {"num_tokens": 5, "deep": deep, "dropout": 0.5})
+    module_def, leaves = tiny.build(VPT, {"num_tokens": 5, "deep": deep, "dropout": 0.5})
     twice = np.repeat(tiny.images(1), 2, 0)
-    plain, dropped = (tiny.run(skeleton, leaves, twice, key)[3] for key in (None, jax.random.key(0)))
+    plain, dropped = (tiny.run(module_def, leaves, twice, key)[3] for key in (None, jax.random.key(0)))
     assert np.allclose(plain[0], plain[1], atol=1e-5) and not np.allclose(dropped[0], dropped[1], atol=1e-3)
 
 
 def test_lora_on_queries_and_values_of_a_fused_map_leaves_the_keys():
-    skeleton, leaves = tiny.build(LoRA, {"targets": ("q", "v")})
-    delta = merge_adapters(skeleton, leaves)["backbone/blocks/attn/qkv/kernel"] - leaves["backbone/blocks/attn/qkv/kernel"]
+    module_def, leaves = tiny.build(LoRA, {"targets": ("q", "v")})
+    delta = merge_adapters(module_def, leaves)["backbone/blocks/attn/qkv/kernel"] - leaves["backbone/blocks/attn/qkv/kernel"]
     q, k, v = np.split(np.asarray(delta), 3, -1)
     assert np.any(q) and np.any(v) and not np.any(k)
 
 
 def test_soma_moves_as_little_in_bfloat16_as_in_float32():
     """A change of a thousandth: in bfloat16 the products of A and of A0 agree to all their digits."""
-    skeleton, leaves = tiny.build(SoMA, {"rank": 4}, initial=True)
+    module_def, leaves = tiny.build(SoMA, {"rank": 4}, initial=True)
     rng = np.random.default_rng(0)
     own = [n for n in leaves if n.startswith("adapters/") and n.endswith(("_a", "_b"))]
     moved = {n: leaves[n] * (1 + 1e-3 * rng.standard_normal(leaves[n].shape).astype("f4")) for n in own}
-    adapter = lambda values: trees.merge(skeleton, values).adapters[0]
+    adapter = lambda values: trees.merge(module_def, values).adapters[0]
     x = jnp.asarray(rng.standard_normal((1, 7, 48)), jnp.float32)
 
     def change(values, x):
@@ -174,7 +174,7 @@ def test_the_pretrained_twins_never_train(name):
 
 
 def test_soma_takes_the_minor_directions():
-    skeleton, leaves = tiny.build(SoMA, {"rank": 4, "start": 2}, initial=True)
+    module_def, leaves = tiny.build(SoMA, {"rank": 4, "start": 2}, initial=True)
     stem = "adapters/0/layers/fc1"
     a, b = leaves[f"{stem}_a"][0, 0], leaves[f"{stem}_b"][0, 0]
     kernel = leaves["backbone/blocks/mlp/fc1/kernel"][2]
@@ -189,7 +189,7 @@ def test_soma_takes_the_minor_directions():
 
 def test_recyclelora_recycles_the_least_and_the_most_used_directions():
     """PyTorch's own words: W [out, in] = kernel transposed; W[:, P] = Q R with |diag R| falling."""
-    skeleton, leaves = tiny.build(*METHODS["recyclelora"], initial=True)
+    module_def, leaves = tiny.build(*METHODS["recyclelora"], initial=True)
     for target, place in (("qkv", "attn"), ("proj", "attn"), ("fc1", "mlp"), ("fc2", "mlp")):
         stem = f"adapters/0/layers/{target}"
         for i, kernel in enumerate(leaves[f"backbone/blocks/{place}/{target}/kernel"]):
@@ -204,7 +204,7 @@ def test_recyclelora_recycles_the_least_and_the_most_used_directions():
             if target != "fc2":  # its 192 channels span 48 directions, so later ones have a part in each
                 others = kernel[main_a.sum(1) == 0]
                 assert np.abs(others @ main_b.T).max() < 1e-5  # what the main factors add, no other channel of W writes
-    delta = trees.merge(skeleton, leaves).adapters[0]
+    delta = trees.merge(module_def, leaves).adapters[0]
     assert delta.factor == 1 / 7 and not any(np.any(d) for d in delta.kernel_deltas().values())
 
 
@@ -294,12 +294,12 @@ def twin(name, leaves):
 def test_torch_twin_in_value_and_gradient(name):
     method, options = METHODS[name]
     options = {**options, "dropout": 0.0} if name == "adaptformer" else options
-    skeleton, leaves = tiny.build(method, options)
+    module_def, leaves = tiny.build(method, options)
     p, places = twin(name, leaves)
     outputs = tiny.torch_twin(leaves, tiny.images(), **places)
 
     def tokens(leaves, x):
-        model = trees.merge(skeleton, leaves)
+        model = trees.merge(module_def, leaves)
         return model.backbone.tokens(x, tuple(model.adapters))[0]
 
     ours = jax.jit(tokens)(leaves, tiny.images())
@@ -309,7 +309,7 @@ def test_torch_twin_in_value_and_gradient(name):
     own = {n: a for n, a in leaves.items() if n.startswith("adapters/")}
 
     def loss(t):
-        model = trees.merge(skeleton, {**leaves, **t})
+        model = trees.merge(module_def, {**leaves, **t})
         return sum((tap[:, 1:] ** 2).sum() for tap in model.backbone.tokens(tiny.images(), tuple(model.adapters))[0])
 
     for leaf, grad in jax.jit(jax.grad(loss))(own).items():

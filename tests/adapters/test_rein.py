@@ -33,10 +33,10 @@ def test_outputs_and_gradients_equal_the_official_ones(name, fixture_case):
     inputs, outputs = fixture_case(f"reins/{name}", "inputs"), fixture_case(f"reins/{name}", "outputs")
     table = rules("", "")
     make = lambda: Rein(BlockSpec(depth, width, num_prefix_tokens=1), rngs=nnx.Rngs(0), **options)
-    skeleton, params = filled(make, fixture_case(f"reins/{name}", "weights"), table)
+    module_def, params = filled(make, fixture_case(f"reins/{name}", "weights"), table)
 
     def loss(params, xs):
-        adapter = trees.merge(skeleton, params)
+        adapter = trees.merge(module_def, params)
         ys, queries = at_every_layer(adapter, xs), adapter.queries()
         cotangents = [inputs[f"cotangent_layer{i}"] for i in range(depth)]
         total = sum((y * c).sum() for y, c in zip(ys, cotangents, strict=True)) + (queries * inputs["cotangent_queries"]).sum()

@@ -86,10 +86,10 @@ def test_two_stacks_share_one_adapter_through_offset(blocks, x):
 
 @pytest.mark.parametrize("shared", [True, False])
 def test_gradients_do_not_depend_on_scan_or_remat(blocks, x, shared):
-    skeleton, _, params = trees.split(rein(shared=shared), ())
+    module_def, _, params = trees.split(rein(shared=shared), ())
 
     def loss(params, unroll, remat):
-        adapter = trees.merge(skeleton, params)
+        adapter = trees.merge(module_def, params)
         options = {"unroll": unroll, "remat": remat, "context": 0.1}
         y, outputs = run_blocks(blocks, x, adapter=adapter, num_prefix_tokens=1, out_indices=(1, 3), **options)
         return (y**2).sum() + (outputs[0] * outputs[1]).sum()
@@ -110,8 +110,8 @@ def test_one_compiled_body_whatever_the_depth(blocks, x):
 
 
 def test_a_float32_adapter_does_not_widen_a_bfloat16_stream(blocks, x):
-    skeleton, _, params = trees.split(blocks, ())
-    half = trees.merge(skeleton, trees.cast(params, jnp.bfloat16))
+    module_def, _, params = trees.split(blocks, ())
+    half = trees.merge(module_def, trees.cast(params, jnp.bfloat16))
     adapter = rein()
     options = {"num_prefix_tokens": 1, "out_indices": (0,), "context": jnp.bfloat16(0.1)}
     run = lambda x: run_blocks(half, x.astype(jnp.bfloat16), adapter=adapter, **options)

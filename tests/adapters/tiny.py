@@ -27,7 +27,7 @@ class Tiny(nnx.Module):
 
 
 @functools.cache
-def frozen_values() -> trees.Flat:
+def frozen_values() -> trees.FlatParams:
     """Backbone leaves, every one away from its initial value (LayerScale near 1); nothing is initialised by JAX, which would be slow."""
     shapes = trees.flatten(nnx.eval_shape(lambda: Tiny(rngs=nnx.Rngs(0))))
     rng = np.random.default_rng(0)
@@ -36,9 +36,9 @@ def frozen_values() -> trees.Flat:
 
 
 def build(method=None, options=None, *, initial: bool = False, seed: int = 1, **backbone):
-    """(skeleton, all leaves) of a Tiny on `frozen_values`; the adapter's leaves are its initial ones, or random ones."""
+    """(module_def, all leaves) of a Tiny on `frozen_values`; the adapter's leaves are its initial ones, or random ones."""
     make = lambda key: Tiny(method, options, rngs=nnx.Rngs(params=key), **backbone)
-    skeleton, _, shapes = trees.split(nnx.eval_shape(lambda: make(jax.random.key(seed))), ())
+    module_def, _, shapes = trees.split(nnx.eval_shape(lambda: make(jax.random.key(seed))), ())
     own = {n: s for n, s in shapes.items() if n.startswith("adapters/")}
     rng = np.random.default_rng(seed)
     leaves = {n: 0.1 * rng.standard_normal(s.shape).astype("f4") for n, s in sorted(own.items())}
@@ -47,22 +47,22 @@ def build(method=None, options=None, *, initial: bool = False, seed: int = 1, **
         leaves = {n: np.asarray(a) for n, a in first.items()}
     leaves |= frozen_values()
     if hasattr(method, "from_backbone"):
-        drawn, leaves = leaves, method.from_backbone(skeleton, leaves)
+        drawn, leaves = leaves, method.from_backbone(module_def, leaves)
         if not initial:
             leaves |= {n: leaves[n] + drawn[n] for n in own if not n.endswith("0")}
-    return skeleton, leaves
+    return module_def, leaves
 
 
-def run(skeleton, leaves, x, key=None):
-    return jax.jit(lambda p, x: trees.merge(skeleton, p)(x, key))(leaves, x)
+def run(module_def, leaves, x, key=None):
+    return jax.jit(lambda p, x: trees.merge(module_def, p)(x, key))(leaves, x)
 
 
-def gradients(skeleton, leaves, x):
+def gradients(module_def, leaves, x):
     """(maps, gradients of their sum of squares to the adapter's leaves)."""
     own = {n: a for n, a in leaves.items() if n.startswith("adapters/")}
 
     def loss(t):
-        maps = trees.merge(skeleton, {**leaves, **t})(x)
+        maps = trees.merge(module_def, {**leaves, **t})(x)
         return sum((m**2).sum() for m in maps), maps
 
     grads, maps = jax.jit(jax.grad(loss, has_aux=True))(own)

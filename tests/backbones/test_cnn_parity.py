@@ -24,10 +24,10 @@ def images_of(height: int, width: int) -> np.ndarray:
 def compare(recorded, model, modules, make, stem, arrays, table, images):
     """The stem and the four maps; `stem(backbone, images)` gives ours."""
     expected = recorded(modules, lambda: model(torch.from_numpy(images.transpose(0, 3, 1, 2))))
-    skeleton, params = filled(lambda: Guests(make()), arrays, *table)
+    module_def, params = filled(lambda: Guests(make()), arrays, *table)
 
     def run(params, images):
-        mine = trees.merge(skeleton, params).backbone
+        mine = trees.merge(module_def, params).backbone
         return [stem(mine, images), *mine(images)]
 
     outputs = jax.jit(run)(params, images)

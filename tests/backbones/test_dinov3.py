@@ -27,17 +27,17 @@ def make(**options):
     return Guests(dinov3.DINOv3(TINY, image_size=64, out_indices=(0, 1, 2, 3), rngs=nnx.Rngs(0), **options))
 
 
-def tokens(skeleton, params, images):
-    return trees.merge(skeleton, params).backbone.tokens(images)[0]
+def tokens(module_def, params, images):
+    return trees.merge(module_def, params).backbone.tokens(images)[0]
 
 
 def test_every_block_and_gradients_equal_the_official_ones(fixture_case):
     arrays, outputs = fixture_case("dinov3_tiny", "weights"), fixture_case("dinov3_tiny", "outputs")
     rules, skip = dinov3.formats(TINY)["official"]
-    skeleton, params = filled(lambda: make(rope_periods="bfloat16"), arrays, rules, skip)
+    module_def, params = filled(lambda: make(rope_periods="bfloat16"), arrays, rules, skip)
 
     def loss(params):
-        blocks = tokens(skeleton, params, IMAGES)
+        blocks = tokens(module_def, params, IMAGES)
         return sum((y * jnp.sin(y)).sum() for y in blocks), blocks
 
     grads, blocks = jax.jit(jax.grad(loss, has_aux=True))(params)
@@ -49,7 +49,7 @@ def test_every_block_and_gradients_equal_the_official_ones(fixture_case):
 
 
 def test_files_in_timm_names_may_leave_the_biases_out():
-    skeleton, _, shapes = trees.split(nnx.eval_shape(make), ())
+    module_def, _, shapes = trees.split(nnx.eval_shape(make), ())
     values = {name: np.full(s.shape, 0.5, np.float32) for name, s in shapes.items()}
     bias = "backbone/blocks/attn/qkv/bias"
     values[bias][:] = 0

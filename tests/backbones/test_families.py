@@ -65,17 +65,17 @@ def test_published_parameter_counts(name):
 
 
 def build(kind: str, method=Rein, options=SMALL, **backbone):
-    """(skeleton, random parameters) of a tiny backbone with one adapter per stage; nothing is compiled."""
+    """(module_def, random parameters) of a tiny backbone with one adapter per stage; nothing is compiled."""
 
     def make():
         body = TINY[kind](nnx.Rngs(0), **backbone)
         return Guests(body, [method(spec, rngs=nnx.Rngs(1), **options) for spec in body.block_specs] if method else [])
 
-    skeleton, _, shapes = trees.split(nnx.eval_shape(make), ())
+    module_def, _, shapes = trees.split(nnx.eval_shape(make), ())
     rng = np.random.default_rng(0)
     values = {n: (0.2 * rng.standard_normal(s.shape)).astype(np.float32) for n, s in shapes.items()}
     near_one = re.compile(r".*/(scale|gamma|var)$")
-    return skeleton, {n: np.abs(1 + v) if near_one.fullmatch(n) else v for n, v in values.items()}
+    return module_def, {n: np.abs(1 + v) if near_one.fullmatch(n) else v for n, v in values.items()}
 
 
 FAST = ("clip with fpn", "sam", "resnet", "convnext")  # gradients of DINOv2 and EVA-02 are compared with official ones elsewhere
@@ -84,11 +84,11 @@ FAST = ("clip with fpn", "sam", "resnet", "convnext")  # gradients of DINOv2 and
 @pytest.mark.parametrize("kind", [pytest.param(k, marks=() if k in FAST else pytest.mark.slow) for k in TINY])
 def test_rein_learns_on_every_family(kind):
     """Maps have the declared widths and strides on an input that is not square; every adapter parameter gets a finite gradient."""
-    skeleton, params = build(kind)
+    module_def, params = build(kind)
     images = np.random.default_rng(0).normal(size=(2, 64, 96, 3)).astype(np.float32)
 
     def loss(mine, rest):
-        model = trees.merge(skeleton, mine, rest)
+        model = trees.merge(module_def, mine, rest)
         maps = model(images)
         queries = sum(adapter.queries() for adapter in model.adapters)
         return sum((m * jnp.sin(m)).sum() for m in maps) + (queries**2).sum(), maps
@@ -96,7 +96,7 @@ def test_rein_learns_on_every_family(kind):
     mine = {n: a for n, a in params.items() if n.startswith("adapters/")}
     rest = {n: a for n, a in params.items() if n not in mine}
     grads, maps = jax.jit(jax.grad(loss, has_aux=True))(mine, rest)
-    backbone = trees.merge(skeleton, params).backbone
+    backbone = trees.merge(module_def, params).backbone
     strides = (4, 8, 8, 8) if kind == "resnet" else (4, 8, 16, 32)
     assert [m.shape for m in maps] == [(2, 64 // s, 96 // s, c) for s, c in zip(strides, backbone.out_channels, strict=True)]
     assert all(np.isfinite(m).all() for m in maps)
@@ -107,11 +107,11 @@ def test_rein_learns_on_every_family(kind):
 @pytest.mark.parametrize("kind", ["resnet", "convnext"])
 def test_convolutional_blocks_run_in_a_loop_everywhere_but_on_a_cpu(kind):
     """XLA's gradients of convolutions inside a loop take twenty times as long on a CPU; both programs are the same function."""
-    skeleton, params = build(kind)
+    module_def, params = build(kind)
     images = np.random.default_rng(0).normal(size=(1, 64, 64, 3)).astype(np.float32)
 
     def loss(params):
-        maps = trees.merge(skeleton, params)(images)
+        maps = trees.merge(module_def, params)(images)
         return sum((m * jnp.sin(m)).sum() for m in maps), maps
 
     def traced():
@@ -175,23 +175,23 @@ def test_other_adapters_where_they_make_sense(kind):
             with pytest.raises(UserError):
                 build(kind, method, options)
             continue
-        skeleton, params = build(kind, method, options)
-        shapes = [m.shape for m in jax.eval_shape(lambda p, x, s=skeleton: trees.merge(s, p)(x), params, images)]
+        module_def, params = build(kind, method, options)
+        shapes = [m.shape for m in jax.eval_shape(lambda p, x, s=module_def: trees.merge(s, p)(x), params, images)]
         assert expected in (None, shapes), name
         expected = shapes
 
 
 def test_bfloat16_stays_bfloat16():
     for kind in ("eva02", "clip with fpn", "sam", "resnet", "convnext"):
-        skeleton, params = build(kind)
+        module_def, params = build(kind)
         half = trees.cast(params, jnp.bfloat16)
-        shapes = jax.eval_shape(lambda p, x, s=skeleton: trees.merge(s, p)(x), half, jax.ShapeDtypeStruct((1, 64, 64, 3), jnp.bfloat16))
+        shapes = jax.eval_shape(lambda p, x, s=module_def: trees.merge(s, p)(x), half, jax.ShapeDtypeStruct((1, 64, 64, 3), jnp.bfloat16))
         assert {m.dtype for m in shapes} == {jnp.dtype(jnp.bfloat16)}, kind
 
 
 def test_statistics_of_batch_norms_never_train():
-    skeleton, params = build("resnet", None)
-    _, trained, frozen = trees.split(trees.merge(skeleton, params), ("backbone/",))
+    module_def, params = build("resnet", None)
+    _, trained, frozen = trees.split(trees.merge(module_def, params), ("backbone/",))
     assert trained and frozen and all(re.search(r"/(mean|var)$", name) for name in frozen)
 
 

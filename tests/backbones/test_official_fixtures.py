@@ -27,7 +27,7 @@ def channels_last(x):
 
 
 def opened(name, fixture_case):
-    """(skeleton, parameters, inputs, outputs)."""
+    """(module_def, parameters, inputs, outputs)."""
     module, cls, sizes, out_indices, options = CASES[name]
 
     def make():
@@ -35,16 +35,16 @@ def opened(name, fixture_case):
         return Guests(backbone, [rein.Rein(backbone.block_specs[0], rngs=nnx.Rngs(0), **options)])
 
     rules, skip = module.formats(sizes)["official"]
-    skeleton, params = filled(make, fixture_case(name, "weights"), rules + ADAPTER_RULES, skip)
-    return skeleton, params, fixture_case(name, "inputs"), fixture_case(name, "outputs")
+    module_def, params = filled(make, fixture_case(name, "weights"), rules + ADAPTER_RULES, skip)
+    return module_def, params, fixture_case(name, "inputs"), fixture_case(name, "outputs")
 
 
 @pytest.mark.parametrize("name", CASES)
 def test_every_block_then_maps_then_queries(name, fixture_case):
-    skeleton, params, inputs, outputs = opened(name, fixture_case)
+    module_def, params, inputs, outputs = opened(name, fixture_case)
 
     def run(params, images):
-        model = trees.merge(skeleton, params)
+        model = trees.merge(module_def, params)
         backbone, adapter = model.backbone, model.adapters[0]
         x, grid = backbone.embed(images)
         depth = backbone.config.depth
@@ -62,10 +62,10 @@ def test_every_block_then_maps_then_queries(name, fixture_case):
 
 @pytest.mark.parametrize("name", ["eva02_tiny", "dinov2_tiny_lora"])
 def test_gradients_to_rein(name, fixture_case):
-    skeleton, params, inputs, outputs = opened(name, fixture_case)
+    module_def, params, inputs, outputs = opened(name, fixture_case)
     names = [name for name in outputs if name.startswith("grad:reins.")]
     cotangents = [channels_last(inputs[f"cotangent_feat{i}"]) for i in range(4)]
-    mine = gradients(skeleton, params, channels_last(inputs["x"]), cotangents, inputs["cotangent_queries"])
+    mine = gradients(module_def, params, channels_last(inputs["x"]), cotangents, inputs["cotangent_queries"])
     pairs = [
         (rule.source, mine[rule.target], LAYOUTS[rule.layout][0](outputs[f"grad:{rule.source}"]))
         for rule in ADAPTER_RULES if f"grad:{rule.source}" in names
@@ -75,6 +75,6 @@ def test_gradients_to_rein(name, fixture_case):
 
 
 def test_non_square_input_resizes_positions_on_the_fly(fixture_case):
-    skeleton, params, inputs, outputs = opened("dinov2_tiny_lora", fixture_case)
-    maps = jax.jit(lambda p, x: trees.merge(skeleton, p)(x))(params, channels_last(inputs["x_96x64"]))
+    module_def, params, inputs, outputs = opened("dinov2_tiny_lora", fixture_case)
+    maps = jax.jit(lambda p, x: trees.merge(module_def, p)(x))(params, channels_last(inputs["x_96x64"]))
     assert_layers([(f"map {i}", m, channels_last(outputs[f"feat{i}_96x64"])) for i, m in enumerate(maps)])

@@ -44,11 +44,11 @@ def test_dinov2_s_equals_transformers_on_a_photograph(tmp_path, recorded):
         pytest.skip(str(error))
     images = ((photograph().astype(np.float32) - IMAGENET_MEAN) / IMAGENET_STD)[None].astype(np.float32)
 
-    skeleton, _, shapes = trees.split(nnx.eval_shape(lambda: Whole()), ())
+    module_def, _, shapes = trees.split(nnx.eval_shape(lambda: Whole()), ())
     values, _ = load_backbone(path, "dinov2_vits14", shapes)
 
     def run(params, images):
-        backbone = trees.merge(skeleton, params).backbone
+        backbone = trees.merge(module_def, params).backbone
         x, _ = backbone.embed(images)
         context = backbone.context((37, 37), x.dtype)
         return [x, *run_blocks(backbone.blocks, x, num_prefix_tokens=1, out_indices=tuple(range(12)), context=context)[1]]

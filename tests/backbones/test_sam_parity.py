@@ -35,8 +35,8 @@ def test_square_image_of_the_pretrained_size(theirs, recorded):
     encoder = theirs.vision_encoder
     blocks = {f"block {i}": layer for i, layer in enumerate(encoder.layers)}
     expected = recorded(blocks, lambda: theirs(torch.from_numpy(images.transpose(0, 3, 1, 2))))
-    skeleton, params = ours(theirs, 128)
-    outputs, grid = jax.jit(lambda p, x: trees.merge(skeleton, p).backbone.tokens(x))(params, images)
+    module_def, params = ours(theirs, 128)
+    outputs, grid = jax.jit(lambda p, x: trees.merge(module_def, p).backbone.tokens(x))(params, images)
     assert_layers((name, tap.reshape(2, 8, 8, 32), value) for (name, value), tap in zip(expected.items(), outputs, strict=True))
 
 
@@ -59,10 +59,10 @@ def test_other_sizes_resize_positions_and_stretch_tables(theirs, recorded, unrol
 
     expected = {"embedding": x.numpy()}
     expected |= recorded({f"block {i}": layer for i, layer in enumerate(encoder.layers)}, run)
-    skeleton, params = ours(theirs, 128)
+    module_def, params = ours(theirs, 128)
 
     def mine(params, images):
-        backbone = trees.merge(skeleton, params).backbone
+        backbone = trees.merge(module_def, params).backbone
         backbone.unroll = unroll
         return [backbone.embed(images)[0], *backbone.tokens(images)[0]]
 

@@ -23,10 +23,10 @@ SIZE = dict(hidden_size=32, num_hidden_layers=4, num_attention_heads=2, patch_si
 
 def layers_of_ours(make, arrays, table, skip, images):
     """[embedding, block 0, ..., block 3] of our model with the arrays of the other one."""
-    skeleton, params = filled(lambda: Guests(make()), arrays, table, skip)
+    module_def, params = filled(lambda: Guests(make()), arrays, table, skip)
 
     def run(params, images):
-        model = trees.merge(skeleton, params).backbone
+        model = trees.merge(module_def, params).backbone
         return [model.embed(images)[0], *model.tokens(images)[0]]
 
     return jax.jit(run)(params, images)
@@ -79,10 +79,10 @@ def test_clip_as_rein_uses_it():
     """The class embedding twice and bilinear positions, said in torch's own functions."""
     rng = np.random.default_rng(1)
     make = lambda: CLIP(ViTConfig(32, 4, 2), image_size=64, rngs=nnx.Rngs(0))
-    skeleton, _, shapes = trees.split(nnx.eval_shape(make), ())
+    module_def, _, shapes = trees.split(nnx.eval_shape(make), ())
     params = {name: rng.normal(size=s.shape).astype(np.float32) for name, s in shapes.items()}
     images = rng.normal(size=(1, 48, 80, 3)).astype(np.float32)
-    ours = jax.jit(lambda p, x: trees.merge(skeleton, p).embed(x)[0])(params, images)
+    ours = jax.jit(lambda p, x: trees.merge(module_def, p).embed(x)[0])(params, images)
 
     names = ("cls_token", "pos_embed", "patch_embed/kernel", "ln_pre/scale", "ln_pre/bias")
     cls, positions, kernel, scale, bias = (torch.from_numpy(params[name]) for name in names)

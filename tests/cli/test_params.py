@@ -4,7 +4,7 @@ import pytest
 
 from data_pipelines.labels import CITYSCAPES
 from rein_jax import configuration
-from rein_jax.build import skeleton_of
+from rein_jax.build import abstract_params
 from rein_jax.cli.main import main
 from rein_jax.errors import UserError
 
@@ -32,4 +32,4 @@ def test_a_misspelt_name(capsys, monkeypatch, tmp_path):
 def test_a_head_with_the_other_heads_loss():
     config = configuration.load("configs/folder.py", ["loss.name=pixel"])
     with pytest.raises(UserError, match="config.head.name=mask2former needs config.loss.name=mask"):
-        skeleton_of(config, CITYSCAPES)
+        abstract_params(config, CITYSCAPES)

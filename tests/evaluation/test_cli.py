@@ -31,8 +31,8 @@ def run(tmp_path, monkeypatch):
         return FakeSource(3, domain=entry["name"])
 
     def open_model(path):
-        skeleton, _, params = trees.split(FakeModel(run.seed), ())
-        return (skeleton, params), {"name": "run", "path": str(path), "identity": subject.identity(params)}
+        module_def, _, params = trees.split(FakeModel(run.seed), ())
+        return (module_def, params), {"name": "run", "path": str(path), "identity": subject.identity(params)}
 
     run = ConfigDict({"folder": str(folder), "seed": 0})
     monkeypatch.setattr(build, "open_entry", open_entry)

@@ -104,8 +104,8 @@ def test_a_disk_that_fails_is_one_sentence(number, words, tmp_path, monkeypatch,
 def _parts():
     from rein_jax import trees
 
-    skeleton, _, params = trees.split(FakeModel(), ())
-    return skeleton, params
+    module_def, _, params = trees.split(FakeModel(), ())
+    return module_def, params
 
 
 def test_a_prediction_is_written_whole_or_not_at_all(tmp_path, monkeypatch):

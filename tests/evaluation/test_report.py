@@ -18,7 +18,7 @@ from rein_jax.reporting import page as page_of
 from rein_jax.reporting import write_report
 from rein_jax.reporting.page import ENVIRONMENT, charts
 from rein_jax.reporting.results import FORMAT, load_results
-from rein_jax.training.outputs import headline, write_json
+from rein_jax.training.artifacts import headline, write_json
 from tests.use.chromium import BROWSER, Page
 
 HOW = {"crop": 32, "stride": 21, "batch": 2, "progress": False}

@@ -11,8 +11,8 @@ from rein_jax.evaluation.windows import Predictor, Query
 
 
 def predictor(model, **options):
-    skeleton, _, params = trees.split(model, ())
-    return Predictor(skeleton, params, classes=4, **{"window": 32, "stride": 21, "batch": 2, **options})
+    module_def, _, params = trees.split(model, ())
+    return Predictor(module_def, params, classes=4, **{"window": 32, "stride": 21, "batch": 2, **options})
 
 
 def bilinear(scores, size):
@@ -129,8 +129,8 @@ def test_bad_options_are_refused(options, sentence):
 
 
 def test_wrong_number_of_classes_and_wrong_images_are_refused():
-    skeleton, _, params = trees.split(FakeModel(), ())
+    module_def, _, params = trees.split(FakeModel(), ())
     with pytest.raises(UserError, match="scores 4 classes, the data set has 5"):
-        Predictor(skeleton, params, classes=5, window=32, stride=32)(np.zeros((32, 32, 3), np.uint8))
+        Predictor(module_def, params, classes=5, window=32, stride=32)(np.zeros((32, 32, 3), np.uint8))
     with pytest.raises(UserError, match="must be uint8"):
         predictor(FakeModel())(np.zeros((32, 32, 3), np.float32))

@@ -37,7 +37,7 @@ def test_the_second_stage_begins_with_the_first_ones_values(tmp_path):
     set_method(config, "freeze")
     set_head(config, "linear")
     config.backbone.weights = "random"
-    _, trainable, _ = build.skeleton_of(config, CITYSCAPES)
+    _, trainable, _ = build.abstract_params(config, CITYSCAPES)
     kept = {name: np.full(a.shape, 0.25, "f4") for name, a in trainable.items()}
     write_model(tmp_path / "model.safetensors", kept, {"config": {}})
     config = ConfigDict({**config.to_dict(), "init_from": str(tmp_path)})

@@ -26,14 +26,14 @@ def small_head(query_source: str = "linked", **changes) -> Mask2Former:
     return Mask2Former((96,) * 4, CLASSES, rngs=nnx.Rngs(0), num_queries=20, query_source=query_source, **{**SMALL, **changes})
 
 
-def filled(make, arrays: dict, rules) -> tuple[trees.Skeleton, dict]:
-    """(skeleton, parameters) of the module that `make` builds, strictly filled with official arrays; nothing is initialised."""
-    skeleton, _, shapes = trees.split(nnx.eval_shape(make), ())
-    return skeleton, {name: jnp.asarray(value) for name, value in load_into(shapes, arrays, rules)[0].items()}
+def filled(make, arrays: dict, rules) -> tuple[trees.ModuleDef, dict]:
+    """(module_def, parameters) of the module that `make` builds, strictly filled with official arrays; nothing is initialised."""
+    module_def, _, shapes = trees.split(nnx.eval_shape(make), ())
+    return module_def, {name: jnp.asarray(value) for name, value in load_into(shapes, arrays, rules)[0].items()}
 
 
 def loaded(weights: dict, query_source: str = "linked", **changes):
-    """(skeleton, parameters) of a Holder of the small head with the official arrays."""
+    """(module_def, parameters) of a Holder of the small head with the official arrays."""
     arrays = {f"decode_head.{name}": array for name, array in weights.items()}
     return filled(lambda: Holder(small_head(query_source, **changes)), arrays, RULES)
 

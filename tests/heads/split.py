@@ -17,14 +17,14 @@ from rein_jax.sharding import batch_sharding, make_mesh, replicated
 from tests.heads.official import small_head
 
 mesh = make_mesh()
-skeleton, _, params = trees.split(small_head(), ())
+module_def, _, params = trees.split(small_head(), ())
 struct = lambda shape, where: jax.ShapeDtypeStruct(shape, jnp.float32, sharding=where)
 maps = [struct((8, side, side, 96), batch_sharding(mesh)) for side in (16, 8, 4, 2)]
 
 
 @jax.jit
 def scores(params, maps, queries):
-    head = trees.merge(skeleton, params)
+    head = trees.merge(module_def, params)
     return head.scores(head(maps, queries), (64, 64))
 
 

@@ -24,7 +24,7 @@ SIDE, QUERIES, CLASSES, BLOCKS = 96, 6, 19, 2
 
 
 def made(masking="always", adapters=(), sizes=SIZES, blocks=BLOCKS, final_norm=True):
-    """(skeleton, shapes) of a tiny model."""
+    """(module_def, shapes) of a tiny model."""
 
     def make():
         rngs = nnx.Rngs(0)
@@ -34,8 +34,8 @@ def made(masking="always", adapters=(), sizes=SIZES, blocks=BLOCKS, final_norm=T
         head.check(backbone, guests)
         return Segmenter(backbone, guests, head, MaskLoss(CLASSES, points=64), CITYSCAPES)
 
-    skeleton, _, shapes = trees.split(nnx.eval_shape(make), ())
-    return skeleton, shapes
+    module_def, _, shapes = trees.split(nnx.eval_shape(make), ())
+    return module_def, shapes
 
 
 def filled(shapes):
@@ -66,8 +66,8 @@ def pictures():
     return np.random.default_rng(1).normal(size=(2, SIDE, SIDE, 3)).astype(np.float32)
 
 
-def answers(skeleton, values, images, key=None, progress=None):
-    model = trees.merge(skeleton, values)
+def answers(module_def, values, images, key=None, progress=None):
+    model = trees.merge(module_def, values)
     return model.head.inside(model.backbone, tuple(model.adapters), images, key, progress)
 
 
@@ -98,10 +98,10 @@ def test_every_prediction_and_gradient_equals_transformers(theirs):
     model.zero_grad()
     ((classes * torch.from_numpy(weights[0])).sum() + (masks * torch.from_numpy(weights[1])).sum()).backward()
     wanted, _ = import_eomt({name: p.grad.numpy() for name, p in model.named_parameters()}, made()[1], SIZES, (SIDE // 16,) * 2)
-    skeleton, _ = made()
+    module_def, _ = made()
 
     def loss(values):
-        found = answers(skeleton, values, images)
+        found = answers(module_def, values, images)
         return (found["cls"] * weights[0]).sum() + (found["mask"] * weights[1]).sum(), found
 
     grads, found = jax.jit(jax.grad(loss, has_aux=True))(values)
@@ -127,13 +127,13 @@ def test_a_finished_model_needs_no_masks(theirs):
 
 
 def test_masks_fall_away_as_training_goes_on():
-    skeleton, shapes = made("annealed")
+    module_def, shapes = made("annealed")
     values, images, key = filled(shapes), pictures(), jax.random.key(3)
-    head = trees.merge(skeleton, values).head
+    head = trees.merge(module_def, values).head
     np.testing.assert_allclose(head.chances(0.0), [1, 1])
     np.testing.assert_allclose(head.chances(0.375), [0.5**0.9, 1], rtol=1e-6)
     np.testing.assert_allclose(head.chances(0.75), [0, 0])
-    run = jax.jit(lambda progress: answers(skeleton, values, images, key, progress))
+    run = jax.jit(lambda progress: answers(module_def, values, images, key, progress))
     masked, free = answers(made("always")[0], values, images), answers(made("never")[0], values, images)
     start, end, middle = run(0.0), run(1.0), run(0.4)
     assert start["cls"].shape[0] == BLOCKS + 1
@@ -145,24 +145,24 @@ def test_masks_fall_away_as_training_goes_on():
 
 def test_patches_and_other_queries_stay_open():
     """A mask closes patches to its query alone; even one that closes all leaves queries and class token."""
-    skeleton, shapes = made()
-    head = trees.merge(skeleton, filled(shapes)).head
+    module_def, shapes = made()
+    head = trees.merge(module_def, filled(shapes)).head
     masks = -jnp.ones((1, QUERIES, 12, 12))
     allowed = np.asarray(head._allowed(QUERIES + 5 + 9, masks, (3, 3), 1.0, None))
     assert allowed[:, QUERIES:].all() and allowed[:, :QUERIES, :QUERIES + 5].all() and not allowed[:, :QUERIES, QUERIES + 5:].any()
 
 
 def test_the_whole_model_learns_and_scores(theirs):
-    skeleton, shapes = made("annealed", [(LoRA, {"rank": 2})])
+    module_def, shapes = made("annealed", [(LoRA, {"rank": 2})])
     values = filled(shapes)
     rng = np.random.default_rng(4)
     batch = {"image": rng.integers(0, 256, (2, 80, 96, 3), np.uint8), "label": rng.integers(0, CLASSES, (2, 80, 96), np.uint8),
              "size": np.array([[80, 96], [64, 80]], np.int32), "progress": jnp.float32(0.5)}
-    grads, terms = jax.jit(jax.grad(lambda v: trees.merge(skeleton, v).loss(batch, jax.random.key(0)), has_aux=True))(values)
+    grads, terms = jax.jit(jax.grad(lambda v: trees.merge(module_def, v).loss(batch, jax.random.key(0)), has_aux=True))(values)
     assert len(terms) == 3 * (BLOCKS + 1)
     assert all(np.isfinite(g).all() for g in grads.values())
     assert all(np.abs(grads[name]).max() > 0 for name in grads if name.startswith(("head/", "adapters/", "backbone/norm/")))
-    model = trees.merge(skeleton, values)
+    model = trees.merge(module_def, values)
     scores = jax.jit(lambda images: model.scores(images))(batch["image"])
     assert scores.shape == (2, 80, 96, CLASSES)
     assert np.allclose(model.probabilities(scores).sum(-1), 1, atol=1e-5)

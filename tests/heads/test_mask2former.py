@@ -18,10 +18,10 @@ def official(fixture_case):
     return {part: fixture_case("head_small", part) for part in ("weights", "inputs", "outputs")}
 
 
-def _inspect(skeleton):
+def _inspect(module_def):
     @jax.jit
     def run(params, maps, queries):
-        head = trees.merge(skeleton, params).head
+        head = trees.merge(module_def, params).head
         outputs = head.inspect(maps, queries)
         return outputs, head.scores(outputs, (64, 64))
 
@@ -29,8 +29,8 @@ def _inspect(skeleton):
 
 
 def test_everything_equals_the_original(official):
-    skeleton, params = loaded(official["weights"])
-    outputs, scores = _inspect(skeleton)(params, maps_of(official["inputs"]), jnp.asarray(official["inputs"]["queries"]))
+    module_def, params = loaded(official["weights"])
+    outputs, scores = _inspect(module_def)(params, maps_of(official["inputs"]), jnp.asarray(official["inputs"]["queries"]))
     want = official["outputs"]
     assert error(outputs["features"].transpose(0, 3, 1, 2), want["mask_features"]) <= 1e-5
     for i, memory in enumerate(outputs["memories"]):
@@ -49,9 +49,9 @@ def test_learned_queries_are_the_same_function(official, source):
     weights["query_feat.weight"] = linked @ weights.pop("querys2feat.weight").T + weights.pop("querys2feat.bias")
     if source == "learned":
         weights["query_embed.weight"] = linked
-    skeleton, params = loaded(weights, source)
+    module_def, params = loaded(weights, source)
     given = jnp.asarray(linked) if source == "learned_feat" else None
-    outputs, _ = _inspect(skeleton)(params, maps_of(official["inputs"]), given)
+    outputs, _ = _inspect(module_def)(params, maps_of(official["inputs"]), given)
     assert error(outputs["cls"][9], official["outputs"]["cls9"]) <= 1e-5
     assert error(outputs["mask"][9], official["outputs"]["mask9"]) <= 1e-5
 
@@ -105,10 +105,10 @@ def test_parameter_counts_without_link(source, count):
 
 
 def test_half_precision_gives_float32_logits_and_finite_scores(official):
-    skeleton, params = loaded(official["weights"])
+    module_def, params = loaded(official["weights"])
     params = trees.cast(params, jnp.bfloat16)
     maps = [m.astype(jnp.bfloat16) for m in maps_of(official["inputs"])]
-    outputs, scores = _inspect(skeleton)(params, maps, jnp.asarray(official["inputs"]["queries"]))
+    outputs, scores = _inspect(module_def)(params, maps, jnp.asarray(official["inputs"]["queries"]))
     assert outputs["cls"].dtype == outputs["mask"].dtype == scores.dtype == jnp.float32
     assert outputs["features"].dtype == jnp.bfloat16
     assert np.isfinite(scores).all()

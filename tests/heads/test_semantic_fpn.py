@@ -23,11 +23,11 @@ def _maps(sizes, seed=0):
 def _randomise(module, seed=1):
     """The module with random, non-trivial arrays, and those arrays by name."""
     rng = np.random.default_rng(seed)
-    skeleton, _, arrays = trees.split(module, ())
+    module_def, _, arrays = trees.split(module, ())
     arrays = {n: jnp.asarray(rng.normal(size=a.shape) * 0.3 + (1.0 if n.endswith(("scale", "var")) else 0.0), jnp.float32)
               for n, a in arrays.items()}
     arrays = {n: jnp.abs(a) + 0.1 if n.endswith("var") else a for n, a in arrays.items()}
-    return trees.merge(skeleton, arrays), {n: np.asarray(a) for n, a in arrays.items()}
+    return trees.merge(module_def, arrays), {n: np.asarray(a) for n, a in arrays.items()}
 
 
 def _twin(arrays, maps, strides, norm):

@@ -40,7 +40,7 @@ def run(fixture_case):
     """Ours: {"losses" [10, 31], "assigned" [10, 20, 20], "tied" [2, 2], "lr", "grad_step0", "w_after1",
     "w_after10"}, with official names."""
     want, inputs, weights = (fixture_case("train_rein_dinov2", part) for part in ("outputs", "inputs", "weights"))
-    skeleton, params = filled(_model, weights, RULES)
+    module_def, params = filled(_model, weights, RULES)
     chosen = trees.matching(params, ("adapters/", "head/"))
     trainable = {name: params.pop(name) for name in sorted(chosen)}
     tx, schedule = optim.make_optimizer({"steps": 20, "groups": "rein_512"}, trainable)
@@ -49,7 +49,7 @@ def run(fixture_case):
     @partial(jax.jit, compiler_options=AS_IN_USE)
     def step(trainable, opt_state, image, label, draws):
         def total(leaves):
-            outputs = trees.merge(skeleton, leaves, params).outputs(image)
+            outputs = trees.merge(module_def, leaves, params).outputs(image)
             value, terms = loss(outputs, label, draws=draws)
             return value, (terms, outputs)
 

@@ -27,9 +27,9 @@ def test_four_maps_equal_torch():
 
     model = randomise(Official())
     arrays = {name: value.numpy() for name, value in model.state_dict().items()}
-    skeleton, params = filled(lambda: FeaturePyramid(d, rngs=nnx.Rngs(0)), arrays, rules("", ""), (r".*num_batches_tracked",))
+    module_def, params = filled(lambda: FeaturePyramid(d, rngs=nnx.Rngs(0)), arrays, rules("", ""), (r".*num_batches_tracked",))
     maps = [np.random.default_rng(i).normal(size=(2, 4, 6, d)).astype(np.float32) for i in range(4)]
-    ours = jax.jit(lambda p, m: trees.merge(skeleton, p)(m))(params, maps)
+    ours = jax.jit(lambda p, m: trees.merge(module_def, p)(m))(params, maps)
     with torch.no_grad():
         parts = (model.fpn1, model.fpn2, model.fpn3, model.fpn4)
         theirs = [part(torch.from_numpy(m.transpose(0, 3, 1, 2).copy())) for part, m in zip(parts, maps, strict=True)]

@@ -18,18 +18,18 @@ WIDTH = 6
 
 @pytest.fixture(scope="module")
 def neck():
-    skeleton, _, leaves = trees.split(MultiLevelNeck((WIDTH,) * 4, rngs=nnx.Rngs(0)), ())
+    module_def, _, leaves = trees.split(MultiLevelNeck((WIDTH,) * 4, rngs=nnx.Rngs(0)), ())
     rng = np.random.default_rng(0)
-    return skeleton, {name: np.asarray(a) + 0.1 * rng.standard_normal(a.shape).astype("f4") for name, a in leaves.items()}
+    return module_def, {name: np.asarray(a) + 0.1 * rng.standard_normal(a.shape).astype("f4") for name, a in leaves.items()}
 
 
 @pytest.mark.parity
 def test_resizing_before_the_first_convolution_is_the_same_function(neck):
     torch = pytest.importorskip("torch")
     functional = torch.nn.functional
-    skeleton, leaves = neck
+    module_def, leaves = neck
     maps = np.random.default_rng(1).standard_normal((4, 2, 6, 8, WIDTH)).astype("f4")
-    ours = jax.jit(lambda p, x: trees.merge(skeleton, p)(pyramid(list(x))))(leaves, maps)
+    ours = jax.jit(lambda p, x: trees.merge(module_def, p)(pyramid(list(x))))(leaves, maps)
     take = lambda name: torch.tensor(leaves[name])
     for i, scale in enumerate(SCALES):
         x = torch.tensor(maps[i]).permute(0, 3, 1, 2)

@@ -20,12 +20,12 @@ CASES = {"head_small_loss": (256, 4242), "head_small_loss_one_empty": (128, 4243
 
 @pytest.fixture(scope="module")
 def head(fixture_case):
-    """(skeleton, parameters, maps, queries, outputs) of the official small head."""
+    """(module_def, parameters, maps, queries, outputs) of the official small head."""
     inputs = fixture_case("head_small", "inputs")
-    skeleton, params = loaded(fixture_case("head_small", "weights"))
+    module_def, params = loaded(fixture_case("head_small", "weights"))
     maps, queries = maps_of(inputs), jnp.asarray(inputs["queries"])
-    outputs = jax.jit(lambda params: trees.merge(skeleton, params).head(maps, queries))(params)
-    return skeleton, params, maps, queries, outputs
+    outputs = jax.jit(lambda params: trees.merge(module_def, params).head(maps, queries))(params)
+    return module_def, params, maps, queries, outputs
 
 
 def _given(case: str, fixture_case):
@@ -85,9 +85,9 @@ def test_uncertain_points_are_the_originals(official):
 
 @pytest.mark.slow  # the training trajectory compares first gradients on every run
 def test_gradients_equal_the_original(head, fixture_case):
-    skeleton, params, maps, queries, _ = head
+    module_def, params, maps, queries, _ = head
     want, label, loss, draws = _given("head_small_loss", fixture_case)
-    total = lambda params: loss(trees.merge(skeleton, params).head(maps, queries), label, draws=draws)[0]
+    total = lambda params: loss(trees.merge(module_def, params).head(maps, queries), label, draws=draws)[0]
     grads = jax.jit(jax.grad(total))(params)
     back, left = unplace(RULES, {name: np.asarray(grad) for name, grad in grads.items()})
     assert not left and len(back) == 228

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import jax
 import numpy as np
-from stand_in import make_parts
+from stand_in import make_components
 
 from rein_jax import sharding
 from rein_jax.bench import scale
@@ -23,27 +23,28 @@ CONFIG = {"seed": 0, "train": {"steps": STEPS, "batch": BATCH}}
 
 def setup(shape: dict, rules: str, devices: int = 8, accumulate: int = 1, full: bool = True, drop: float = 0.1):
     """(state and frozen placed on a mesh, step, mesh, batches) of the stand-in; full: everything trains."""
-    parts = make_parts(CONFIG, width=16, drop=drop)
+    components = make_components(CONFIG, width=16, drop=drop)
     if full:
-        parts.trainable, parts.frozen = {**parts.trainable, **parts.frozen}, {}
+        components.trainable, components.frozen = {**components.trainable, **components.frozen}, {}
     mesh = sharding.make_mesh(shape, jax.devices()[:devices])
     fp32 = policy("fp32")
-    placed = place_run(parts.trainable, parts.frozen, parts.tx, fp32, mesh, rules)
-    step = make_step(parts.skeleton, parts.tx, fp32, mesh, placed.shardings, schedule=parts.schedule, accumulate=accumulate)
-    return placed, step, mesh, parts.batches(0, 0, 1)
+    sharded = place_run(components.trainable, components.frozen, components.tx, fp32, mesh, rules)
+    step = make_step(components.module_def, components.tx, fp32, mesh, sharded.shardings, schedule=components.schedule,
+                     accumulate=accumulate)
+    return sharded, step, mesh, components.batches(0, 0, 1)
 
 
 def run(steps: int = STEPS, **options):
     """Losses and final weights after some steps."""
-    placed, step, mesh, batches = setup(**options)
+    sharded, step, mesh, batches = setup(**options)
     losses = []
     for _ in range(steps):
         batch = next(batches)
         batch.pop("name")
-        placed.state, metrics = step(placed.state, placed.frozen, sharding.place_batch(batch, mesh))
+        sharded.state, metrics = step(sharded.state, sharded.frozen, sharding.place_batch(batch, mesh))
         losses.append(float(metrics["loss"]))
-    weights = np.concatenate([np.asarray(placed.state.trainable[name]).ravel() for name in sorted(placed.state.trainable)])
-    return losses, weights, placed
+    weights = np.concatenate([np.asarray(sharded.state.trainable[name]).ravel() for name in sorted(sharded.state.trainable)])
+    return losses, weights, sharded
 
 
 def distance(ours, theirs) -> tuple[float, float]:
@@ -57,10 +58,10 @@ def distance(ours, theirs) -> tuple[float, float]:
     return float(np.max(np.abs(losses - others) / np.abs(others))), float(max(apart))
 
 
-def checkpoints(folder: Path, weights, placed) -> dict[str, bool]:
-    """Saved on 8 devices, restored on 1 and on 4x2: are the arrays bit-equal and placed as asked?"""
+def checkpoints(folder: Path, weights, sharded) -> dict[str, bool]:
+    """Saved on 8 devices, restored on 1 and on 4x2: are the arrays bit-equal and sharded as asked?"""
     store = Checkpoints(folder)
-    store.save(STEPS, placed.state, {"config": CONFIG})
+    store.save(STEPS, sharded.state, {"config": CONFIG})
     store.wait()
     out = {}
     for name, options in {"1": dict(shape={"data": 1}, rules="dp", devices=1), "4x2": dict(shape={"data": 4, "fsdp": 2}, rules="fsdp"),
@@ -85,7 +86,7 @@ def main(folder: Path) -> dict:
     return {
         "eight": distance(eight, one), "fsdp": distance(split, one), "accumulated": distance(micro, frozen),
         "specs": specs,
-        "scale": scale.measure(CONFIG, "cpu:8", 2, build=lambda config, abstract: make_parts(config, width=16)),
+        "scale": scale.measure(CONFIG, "cpu:8", 2, build=lambda config, abstract: make_components(config, width=16)),
         "moments_follow": _moments_follow(split[2].state),
         "checkpoints": checkpoints(folder, split[1], split[2]),
     }

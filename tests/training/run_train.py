@@ -17,7 +17,7 @@ from itertools import count
 from pathlib import Path
 
 import numpy as np
-from stand_in import make_parts
+from stand_in import make_components
 
 from rein_jax import distributed
 from rein_jax.errors import UserError
@@ -54,8 +54,8 @@ def prepare_the_kill(workdir: Path) -> None:
 
 def build(config):
     bad = tuple(int(s) for s in os.environ.get("BAD", "").split(",") if s)
-    parts = make_parts(config, bad=bad, width=int(os.environ.get("WIDTH", "8")))
-    plain = parts.batches
+    components = make_components(config, bad=bad, width=int(os.environ.get("WIDTH", "8")))
+    plain = components.batches
 
     def batches(start: int, process: int, processes: int):
         for step, batch in enumerate(plain(start, process, processes), start):
@@ -66,11 +66,11 @@ def build(config):
                 batch = {**batch, "image": batch["image"][:, :8], "label": batch["label"][:, :8]}
             yield batch
 
-    parts.batches = batches
-    return parts
+    components.batches = batches
+    return components
 
 
-def evaluate(parts, trainable, frozen, mesh, policy, workdir):
+def evaluate(components, trainable, frozen, mesh, policy, workdir):
     """A number that depends on the weights."""
     return {"mean": {"mIoU": float(np.mean([np.abs(np.asarray(a)).mean() for a in trainable.values()]))}}
 

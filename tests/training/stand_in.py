@@ -11,7 +11,7 @@ import optax
 from flax import nnx
 
 from rein_jax import trees
-from rein_jax.parts import Parts
+from rein_jax.components import TrainComponents
 
 Classes = namedtuple("Classes", "names palette")
 SIZE = 16
@@ -79,18 +79,18 @@ def _item(seed: int, index: int):
     return image, label
 
 
-def make_parts(config, *, bad=(), width: int = 8, depth: int = 3, drop: float = 0.1) -> Parts:
-    """The Parts of a stand-in run; reads config["train"], config["lr"], config["seed"]."""
+def make_components(config, *, bad=(), width: int = 8, depth: int = 3, drop: float = 0.1) -> TrainComponents:
+    """The TrainComponents of a stand-in run; reads config["train"], config["lr"], config["seed"]."""
     def model():
         return Model(width, depth, nnx.Rngs(config.get("seed", 0)), drop)
 
-    skeleton, trainable, frozen = trees.split(nnx.eval_shape(model), ("head/",))
+    module_def, trainable, frozen = trees.split(nnx.eval_shape(model), ("head/",))
     values = jax.jit(lambda: trees.flatten(model()))()
     trainable, frozen = {name: values[name] for name in trainable}, {name: values[name] for name in frozen}
     steps = config["train"]["steps"]
     schedule = optax.polynomial_schedule(config.get("lr", 0.05), 0.0, 0.9, steps)
     tx = optax.adamw(schedule)
-    return Parts(skeleton=skeleton, trainable=trainable, frozen=frozen, tx=tx, schedule=schedule, crop=(SIZE, SIZE),
+    return TrainComponents(module_def=module_def, trainable=trainable, frozen=frozen, tx=tx, schedule=schedule, crop=(SIZE, SIZE),
                  classes=Classes(("a", "b", "c", "d"), ((0, 0, 0), (1, 1, 1), (2, 2, 2), (3, 3, 3))),
                  batches=batches_of(config["train"]["batch"], bad, config.get("seed", 0)), fingerprint="stand-in-1",
                  weights={"name": "stand-in", "source": "random"})

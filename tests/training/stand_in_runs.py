@@ -1,14 +1,14 @@
 """Short runs of the stand-in, and what files a folder holds."""
 
 from run_train import evaluate
-from stand_in import make_parts
+from stand_in import make_components
 
 from rein_jax.training.loop import train
 
 CONFIG = {"seed": 0, "train": {"steps": 6, "batch": 4, "log_every": 1, "checkpoint_every": 2, "tensorboard": False}}
 
 
-def go(workdir, build=make_parts, config=CONFIG, **ways):
+def go(workdir, build=make_components, config=CONFIG, **ways):
     return train(config, workdir, build=build, evaluate=evaluate, **ways)
 
 

@@ -20,10 +20,10 @@ META = {"config": {}}
 
 
 def state_of(rows=4, dtype=None, ema=False, value=1.0, tx=None):
-    placed = place_run({"head/kernel": jnp.full((rows, 3), value)}, {}, tx or optax.adam(0.1), policy("fp32"), make_mesh(), "dp", ema)
+    sharded = place_run({"head/kernel": jnp.full((rows, 3), value)}, {}, tx or optax.adam(0.1), policy("fp32"), make_mesh(), "dp", ema)
     if dtype:
-        placed.state.trainable = {n: a.astype(dtype) for n, a in placed.state.trainable.items()}
-    return placed.state
+        sharded.state.trainable = {n: a.astype(dtype) for n, a in sharded.state.trainable.items()}
+    return sharded.state
 
 
 def saved(folder, *steps, keep=3, said=None, **options):

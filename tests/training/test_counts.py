@@ -3,7 +3,7 @@
 import jax
 import jax.numpy as jnp
 import pytest
-from stand_in import make_parts
+from stand_in import make_components
 
 from rein_jax.bench import step as bench_step
 from rein_jax.errors import UserError
@@ -64,11 +64,11 @@ def test_flops_of_products_convolutions_and_loops():
 
 
 def test_memory_plan_counts_per_device_and_advises():
-    parts, mesh = make_parts(CONFIG, depth=5), make_mesh()
-    placed = place_run(parts.trainable, parts.frozen, parts.tx, policy("fp32"), mesh, "dp", ema=True)
-    batch = {n: s for n, s in batch_structs(4, parts.crop, mesh).items() if n != "stop"}
-    loss, key = make_loss(parts.skeleton, policy("fp32")), jax.random.key(0)
-    found = memory.plan(placed.state, placed.frozen, batch, lambda t, f, d: loss(t, f, d, key)[0], 1)
+    components, mesh = make_components(CONFIG, depth=5), make_mesh()
+    sharded = place_run(components.trainable, components.frozen, components.tx, policy("fp32"), mesh, "dp", ema=True)
+    batch = {n: s for n, s in batch_structs(4, components.crop, mesh).items() if n != "stop"}
+    loss, key = make_loss(components.module_def, policy("fp32")), jax.random.key(0)
+    found = memory.plan(sharded.state, sharded.frozen, batch, lambda t, f, d: loss(t, f, d, key)[0], 1)
     assert found.trainable == found.average == found.gradients == 4 * 36 and found.moments == 2 * 4 * 36 + 2 * 4
     assert found.frozen == 4 * (3 * 8 + 8 + 5 * 8 * 8)
     pixels = 4 * 16 * 16
@@ -88,7 +88,7 @@ def test_topology_mistakes_are_one_sentence(name, words):
 
 
 def test_bench_step_reports_one_line_of_numbers():
-    found = bench_step.measure(CONFIG, steps=2, warmup=1, queued=True, build=make_parts)
+    found = bench_step.measure(CONFIG, steps=2, warmup=1, queued=True, build=make_components)
     assert found["queued_step_seconds"] > 0
     assert found["compilations"] == 1 and found["batch"] == 4 and found["crop"] == [16, 16]
     assert found["flops_per_step"] > 2 * 4 * 16 * 16 * (3 * 8 + 3 * 8 * 8 + 8 * 4)

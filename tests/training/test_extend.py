@@ -8,16 +8,16 @@ import shutil
 import numpy as np
 import pytest
 from run_train import evaluate
-from stand_in import make_parts
+from stand_in import make_components
 
 from rein_jax import configuration
 from rein_jax.errors import UserError
 from rein_jax.run import train as whole_run
+from rein_jax.training.artifacts import ArtifactWriter
 from rein_jax.training.guards import StepGuard
-from rein_jax.training.identity import check_resume
 from rein_jax.training.loop import train
 from rein_jax.training.metrics import read_metrics
-from rein_jax.training.outputs import Outputs
+from rein_jax.training.run_metadata import check_resume
 from rein_jax.training.workdir import difference, open_workdir
 from rein_jax.weights.modelfile import read_model
 
@@ -31,7 +31,7 @@ def of(**changes):
     return config
 
 
-def go(workdir, config=CONFIG, build=make_parts, **ways):
+def go(workdir, config=CONFIG, build=make_components, **ways):
     return train(config, workdir, build=build, evaluate=evaluate, **ways)
 
 
@@ -66,9 +66,9 @@ def test_a_finished_run_is_extended(run, capfd):
 def test_an_extension_that_was_interrupted_goes_on_with_and_without_the_option(run):
     """config.json says the new length, the newest checkpoint the old one."""
     def stop(config):
-        parts = make_parts(config)
-        parts.batches = lambda *where: iter(())
-        return parts
+        components = make_components(config)
+        components.batches = lambda *where: iter(())
+        return components
 
     with pytest.raises((StopIteration, RuntimeError)):
         go(run, of(steps=6), build=stop, extend=True)
@@ -174,7 +174,7 @@ def test_a_fifo_as_config_json_does_not_hold_the_command_up(run):
 @pytest.mark.parametrize("text", ["{}", "null", "[]", '{"step": 4}', '{"step": "4", "mIoU": "0.5"}', '{"step": 4, "mIoU": null}', "{"])
 def test_an_odd_best_json_is_made_up_for_from_the_best_model(run, text):
     said = []
-    outputs = Outputs(run, None, {}, {}, None, None, say=said.append)
+    outputs = ArtifactWriter(run, None, {}, {}, None, None, say=said.append)
     good = outputs.best()
     assert good["step"] == 4 and not said
     (run / "best.json").write_text(text)

@@ -3,7 +3,7 @@
 import jax
 import jax.numpy as jnp
 import pytest
-from stand_in import make_parts
+from stand_in import make_components
 
 from rein_jax import configuration
 from rein_jax.kernels.attention import attend
@@ -35,9 +35,9 @@ def test_attention_trains_through_cudnn(topology, length):
 
 def test_a_plan_for_several_gpus():
     def build(config, abstract):
-        parts = make_parts(config)
-        parts.trainable, parts.frozen = jax.eval_shape(lambda: (parts.trainable, parts.frozen))
-        return parts
+        components = make_components(config)
+        components.trainable, components.frozen = jax.eval_shape(lambda: (components.trainable, components.frozen))
+        return components
 
     found = plan.plan(CONFIG, "h200:4", build=build, evaluate=False)
     assert found["chips"] == 4 and found["compute"] == "bfloat16" and found["train"]["fits"]

@@ -6,7 +6,7 @@ import re
 import numpy as np
 import pytest
 from run_train import evaluate
-from stand_in import batches_of, make_parts
+from stand_in import batches_of, make_components
 
 from rein_jax.configuration.training import profiled_steps, settings
 from rein_jax.errors import UserError
@@ -19,9 +19,9 @@ BASE = {"steps": 6, "batch": 4, "log_every": 1, "checkpoint_every": 0, "tensorbo
 
 def go(workdir, bad=(), change=None, **more):
     def build(config):
-        parts = make_parts(config, bad=bad)
-        parts.batches = change(parts.batches) if change else parts.batches
-        return parts
+        components = make_components(config, bad=bad)
+        components.batches = change(components.batches) if change else components.batches
+        return components
 
     return train({"seed": 0, "train": {**BASE, **more}}, workdir, build=build, evaluate=evaluate)
 
@@ -94,7 +94,7 @@ def test_settings_mistakes_are_one_sentence():
 
 def test_batch_must_spread_over_devices(tmp_path):
     with pytest.raises(UserError, match="does not fill"):
-        train({"mesh": {"data": 3}, "train": BASE}, tmp_path / "run", build=make_parts)
+        train({"mesh": {"data": 3}, "train": BASE}, tmp_path / "run", build=make_components)
 
 
 def test_log_cuts_what_a_killed_run_wrote_later(tmp_path):

@@ -9,7 +9,7 @@ import time
 
 import pytest
 from run_train import evaluate
-from stand_in import make_parts
+from stand_in import make_components
 from tensorboardX.proto.event_pb2 import Event
 
 from rein_jax.training import appending
@@ -25,16 +25,16 @@ SETTINGS = {"steps": 12, "batch": 4, "log_every": 1, "checkpoint_every": 0, "ten
 def go(workdir, at=lambda step: None, **more):
     """A run that calls `at(step)` before the batch of each step is given."""
     def build(config):
-        parts = make_parts(config)
-        plain = parts.batches
+        components = make_components(config)
+        plain = components.batches
 
         def batches(*where):
             for step, batch in enumerate(plain(*where)):
                 at(step)
                 yield batch
 
-        parts.batches = batches
-        return parts
+        components.batches = batches
+        return components
 
     return train({"seed": 0, "train": {**SETTINGS, **more}}, workdir, build=build, evaluate=evaluate)
 

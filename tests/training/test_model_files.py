@@ -7,7 +7,7 @@ import pytest
 
 from data_pipelines.labels import CITYSCAPES
 from rein_jax import build
-from rein_jax.training.outputs import Outputs
+from rein_jax.training.artifacts import ArtifactWriter
 from tests.use.tiny import tiny_config, tiny_parts
 
 
@@ -16,11 +16,11 @@ def test_a_frozen_head_is_written_too(tmp_path, trainable):
     """It was drawn, so no other file holds it."""
     config = tiny_config("lora")
     config.trainable = tuple(trainable)
-    skeleton, moved, frozen = tiny_parts(config)
-    parts = SimpleNamespace(skeleton=skeleton, classes=CITYSCAPES, preprocessing={})
+    module_def, moved, frozen = tiny_parts(config)
+    components = SimpleNamespace(module_def=module_def, classes=CITYSCAPES, preprocessing={})
     meta = {"config": config.to_dict(), "classes": list(CITYSCAPES.names), "weights": {"name": "dinov2_tiny", "source": "random"}}
-    placed = SimpleNamespace(state=SimpleNamespace(ema=None, trainable=moved), frozen=frozen)
-    Outputs(tmp_path, parts, meta, {}, None, None)._write_model("model.safetensors", placed, 1, {})
+    sharded = SimpleNamespace(state=SimpleNamespace(ema=None, trainable=moved), frozen=frozen)
+    ArtifactWriter(tmp_path, components, meta, {}, None, None)._write_model("model.safetensors", sharded, 1, {})
     _, values = build.load_parts(tmp_path / "model.safetensors")
     for name, array in {**moved, **frozen}.items():
         np.testing.assert_array_equal(values[name], array, err_msg=name)

@@ -11,7 +11,7 @@ import optax
 import pytest
 from processes import run
 from run_train import main
-from stand_in import Classes, make_parts
+from stand_in import Classes, make_components
 
 from rein_jax.errors import UserError
 from rein_jax.training.loop import train
@@ -115,18 +115,18 @@ def test_finished_run_only_repeats_its_end(straight):
 def test_evaluation_owed_by_a_killed_run_is_made_up_for(tmp_path):
     workdir, config = tmp_path / "run", {**CONFIG, "train": {**CONFIG["train"], "steps": 6, "checkpoint_every": 3, "eval_every": 3}}
     evaluate = lambda *_: {"mean": {"mIoU": 1.0}}
-    train(config, workdir, build=make_parts, evaluate=evaluate)
+    train(config, workdir, build=make_components, evaluate=evaluate)
     shutil.rmtree(workdir / "checkpoints" / "6")
     kept = [line for line in (workdir / "metrics.jsonl").read_text().splitlines() if '"eval"' not in line]
     (workdir / "metrics.jsonl").write_text("\n".join(kept) + "\n")
-    train(config, workdir, build=make_parts, evaluate=evaluate)
+    train(config, workdir, build=make_components, evaluate=evaluate)
     assert [row["step"] for row in lines(workdir, "eval")] == [3, 6]
 
 
 def test_other_config_is_refused_with_the_difference(stopped):
     before = {p: p.stat().st_mtime_ns for p in stopped[0].rglob("*")}
     with pytest.raises(UserError) as refused:
-        train({**CONFIG, "train": {**CONFIG["train"], "steps": 30, "batch": 4}}, stopped[0], build=make_parts)
+        train({**CONFIG, "train": {**CONFIG["train"], "steps": 30, "batch": 4}}, stopped[0], build=make_components)
     assert "train.batch: 8 -> 4" in str(refused.value) and "train.steps: 20 -> 30" in str(refused.value)
     assert {p: p.stat().st_mtime_ns for p in stopped[0].rglob("*")} == before
 
@@ -141,4 +141,4 @@ def test_other_data_weights_classes_or_optimizer_are_refused_by_name(stopped, tm
     workdir = tmp_path / "run"
     shutil.copytree(stopped[0], workdir)
     with pytest.raises(UserError, match=words):
-        train(CONFIG, workdir, build=lambda config: dataclasses.replace(make_parts(config), **change))
+        train(CONFIG, workdir, build=lambda config: dataclasses.replace(make_components(config), **change))

@@ -45,8 +45,8 @@ def test_settings_refuse_a_negative_number():
 def test_curve_of_a_sample_and_the_end_of_everything(tmp_path, monkeypatch):
     """Also for a run that ended between a checkpoint and the evaluation of its step."""
     from rein_jax.cli.main import main
+    from rein_jax.training.artifacts import ArtifactWriter
     from rein_jax.training.checkpoint import Checkpoints
-    from rein_jax.training.outputs import Outputs
 
     config = tiny_config("freeze", "linear", crop=32)
     config.data.crop, config.data.resize = (32, 32), "36:96"
@@ -56,7 +56,7 @@ def test_curve_of_a_sample_and_the_end_of_everything(tmp_path, monkeypatch):
     (tmp_path / "config.json").write_text(json.dumps(config.to_dict()))
     command = ["train", "--config", str(tmp_path / "config.json"), "--workdir", str(tmp_path / "run")]
     with monkeypatch.context() as patch:
-        patch.setattr(Outputs, "evaluate", lambda *a: (_ for _ in ()).throw(KeyboardInterrupt))
+        patch.setattr(ArtifactWriter, "evaluate", lambda *a: (_ for _ in ()).throw(KeyboardInterrupt))
         save = Checkpoints.save
         patch.setattr(Checkpoints, "save", lambda self, *what: (save(self, *what), self.wait()))  # else it may end in the next run
         assert main(command) != 0

@@ -11,7 +11,7 @@ from types import SimpleNamespace
 import numpy as np
 import orbax.checkpoint as ocp
 import pytest
-from stand_in import make_parts
+from stand_in import make_components
 from stand_in_runs import CONFIG, go
 
 from rein_jax.errors import UserError
@@ -95,8 +95,8 @@ def test_an_error_while_a_checkpoint_is_written_waits_for_it(tmp_path, monkeypat
     monkeypatch.setattr(ocp.CheckpointManager, "wait_until_finished", lambda self: (waited.append(1), real(self))[1])
 
     def build(config):
-        parts = make_parts(config)
-        plain = parts.batches
+        components = make_components(config)
+        plain = components.batches
 
         def batches(*where):
             for step, batch in enumerate(plain(*where)):
@@ -105,8 +105,8 @@ def test_an_error_while_a_checkpoint_is_written_waits_for_it(tmp_path, monkeypat
                     raise UserError("an image is damaged")
                 yield batch
 
-        parts.batches = batches
-        return parts
+        components.batches = batches
+        return components
 
     with pytest.raises(UserError, match="an image is damaged"):
         go(tmp_path / "run", build=build)
@@ -117,8 +117,8 @@ def test_an_error_while_a_checkpoint_is_written_waits_for_it(tmp_path, monkeypat
 @pytest.mark.parametrize("times, end", [(1, Preempted), (2, KeyboardInterrupt)])
 def test_ctrl_c_once_saves_and_twice_interrupts(tmp_path, times, end):
     def build(config):
-        parts = make_parts(config)
-        plain = parts.batches
+        components = make_components(config)
+        plain = components.batches
 
         def batches(*where):
             for step, batch in enumerate(plain(*where)):
@@ -126,8 +126,8 @@ def test_ctrl_c_once_saves_and_twice_interrupts(tmp_path, times, end):
                     signal.raise_signal(signal.SIGINT)
                 yield batch
 
-        parts.batches = batches
-        return parts
+        components.batches = batches
+        return components
 
     with pytest.raises(end):
         go(tmp_path / "run", build=build)
@@ -151,8 +151,8 @@ def test_a_workdir_renamed_while_it_trains_ends_the_run_and_goes_on_at_its_new_p
     monkeypatch.setattr(Checkpoints, "_open", lambda self: (store.append(self), opened(self))[1])
 
     def build(config):
-        parts = make_parts(config)
-        plain = parts.batches
+        components = make_components(config)
+        plain = components.batches
 
         def batches(*where):
             for step, batch in enumerate(plain(*where)):
@@ -162,8 +162,8 @@ def test_a_workdir_renamed_while_it_trains_ends_the_run_and_goes_on_at_its_new_p
                     here.rename(there)
                 yield batch
 
-        parts.batches = batches
-        return parts
+        components.batches = batches
+        return components
 
     with pytest.raises(UserError, match="has gone: it was renamed or removed"):
         go(here, build=build)

@@ -7,7 +7,7 @@ import shutil
 
 import orbax.checkpoint as ocp
 import pytest
-from stand_in import make_parts
+from stand_in import make_components
 from stand_in_runs import CONFIG, files, go
 
 from data_pipelines import system_errors
@@ -215,8 +215,8 @@ def test_a_config_json_removed_while_it_trains_ends_nothing(tmp_path):
     run = tmp_path / "run"
 
     def build(config):
-        parts = make_parts(config)
-        plain = parts.batches
+        components = make_components(config)
+        plain = components.batches
 
         def batches(*where):
             for step, batch in enumerate(plain(*where)):
@@ -224,8 +224,8 @@ def test_a_config_json_removed_while_it_trains_ends_nothing(tmp_path):
                     (run / "config.json").unlink()
                 yield batch
 
-        parts.batches = batches
-        return parts
+        components.batches = batches
+        return components
 
     assert go(run, build=build)["steps"] == 6
 

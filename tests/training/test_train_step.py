@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from stand_in import make_parts
+from stand_in import make_components
 
 from rein_jax import trees
 from rein_jax.precision import policy
@@ -21,59 +21,59 @@ CONFIG = {"seed": 0, "train": {"steps": 10, "batch": 4}}
 @functools.cache
 def program(precision="fp32", accumulate=1, ema=0.0, ema_start=0, augment=None):
     """(mesh, shardings, compiled once per module) of the stand-in's step."""
-    parts, mesh = make_parts(CONFIG), make_mesh()
-    placed = place_run(parts.trainable, parts.frozen, parts.tx, policy(precision), mesh, "dp", ema > 0)
-    return mesh, make_step(parts.skeleton, parts.tx, policy(precision), mesh, placed.shardings, schedule=parts.schedule,
+    components, mesh = make_components(CONFIG), make_mesh()
+    sharded = place_run(components.trainable, components.frozen, components.tx, policy(precision), mesh, "dp", ema > 0)
+    return mesh, make_step(components.module_def, components.tx, policy(precision), mesh, sharded.shardings, schedule=components.schedule,
                            accumulate=accumulate, ema=ema, ema_start=ema_start, augment=augment)
 
 
 class Bench:
-    """A placed stand-in run on one device."""
+    """A sharded stand-in run on one device."""
 
     def __init__(self, precision="fp32", bad=(), **options):
-        self.parts = make_parts(CONFIG, bad=bad)
+        self.components = make_components(CONFIG, bad=bad)
         self.mesh, self.step = program(precision, **options)
-        self.placed = place_run(self.parts.trainable, self.parts.frozen, self.parts.tx, policy(precision), self.mesh, "dp",
+        self.sharded = place_run(self.components.trainable, self.components.frozen, self.components.tx, policy(precision), self.mesh, "dp",
                                 options.get("ema", 0.0) > 0)
-        self.batches = self.parts.batches(0, 0, 1)
+        self.batches = self.components.batches(0, 0, 1)
 
     def go(self, **more):
         batch = {**next(self.batches), **more}
         batch.pop("name")
-        self.placed.state, metrics = self.step(self.placed.state, self.placed.frozen, place_batch(batch, self.mesh))
+        self.sharded.state, metrics = self.step(self.sharded.state, self.sharded.frozen, place_batch(batch, self.mesh))
         return {name: float(value) for name, value in metrics.items()}
 
     def weights(self):
-        return {name: np.asarray(a) for name, a in self.placed.state.trainable.items()}
+        return {name: np.asarray(a) for name, a in self.sharded.state.trainable.items()}
 
 
 def test_step_equals_plain_optax():
     bench = Bench()
-    parts = make_parts(CONFIG)
-    trainable, opt_state = parts.trainable, parts.tx.init(parts.trainable)
+    components = make_components(CONFIG)
+    trainable, opt_state = components.trainable, components.tx.init(components.trainable)
 
-    batches = parts.batches(0, 0, 1)
-    gradients = jax.jit(jax.value_and_grad(lambda t, b, k: trees.merge(parts.skeleton, t, parts.frozen).loss(b, k)[0]))
+    batches = components.batches(0, 0, 1)
+    gradients = jax.jit(jax.value_and_grad(lambda t, b, k: trees.merge(components.module_def, t, components.frozen).loss(b, k)[0]))
     for number in range(3):
         metrics = bench.go()
         batch = {k: v for k, v in next(batches).items() if k != "name"}
         key = jax.random.split(jax.random.fold_in(jax.random.key(0), number))[1]
         loss, grads = gradients(trainable, batch, key)
-        updates, opt_state = parts.tx.update(grads, opt_state, trainable)
+        updates, opt_state = components.tx.update(grads, opt_state, trainable)
         trainable = optax.apply_updates(trainable, updates)
         np.testing.assert_allclose(metrics["loss"], loss, rtol=1e-6)
         np.testing.assert_allclose(metrics["grad_norm"], optax.tree.norm(grads), rtol=1e-5)
-        np.testing.assert_allclose(metrics["lr"], parts.schedule(number), rtol=1e-6)
+        np.testing.assert_allclose(metrics["lr"], components.schedule(number), rtol=1e-6)
     for name, value in bench.weights().items():
         np.testing.assert_allclose(value, trainable[name], rtol=1e-5, atol=1e-7)
 
 
 def test_frozen_leaves_stay_and_only_trainable_ones_have_moments():
     bench = Bench()
-    before = {name: np.array(a) for name, a in bench.placed.frozen.items()}
+    before = {name: np.array(a) for name, a in bench.sharded.frozen.items()}
     bench.go()
-    assert all(np.array_equal(before[name], a) for name, a in bench.placed.frozen.items())
-    assert set(bench.placed.state.opt_state[0].mu) == set(bench.placed.state.trainable) == {"head/bias", "head/kernel"}
+    assert all(np.array_equal(before[name], a) for name, a in bench.sharded.frozen.items())
+    assert set(bench.sharded.state.opt_state[0].mu) == set(bench.sharded.state.trainable) == {"head/bias", "head/kernel"}
 
 
 def test_the_seed_is_an_argument_of_one_program():
@@ -82,7 +82,7 @@ def test_the_seed_is_an_argument_of_one_program():
         bench = Bench()
         batch = {name: array for name, array in next(bench.batches).items() if name != "name"}
         key = () if seed is None else (jax.random.key_data(jax.random.key(seed)),)
-        losses.append(float(bench.step(bench.placed.state, bench.placed.frozen, place_batch(batch, bench.mesh), *key)[1]["loss"]))
+        losses.append(float(bench.step(bench.sharded.state, bench.sharded.frozen, place_batch(batch, bench.mesh), *key)[1]["loss"]))
     assert losses[0] == losses[1] != losses[2]  # the stand-in has dropout
 
 
@@ -90,45 +90,45 @@ def test_the_seed_is_an_argument_of_one_program():
 def test_a_step_that_is_not_finite_changes_nothing_but_the_counters(accumulate):
     bench = Bench(bad=(1, 2), accumulate=accumulate, ema=0.9)
     assert bench.go()["finite"] == 1
-    before, ema = bench.weights(), {n: np.array(a) for n, a in bench.placed.state.ema.items()}
-    moments = jax.tree.map(np.array, bench.placed.state.opt_state)
+    before, ema = bench.weights(), {n: np.array(a) for n, a in bench.sharded.state.ema.items()}
+    moments = jax.tree.map(np.array, bench.sharded.state.opt_state)
     for row in (1, 2):
         metrics = bench.go()
         assert (metrics["finite"], metrics["row"]) == (0, row)
     assert all(np.array_equal(before[n], a) for n, a in bench.weights().items())
-    assert all(np.array_equal(ema[n], a) for n, a in bench.placed.state.ema.items())
-    assert jax.tree.all(jax.tree.map(np.array_equal, moments, bench.placed.state.opt_state))
+    assert all(np.array_equal(ema[n], a) for n, a in bench.sharded.state.ema.items())
+    assert jax.tree.all(jax.tree.map(np.array_equal, moments, bench.sharded.state.opt_state))
     assert bench.go()["row"] == 0
-    assert (int(bench.placed.state.step), int(bench.placed.state.skipped)) == (4, 2)
-    assert bench.go()["lr"] == pytest.approx(float(bench.parts.schedule(2)))
+    assert (int(bench.sharded.state.step), int(bench.sharded.state.skipped)) == (4, 2)
+    assert bench.go()["lr"] == pytest.approx(float(bench.components.schedule(2)))
 
 
 def test_moving_average_follows_the_weights():
     bench = Bench(ema=0.5)
-    expected = {n: np.array(a) for n, a in bench.placed.state.ema.items()}
+    expected = {n: np.array(a) for n, a in bench.sharded.state.ema.items()}
     for number in range(3):
         bench.go()
         rate = min(0.5, (1 + number) / (10 + number))
         expected = {n: rate * old + (1 - rate) * bench.weights()[n] for n, old in expected.items()}
     for name, value in expected.items():
-        np.testing.assert_allclose(bench.placed.state.ema[name], value, rtol=1e-5, atol=1e-7)
+        np.testing.assert_allclose(bench.sharded.state.ema[name], value, rtol=1e-5, atol=1e-7)
 
 
 def test_moving_average_that_begins_later_is_the_weights_until_then():
     bench = Bench(ema=0.5, ema_start=2)
     for number in range(4):
-        before = {n: np.array(a) for n, a in bench.placed.state.ema.items()}
+        before = {n: np.array(a) for n, a in bench.sharded.state.ema.items()}
         bench.go()
         for name, value in bench.weights().items():
             expected = value if number < 2 else 0.5 * before[name] + 0.5 * value
-            np.testing.assert_allclose(bench.placed.state.ema[name], expected, rtol=1e-6)
+            np.testing.assert_allclose(bench.sharded.state.ema[name], expected, rtol=1e-6)
 
 
 def test_bf16_keeps_the_master_and_moments_in_fp32():
     bench = Bench("bf16")
-    assert {a.dtype for a in bench.placed.frozen.values()} == {jnp.dtype(jnp.bfloat16)}
+    assert {a.dtype for a in bench.sharded.frozen.values()} == {jnp.dtype(jnp.bfloat16)}
     metrics = bench.go()
-    state = bench.placed.state
+    state = bench.sharded.state
     assert {a.dtype for a in (*state.trainable.values(), *state.opt_state[0].mu.values())} == {jnp.dtype(jnp.float32)}
     assert metrics["loss"] == pytest.approx(Bench().go()["loss"], rel=0.05)
 
@@ -153,4 +153,4 @@ def test_stop_is_the_maximum_over_the_batch_and_no_input_of_the_model():
 def test_placing_never_aliases_the_callers_arrays():
     bench = Bench()
     bench.go()  # donates the state
-    assert all(np.isfinite(np.asarray(a)).all() for a in bench.parts.trainable.values())
+    assert all(np.isfinite(np.asarray(a)).all() for a in bench.components.trainable.values())

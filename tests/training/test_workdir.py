@@ -5,8 +5,8 @@ import json
 import pytest
 
 from rein_jax.errors import UserError
-from rein_jax.training.identity import check_resume
 from rein_jax.training.metrics import MetricLog, read_metrics
+from rein_jax.training.run_metadata import check_resume
 from rein_jax.training.workdir import alone, difference, open_workdir, renew_config
 
 CONFIG = {"seed": 0, "mesh": {"data": -1}, "data": {"workers": 0, "crop": [64, 64]}, "train": {"steps": 10, "keep": 3}}

@@ -30,8 +30,8 @@ def test_stablehlo_of_windows_equals_the_predictor(model_file, tmp_path, capsys)
     facts = json.loads((tmp_path / "slide.stablehlo.json").read_text())
     assert facts["adapters"].startswith("merged") and facts["classes"][0] == "road" and facts["bytes"] == out.stat().st_size
     images = run.sample(2, (64, 96))
-    skeleton, params = build.load_parts(model_file)
-    predictor = Predictor(skeleton, params, classes=19, window=64, stride=32)
+    module_def, params = build.load_parts(model_file)
+    predictor = Predictor(module_def, params, classes=19, window=64, stride=32)
     labels = stablehlo.read(out)(images)
     assert np.mean([labels[i] == predictor(images[i]) for i in range(2)]) > 0.999
 
@@ -127,8 +127,8 @@ def test_real_backbone(to, tmp_path):
     pytest.importorskip("onnxruntime")
     if fetch.cached("dinov2_vits14") is None:
         pytest.skip("needs the weights dinov2_vits14 in REIN_CACHE")
-    skeleton, trainable, frozen, _ = build.build_params(camvid_dinov2s.get_config(), CITYSCAPES)
-    model = trees.merge(skeleton, {**trainable, **frozen})
+    module_def, trainable, frozen, _ = build.build_params(camvid_dinov2s.get_config(), CITYSCAPES)
+    model = trees.merge(module_def, {**trainable, **frozen})
     for size in ((112, 112), (96, 160)):
         facts = export_model(model, to, Plan(size, "scores"), tmp_path / "m", seconds=0.1)
         assert max(facts["largest deviation"].values()) < 1e-4

@@ -31,8 +31,8 @@ def test_folder_with_bad_files(model_file, folder, tmp_path, capsys):
                                 for name in ("0.jpg", "0.png", "sub/1"))
 
     image = cv2.imread(str(folder / "sub/1.png"))[..., ::-1]
-    skeleton, params = build.load_parts(model_file)
-    expected = Predictor(skeleton, params, classes=19, window=64, stride=32, batch=2)(np.ascontiguousarray(image))
+    module_def, params = build.load_parts(model_file)
+    expected = Predictor(module_def, params, classes=19, window=64, stride=32, batch=2)(np.ascontiguousarray(image))
     labels = cv2.imread(str(out / "labels/sub/1.png"), cv2.IMREAD_UNCHANGED)
     np.testing.assert_array_equal(labels, expected)
     with np.load(out / "probabilities/sub/1.npz") as file:

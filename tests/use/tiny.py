@@ -38,11 +38,11 @@ def tiny_config(method: str = "rein", head: str = "linear", crop: int = 64, imag
 
 
 def tiny_parts(config: ConfigDict, classes: Classes = CITYSCAPES, seed: int = 0):
-    """(skeleton, trainable, frozen) with every leaf away from its initial value, so that adapters and heads matter."""
-    skeleton, trainable, frozen, _ = build.build_params(config, classes)
+    """(module_def, trainable, frozen) with every leaf away from its initial value, so that adapters and heads matter."""
+    module_def, trainable, frozen, _ = build.build_params(config, classes)
     rng = np.random.default_rng(seed)
     moved = {name: np.asarray(a) + 0.2 * rng.standard_normal(a.shape).astype("f4") for name, a in sorted(trainable.items())}
-    return skeleton, moved, {name: np.asarray(a) for name, a in frozen.items()}
+    return module_def, moved, {name: np.asarray(a) for name, a in frozen.items()}
 
 
 def write_tiny(path: str | Path, method: str = "rein", head: str = "linear", classes: Classes = CITYSCAPES, seed: int = 0, crop: int = 64,

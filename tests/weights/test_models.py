@@ -8,7 +8,7 @@ import pytest
 
 from data_pipelines.labels import CITYSCAPES
 from rein_jax import configuration, load, trees
-from rein_jax.build import skeleton_of
+from rein_jax.build import abstract_params
 from rein_jax.cli import diff, show
 from rein_jax.cli.convert import main as convert_main
 from rein_jax.cli.main import main
@@ -101,7 +101,7 @@ def test_official_variants():
 
 def test_an_imported_official_model_loads_and_predicts(tmp_path):
     given = "configs/generalisation.py:method=rein,head=semantic_fpn"
-    shapes = skeleton_of(configuration.load(given, ["backbone.weights=random"]), CITYSCAPES)[1]
+    shapes = abstract_params(configuration.load(given, ["backbone.weights=random"]), CITYSCAPES)[1]
     export_official({n: RNG.standard_normal(s.shape).astype(np.float32) for n, s in shapes.items()}, tmp_path / "official.pth")
     target = tmp_path / "model.safetensors"
     assert convert_main([str(tmp_path / "official.pth"), str(target), "--config", given, "--config.backbone.weights=random"]) == 0

@@ -71,9 +71,9 @@ def test_what_follows_from_the_backbone_may_be_missing():
     """SoMA's first factors are computed from the frozen weights."""
     config = tiny_config("soma")
     config.adapter.rank = 4
-    skeleton, trainable, frozen = build.skeleton_of(config, CITYSCAPES)
+    module_def, trainable, frozen = build.abstract_params(config, CITYSCAPES)
     computed = {name for name in frozen if name.startswith("adapters/")}
-    needed = build.not_elsewhere(skeleton, trainable, frozen)
+    needed = build.not_elsewhere(module_def, trainable, frozen)
     assert computed and computed <= missing_arrays("file", trainable, {**trainable, **frozen}, needed)
 
 

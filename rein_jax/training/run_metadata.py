@@ -14,9 +14,9 @@ from jax.sharding import Mesh
 from jax.sharding import PartitionSpec as P
 
 from rein_jax import __version__
+from rein_jax.components import TrainComponents
 from rein_jax.configuration.training import Settings
 from rein_jax.errors import UserError
-from rein_jax.parts import Parts
 from rein_jax.precision import Policy
 from rein_jax.sharding import Rules
 from rein_jax.training.workdir import LENGTH, difference, refuse_changes
@@ -70,10 +70,10 @@ def digest(frozen: Mapping[str, np.ndarray], weights: Mapping[str, Any]) -> str:
     return f"{'random' if drawn else 'blake2b'}:{summary.hexdigest()}"
 
 
-def meta(config: Mapping[str, Any], parts: Parts, policy: Policy) -> dict[str, Any]:
+def meta(config: Mapping[str, Any], components: TrainComponents, policy: Policy) -> dict[str, Any]:
     """What every checkpoint and the model file say about the run."""
-    return {"config": dict(config), "classes": list(parts.classes.names), "fingerprint": parts.fingerprint,
-            "weights": as_dict(parts.weights), "frozen": digest(parts.frozen, parts.weights), "version": __version__,
+    return {"config": dict(config), "classes": list(components.classes.names), "fingerprint": components.fingerprint,
+            "weights": as_dict(components.weights), "frozen": digest(components.frozen, components.weights), "version": __version__,
             "compute": np.dtype(policy.compute).name}
 
 

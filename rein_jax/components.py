@@ -6,23 +6,23 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from rein_jax.trees import Flat, Skeleton
+from rein_jax.trees import FlatParams, ModuleDef
 
 Batches = Callable[[int, int, int], Iterator[dict]]
 Augment = Callable[[Mapping[str, Any], Any, Callable], dict]
 
 
 @dataclass
-class Parts:
-    """The built parts of one run. `build.build_all(config, abstract=False) -> Parts`.
+class TrainComponents:
+    """The built parts of one run. `build.build_all(config, abstract=False) -> TrainComponents`.
 
     With `abstract=True` nothing is read from disk: `trainable` and `frozen` hold jax.ShapeDtypeStruct, `batches` is None
     (`rein plan` and memory estimates). Arrays are fp32 and may live on the host; the trainer casts and places them.
     """
 
-    skeleton: Skeleton  # the Segmenter without arrays: trees.merge(skeleton, trainable, frozen).loss(batch, key)
-    trainable: Flat
-    frozen: Flat
+    module_def: ModuleDef  # the Segmenter without arrays: trees.merge(module_def, trainable, frozen).loss(batch, key)
+    trainable: FlatParams
+    frozen: FlatParams
     classes: Any  # data_pipelines.labels.Classes(names, palette)
     tx: Any  # optax.GradientTransformation over the flat dict of trainable leaves (optim.make_optimizer)
     schedule: Callable[[Any], Any]  # optimizer step -> learning rate, for the log

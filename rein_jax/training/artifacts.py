@@ -14,13 +14,13 @@ from jax.sharding import Mesh
 from data_pipelines.atomic import write_atomically
 from data_pipelines.sample import Sample
 from rein_jax import distributed, trees
+from rein_jax.components import TrainComponents
 from rein_jax.errors import UserError, read_json
-from rein_jax.parts import Parts
 from rein_jax.precision import Policy
 from rein_jax.reporting.results import plain
 from rein_jax.sharding import gather
-from rein_jax.training.identity import scalars
-from rein_jax.training.state import Placed
+from rein_jax.training.run_metadata import scalars
+from rein_jax.training.state import ShardedState
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -44,33 +44,33 @@ def _score(found: Mapping[str, Any]) -> dict[str, Any]:
     return {"step": found["step"], "mIoU": found["mIoU"]}
 
 
-class Outputs:
+class ArtifactWriter:
     """Writes the results of one run into its folder; only process 0 writes, all processes take part in gathering."""
 
-    def __init__(self, workdir: Path, parts: Parts, meta: Mapping[str, Any], config: Mapping[str, Any], mesh: Mesh,
+    def __init__(self, workdir: Path, components: TrainComponents, meta: Mapping[str, Any], config: Mapping[str, Any], mesh: Mesh,
                  policy: Policy, evaluate: Any = None, report: Any = None, say: Callable[[str], None] = print) -> None:
-        self.workdir, self.parts, self.meta, self.config = workdir, parts, meta, config
+        self.workdir, self.components, self.meta, self.config = workdir, components, meta, config
         self.mesh, self.policy, self.function, self.report, self.say = mesh, policy, evaluate, report, say
 
-    def evaluate(self, placed: Placed, step: int, images: int = 0) -> dict[str, Any]:
+    def evaluate(self, sharded: ShardedState, step: int, images: int = 0) -> dict[str, Any]:
         """Evaluate the model as it would be exported now (the moving average where there is one); keeps the best model.
 
         images: only so many of each domain, evenly spaced, under WORKDIR/sample; models are not compared by these.
         """
         if self.function is None:
             return {}
-        weights = placed.state.ema or placed.state.trainable
-        parts, folder = self.parts, self.workdir
+        weights = sharded.state.ema or sharded.state.trainable
+        components, folder = self.components, self.workdir
         if images:
-            parts = replace(parts, domains={name: Sample(source, images) for name, source in parts.domains.items()})
+            components = replace(components, domains={name: Sample(source, images) for name, source in components.domains.items()})
             folder = folder / "sample"
-        results = self.function(parts, weights, placed.frozen, self.mesh, self.policy, folder)
+        results = self.function(components, weights, sharded.frozen, self.mesh, self.policy, folder)
         if images or not results:
             return results
         value, best = headline(results), self.best()
         better = value is not None and (best is None or value > best["mIoU"])
         if distributed.all_agree(better):  # which also means that nobody writes before everybody has read
-            self._write_model("best.safetensors", placed, step, {"mIoU": value})
+            self._write_model("best.safetensors", sharded, step, {"mIoU": value})
             if distributed.is_main():
                 write_json(self.workdir / "best.json", {"step": step, "mIoU": value})
         distributed.barrier("evaluated")
@@ -105,22 +105,22 @@ class Outputs:
         except (UserError, OSError):
             return None
 
-    def _write_model(self, name: str, placed: Placed, step: int, more: Mapping[str, Any]) -> None:
+    def _write_model(self, name: str, sharded: ShardedState, step: int, more: Mapping[str, Any]) -> None:
         """The trainable leaves, and frozen ones that were drawn and not loaded, with everything that is needed to use them, as one
         safetensors file."""
         from rein_jax.weights.modelfile import write_model
 
-        known = trees.never_trained(self.parts.skeleton)  # these are computed from the backbone, or constants
-        drawn = {n: a for n, a in placed.frozen.items() if n not in known and not n.startswith("backbone/")}
-        arrays = gather({**(placed.state.ema or placed.state.trainable), **drawn})
+        known = trees.never_trained(self.components.module_def)  # these are computed from the backbone, or constants
+        drawn = {n: a for n, a in sharded.frozen.items() if n not in known and not n.startswith("backbone/")}
+        arrays = gather({**(sharded.state.ema or sharded.state.trainable), **drawn})
         if distributed.is_main():
-            meta = {**self.meta, "preprocessing": dict(self.parts.preprocessing), "step": step, **more,
-                    "palette": [list(map(int, colour)) for colour in self.parts.classes.palette]}
+            meta = {**self.meta, "preprocessing": dict(self.components.preprocessing), "step": step, **more,
+                    "palette": [list(map(int, colour)) for colour in self.components.classes.palette]}
             write_model(self.workdir / name, arrays, meta)
 
-    def write_final(self, placed: Placed, summary: Mapping[str, Any]) -> None:
+    def write_final(self, sharded: ShardedState, summary: Mapping[str, Any]) -> None:
         """model.safetensors, results.json and report.html."""
-        self._write_model("model.safetensors", placed, summary["steps"], {})
+        self._write_model("model.safetensors", sharded, summary["steps"], {})
         if distributed.is_main():
             write_json(self.workdir / "results.json", {**summary, "best": self.best(), "config": self.config})
             if self.report is not None and summary["evaluation"]:
