@@ -78,8 +78,8 @@ class Segmenter(nnx.Module):
         """uint8 images -> the head's outputs. progress: share of the training that is over, for heads that change with it."""
         keys = (None, None) if key is None else jax.random.split(key)
         x = self.normalise(images, size)
-        if hasattr(self.head, "inside"):  # a head that works within the backbone's blocks
-            return self.head.inside(self.backbone, tuple(self.adapters), pad_to(x, self.backbone.patch), keys[0], progress)
+        if hasattr(self.head, "forward_with_backbone"):  # a head that works within the backbone's blocks
+            return self.head.forward_with_backbone(self.backbone, tuple(self.adapters), pad_to(x, self.backbone.patch), keys[0], progress)
         maps, queries = self.encode(x, keys[0])
         with jax.named_scope("head"):
             return self.head(maps, queries, key=keys[1])

@@ -80,8 +80,8 @@ def _files(given: argparse.Namespace, domains: dict[str, Any]):
 
 
 def _model(given: argparse.Namespace, domains: dict[str, Any], config: Any):
+    from rein_jax.evaluation.eval_model import open_model
     from rein_jax.evaluation.evaluator import evaluate
-    from rein_jax.evaluation.subject import open_model
 
     how = measure_options(given, config)
     model, facts = open_model(given.model)
@@ -144,7 +144,7 @@ def refuse_foreign(out: Path, facts: dict[str, Any], model: Path) -> None:
     from rein_jax.reporting.results import FILE, load_results
 
     if (out / FILE).is_file():
-        other = load_results(out / FILE, tallies=False).data["model"]
+        other = load_results(out / FILE, accumulators=False).data["model"]
         if other.get("identity") != facts["identity"]:
             raise UserError(f"{out} holds results of another model ({other.get('path', other.get('name'))}), not of {model}; "
                             "choose another --out or pass --overwrite.")

@@ -34,6 +34,6 @@ def main(argv: list[str] | None = None) -> int:
     path = write_report(given.runs, given.out, images=given.images)
     if given.table:
         for run in given.runs:
-            print(load_results(run, tallies=False).table(given.table) + "\n")
+            print(load_results(run, accumulators=False).table(given.table) + "\n")
     print(path)
     return 0

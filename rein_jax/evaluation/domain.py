@@ -23,39 +23,39 @@ from data_pipelines.source import version
 from rein_jax import distributed
 from rein_jax.errors import UserError
 from rein_jax.evaluation.answers import TooLittleMemory, answers
+from rein_jax.evaluation.eval_model import EvalModel
 from rein_jax.evaluation.loading import Loaded, Loader
 from rein_jax.evaluation.options import Options
 from rein_jax.evaluation.predictions import write_prediction
-from rein_jax.evaluation.subject import Subject
 from rein_jax.evaluation.windows import Query
 from rein_jax.metrics import boundary, calibration, confusion
-from rein_jax.metrics.accumulator import Tally, gather_bytes
+from rein_jax.metrics.accumulator import MetricAccumulator, gather_bytes
 from rein_jax.metrics.bootstrap import mean_ious
 from rein_jax.metrics.calibration import LEVELS
 from rein_jax.reporting import results
 from rein_jax.reporting.gallery import Gallery
 
 
-class Domain:
+class DomainEvaluator:
     """One source under one name. `predictor` has `stream(queries) -> answers` (windows.Predictor or predictions.Files)."""
 
-    def __init__(self, name: str, source: Any, predictor: Any, chosen: Subject, options: Options, out: Path | None):
+    def __init__(self, name: str, source: Any, predictor: Any, chosen: EvalModel, options: Options, out: Path | None):
         self.name, self.source, self.predictor, self.options, self.out = name, source, predictor, options, out
         self.classes = len(chosen.classes)
         key = {"model": chosen.facts["identity"], "computes_in": chosen.facts.get("computes_in"), "protocol": options.describe(),
                "data": version(source), "images": len(source), "classes": chosen.classes.names}
-        self.tally = Tally(json.dumps(key, sort_keys=True), len(source), self.classes, options.measures)
+        self.accumulator = MetricAccumulator(json.dumps(key, sort_keys=True), len(source), self.classes, options.measures)
         wanted = out is not None and options.panels > 0
         self.gallery = Gallery(out / "panels" / results.safe(name), options.panels, chosen.classes.palette) if wanted else None
         self.measuring = 0.0
 
-    def run(self, resume: bool) -> tuple[Tally, dict[str, Any]]:
-        """Measure what is not measured yet; (tally over all processes, further facts for results.json)."""
+    def run(self, resume: bool) -> tuple[MetricAccumulator, dict[str, Any]]:
+        """Measure what is not measured yet; (accumulator over all processes, further facts for results.json)."""
         left_out = dict(getattr(self.source, "problems", {}))
         share = range(jax.process_index(), len(self.source), jax.process_count())
         if self.out is not None:
             self._restore(share if resume else range(0))
-        wanted = set(self.tally.open_images())
+        wanted = set(self.accumulator.open_images())
         todo = [i for i in share if i in wanted]
         if len(todo) < len(share) and jax.process_index() == 0:
             print(f"{self.name}: {len(share) - len(todo)} of {len(share)} images were measured before with the same model, protocol and "
@@ -65,20 +65,20 @@ class Domain:
         try:
             self._measure_all(loader, len(todo))
         except BaseException:  # whatever ends it, what was counted need not be counted again
-            if self.out is not None and self.tally.done.any():
+            if self.out is not None and self.accumulator.done.any():
                 with contextlib.suppress(OSError):
                     self._checkpoint()
             raise
         seconds = time.perf_counter() - begin
-        for data in gather_bytes(self.tally.to_bytes()) if jax.process_count() > 1 else ():
-            self.tally.merge(Tally.from_bytes(data))
-        if not self.tally.done.any():
-            why = next(iter(self.tally.skipped.values()), "no reason is known")
-            raise UserError(f"{self.name}: none of the {self.tally.images} images could be measured; the first: {why}")
+        for data in gather_bytes(self.accumulator.to_bytes()) if jax.process_count() > 1 else ():
+            self.accumulator.merge(MetricAccumulator.from_bytes(data))
+        if not self.accumulator.done.any():
+            why = next(iter(self.accumulator.skipped.values()), "no reason is known")
+            raise UserError(f"{self.name}: none of the {self.accumulator.images} images could be measured; the first: {why}")
         if self.out is not None and jax.process_index() == 0:
             self._save(results.image_file(self.out, self.name))
         distributed.barrier(f"{self.name} is written")  # nobody starts another evaluation in a folder that is being tidied
-        return self.tally, self._facts(left_out, todo, seconds, loader)
+        return self.accumulator, self._facts(left_out, todo, seconds, loader)
 
     def _facts(self, left_out: dict[str, str], todo: list[int], seconds: float, loader: Loader) -> dict[str, Any]:
         facts: dict[str, Any] = {
@@ -97,22 +97,22 @@ class Domain:
         path = results.image_file(self.out, self.name)
         for file in [path, *sorted(path.parent.glob(f"{path.stem}.part*.npz"))]:
             try:
-                old = Tally.from_bytes(file.read_bytes()) if file.exists() else None
+                old = MetricAccumulator.from_bytes(file.read_bytes()) if file.exists() else None
             except ValueError as error:
                 raise UserError(f"{file} is damaged ({error}); delete it and run the evaluation again.") from None
-            if old is not None and old.key == self.tally.key and set(old.measures) >= set(self.tally.measures):
+            if old is not None and old.key == self.accumulator.key and set(old.measures) >= set(self.accumulator.measures):
                 old.skipped = {}
-                self.tally.merge(old, share)
+                self.accumulator.merge(old, share)
         if self.gallery is not None:
             self.gallery.restore(self._scores(), jax.process_index(), jax.process_count())
 
     def _scores(self) -> dict[int, float]:
         """The score of every image that is done."""
-        return {int(i): score_of(self.tally.matrices[i]) for i in np.flatnonzero(self.tally.done)}
+        return {int(i): score_of(self.accumulator.matrices[i]) for i in np.flatnonzero(self.accumulator.done)}
 
     def _save(self, path: Path) -> None:
         """Process 0, when all have finished: the counts as one file, and of everybody's panels the best and worst."""
-        write_atomically(path, self.tally.to_bytes())
+        write_atomically(path, self.accumulator.to_bytes())
         for part in path.parent.glob(f"{path.stem}.part*.npz"):
             part.unlink(missing_ok=True)
         if self.gallery is not None and jax.process_count() > 1:
@@ -153,18 +153,18 @@ class Domain:
 
     def _skip(self, item: Loaded, why: str) -> None:
         """Leave an image out of the numbers, by name."""
-        self.tally.skip(item.index, why if item.name in why else f"{item.name}: {why}")
+        self.accumulator.skip(item.index, why if item.name in why else f"{item.name}: {why}")
 
     def _checkpoint(self) -> None:
         """Keep what is counted so far for the next run."""
         path = results.image_file(self.out, self.name)
-        write_atomically(path.with_name(f"{path.stem}.part{jax.process_index()}.npz"), self.tally.to_bytes())
+        write_atomically(path.with_name(f"{path.stem}.part{jax.process_index()}.npz"), self.accumulator.to_bytes())
 
     def _record(self, item: Loaded, future: Future, running: np.ndarray, bar: tqdm) -> np.ndarray:
         """Enter a finished image; the matrix over the images of this run so far."""
         counts, seconds, labels = future.result()
         self.measuring += seconds
-        self.tally.put(item.index, item.name, item.condition, counts)
+        self.accumulator.put(item.index, item.name, item.condition, counts)
         if self.gallery is not None:
             self.gallery.offer(item.index, score_of(counts["matrix"]), item.image, item.label, labels)
         running = running + counts["matrix"]

@@ -13,11 +13,11 @@ from data_pipelines.corruptions import suite
 from data_pipelines.paths import local_path
 from data_pipelines.protocols import Protocol
 from rein_jax.errors import UserError
-from rein_jax.evaluation.domain import Domain
+from rein_jax.evaluation.domain import DomainEvaluator
+from rein_jax.evaluation.eval_model import EvalModel, check_classes, eval_model
 from rein_jax.evaluation.options import Options
 from rein_jax.evaluation.options import options as make_options
 from rein_jax.evaluation.predictions import Files
-from rein_jax.evaluation.subject import Subject, check_classes, subject
 from rein_jax.evaluation.windows import Predictor
 from rein_jax.metrics import confusion
 from rein_jax.reporting import results, robustness
@@ -67,12 +67,12 @@ def evaluate(
     """
     options = make_options(protocol, mode, crop, stride, scales, flip, boundary, calibration, save_predictions, panels, save_every,
                            threads, progress and jax.process_index() == 0)
-    chosen, domains = subject(model, facts, precision), named(domains)
+    chosen, domains = eval_model(model, facts, precision), named(domains)
     for source in domains.values():
         check_classes(chosen.classes, source)
     # Slips in what is measured last come to light before the hours of what is measured first.
     views = {name: suite(source, corruptions, tuple(severities)) for name, source in domains.items()} if corruptions else {}
-    other = results.load_results(reference, tallies=False) if views and isinstance(reference, (str, Path)) else reference
+    other = results.load_results(reference, accumulators=False) if views and isinstance(reference, (str, Path)) else reference
     for name in views if other is not None else ():
         if name not in other.data.get("robustness", {}):
             raise UserError(f"The reference holds no corruptions of {name!r}; measure it with the same --corruptions first.")
@@ -101,7 +101,7 @@ def evaluate_files(folder: str | Path, domains: Mapping[str, Any] | Sequence[Any
     for source in domains.values():
         check_classes(classes, source)
     facts = {"name": folder.resolve().name, "path": str(folder), "identity": f"files in {folder.resolve()}"}
-    chosen = Subject(None, {}, classes, facts=facts)
+    chosen = EvalModel(None, {}, classes, facts=facts)
     out = None if out is None else local_path(out)
     found = _measure(domains, Files(folder), chosen, options, out, resume=False)
     if out is not None:
@@ -109,15 +109,15 @@ def evaluate_files(folder: str | Path, domains: Mapping[str, Any] | Sequence[Any
     return found
 
 
-def _measure(domains, predictor, chosen: Subject, options: Options, out: Path | None, resume: bool) -> results.Results:
-    tallies, summaries = {}, {}
+def _measure(domains, predictor, chosen: EvalModel, options: Options, out: Path | None, resume: bool) -> results.Results:
+    accumulators, summaries = {}, {}
     for name, source in domains.items():
-        tallies[name], facts = Domain(name, source, predictor, chosen, options, out).run(resume)
-        summaries[name] = results.summarise(tallies[name], chosen.classes.names, facts)
-    return results.Results(document(chosen, options, summaries), tallies)
+        accumulators[name], facts = DomainEvaluator(name, source, predictor, chosen, options, out).run(resume)
+        summaries[name] = results.summarise(accumulators[name], chosen.classes.names, facts)
+    return results.Results(document(chosen, options, summaries), accumulators)
 
 
-def _corrupted(domains, clean: results.Results, reference: results.Results | None, predictor, chosen: Subject, options: Options,
+def _corrupted(domains, clean: results.Results, reference: results.Results | None, predictor, chosen: EvalModel, options: Options,
                out: Path | None, resume: bool) -> dict[str, Any]:
     """Every domain again under each corruption, given as {domain: its corrupted views}; counts go to OUT/corruptions/DOMAIN."""
     options = replace(options, measures=(), panels=0, save_predictions=False)
@@ -132,7 +132,7 @@ def _corrupted(domains, clean: results.Results, reference: results.Results | Non
     return found
 
 
-def document(chosen: Subject, options: Options, summaries: Mapping[str, Any]) -> dict[str, Any]:
+def document(chosen: EvalModel, options: Options, summaries: Mapping[str, Any]) -> dict[str, Any]:
     """The content of results.json."""
     return {
         "format": results.FORMAT, "created": results.now(), "versions": results.versions(), "model": chosen.facts,

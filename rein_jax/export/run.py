@@ -17,7 +17,7 @@ from data_pipelines.atomic import write_atomically
 from data_pipelines.paths import local_path
 from rein_jax import __version__, trees
 from rein_jax.errors import UserError
-from rein_jax.evaluation.subject import subject
+from rein_jax.evaluation.eval_model import eval_model
 from rein_jax.export import stablehlo, to_onnx
 from rein_jax.export.program import Plan, answer, float32, merged, program
 
@@ -34,7 +34,7 @@ def export_model(model: Any, to: str, plan: Plan, out: str | Path, *, merge: boo
     """
     if to not in TARGETS:
         raise UserError(f"Cannot export to {to!r}; choose {' or '.join(TARGETS)}.")
-    found = subject(model, precision="fp32")
+    found = eval_model(model, precision="fp32")
     plan.check(found.patch)
     module_def, params, folded = merged(found.module_def, found.params, merge)
     path = local_path(out)

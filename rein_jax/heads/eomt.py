@@ -58,7 +58,7 @@ class EoMT(nnx.Module):
         self.mask_embed = nnx.List([torch_linear(embed_dim, embed_dim, rngs=rngs) for _ in range(3)])
         self.upscale = nnx.List([ScaleBlock(embed_dim, rngs=rngs) for _ in range(upscale)])
 
-    def inside(self, backbone: nnx.Module, adapters: tuple[Adapter, ...], images: jax.Array, key=None,
+    def forward_with_backbone(self, backbone: nnx.Module, adapters: tuple[Adapter, ...], images: jax.Array, key=None,
                progress=None) -> dict[str, jax.Array]:
         """Normalised images [B, H, W, 3], whole patches -> float32 logits {"cls": [P, B, Q, K + 1], "mask": [P, B, Q, h, w]}.
 

@@ -17,7 +17,7 @@ from rein_jax.metrics.calibration import LEVELS
 
 
 @dataclass
-class Tally:
+class MetricAccumulator:
     """Per-image counts of a domain with N images and K classes; rows of images that are not done are zero.
 
     key: text that names model, protocol and data set; counts under another key are never mixed in.
@@ -64,8 +64,8 @@ class Tally:
         chosen = array if condition is None else array[self.conditions == condition]
         return chosen.sum(0, dtype=np.int64)
 
-    def merge(self, other: Tally, only: Iterable[int] | None = None) -> None:
-        """Take over the images of another tally of the same key (all, or those named) that this one lacks."""
+    def merge(self, other: MetricAccumulator, only: Iterable[int] | None = None) -> None:
+        """Take over the images of another accumulator of the same key (all, or those named) that this one lacks."""
         wanted = np.zeros(self.images, bool)
         wanted[list(only) if only is not None else slice(None)] = True
         rows = other.done & ~self.done & wanted
@@ -86,8 +86,8 @@ class Tally:
         return buffer.getvalue()
 
     @classmethod
-    def from_bytes(cls, data: bytes, most: float = math.inf) -> Tally:
-        """The tally that `to_bytes` wrote; ValueError if the bytes are something else, or hold more than `most` bytes unpacked."""
+    def from_bytes(cls, data: bytes, most: float = math.inf) -> MetricAccumulator:
+        """The accumulator that `to_bytes` wrote; ValueError if the bytes are something else, or hold more than `most` bytes unpacked."""
         try:
             with zipfile.ZipFile(io.BytesIO(data)) as parts:
                 size = sum(part.file_size for part in parts.infolist())
@@ -100,21 +100,21 @@ class Tally:
             raise ValueError(str(error) or type(error).__name__) from None
 
     @classmethod
-    def _of(cls, parts: dict[str, np.ndarray]) -> Tally:
+    def _of(cls, parts: dict[str, np.ndarray]) -> MetricAccumulator:
         measures = tuple(name for name in ("boundary", "calibration") if name in parts)
-        tally = cls(str(parts["key"]), len(parts["done"]), int(parts["classes"]), measures)
+        accumulator = cls(str(parts["key"]), len(parts["done"]), int(parts["classes"]), measures)
         for name in ("done", "matrices", *measures):
-            known = getattr(tally, name)
+            known = getattr(accumulator, name)
             if (parts[name].shape, parts[name].dtype) != (known.shape, known.dtype):
                 raise ValueError(f"{name} is {parts[name].dtype} {parts[name].shape}, not {known.dtype} {known.shape}")
-            setattr(tally, name, parts[name])
+            setattr(accumulator, name, parts[name])
         for name in ("names", "conditions"):
             texts = json.loads(str(parts[name]))
-            if not isinstance(texts, list) or len(texts) != tally.images or not all(isinstance(text, str) for text in texts):
-                raise ValueError(f"{name} is not a list of {tally.images} texts")
-            setattr(tally, name, np.array([*texts, None], object)[:-1])
-        tally.skipped = {int(i): str(why) for i, why in json.loads(str(parts["skipped"])).items()}
-        return tally
+            if not isinstance(texts, list) or len(texts) != accumulator.images or not all(isinstance(text, str) for text in texts):
+                raise ValueError(f"{name} is not a list of {accumulator.images} texts")
+            setattr(accumulator, name, np.array([*texts, None], object)[:-1])
+        accumulator.skipped = {int(i): str(why) for i, why in json.loads(str(parts["skipped"])).items()}
+        return accumulator
 
 
 def gather_bytes(data: bytes) -> list[bytes]:

@@ -20,7 +20,7 @@ from data_pipelines.paths import local_path
 from data_pipelines.protocols import protocol as find_protocol
 from rein_jax.errors import UserError
 from rein_jax.evaluation.answers import answers, out_of_memory
-from rein_jax.evaluation.subject import subject
+from rein_jax.evaluation.eval_model import eval_model
 from rein_jax.evaluation.windows import Query
 from rein_jax.predict import inputs, outputs, pixels
 from rein_jax.predict.inputs import Item
@@ -72,7 +72,7 @@ def prepare(model: Any, out: str | Path, *, saves: Sequence[str] = ("labels", "o
     out = local_path(out)
     if out.exists() and not out.is_dir():
         raise UserError(f"{out} is a file; name a folder for the results.")
-    found = subject(model, precision=precision)
+    found = eval_model(model, precision=precision)
     own = (found.facts.get("config") or {}).get("eval", {})
     given = {"mode": mode or own.get("mode", "slide"), "batch": batch or own.get("batch", 4), **windows(own, crop, stride, found.patch)}
     predictor = MapPredictor(found.module_def, found.params, classes=len(found.classes), patch=found.patch, scales=scales, flip=flip,

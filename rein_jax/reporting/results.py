@@ -21,7 +21,7 @@ from data_pipelines.paths import local_path
 from rein_jax.errors import UserError
 from rein_jax.kinds import check, printable, read_checked
 from rein_jax.metrics import boundary, calibration, confusion
-from rein_jax.metrics.accumulator import Tally
+from rein_jax.metrics.accumulator import MetricAccumulator
 from rein_jax.reporting import schema
 
 FORMAT = "rein_jax/evaluation/1"
@@ -35,11 +35,11 @@ class Results:
     """Numbers of one model on one or more domains.
 
     data: what results.json holds: "model", "protocol", "classes", "palette", "domains" {name: summary}, "mean", "versions".
-    tallies: per-image counts by domain (also in FOLDER/images/<domain>.npz). folder: where it was written, or None.
+    accumulators: per-image counts by domain (also in FOLDER/images/<domain>.npz). folder: where it was written, or None.
     """
 
     data: dict[str, Any]
-    tallies: dict[str, Tally] = field(default_factory=dict, repr=False)
+    accumulators: dict[str, MetricAccumulator] = field(default_factory=dict, repr=False)
     folder: Path | None = None
 
     @property
@@ -70,7 +70,7 @@ class Results:
         write_atomically(self.folder / FILE, text.encode())
 
 
-def load_results(path: str | Path, tallies: bool = True) -> Results:
+def load_results(path: str | Path, accumulators: bool = True) -> Results:
     """Results from a run's folder, or one that `rein evaluate` wrote (or its results.json); a UserError says what is missing."""
     path = local_path(path)
     file = _find(path)
@@ -83,23 +83,24 @@ def load_results(path: str | Path, tallies: bool = True) -> Results:
     check(file, data, schema.RESULTS, schema.FIX)
     schema.consistent(file, data)
     found = Results(data, {}, file.parent)
-    for name in data["domains"] if tallies else ():
+    for name in data["domains"] if accumulators else ():
         part = image_file(file.parent, name)
         if part.is_file():
-            found.tallies[name] = _tally(part, data["domains"][name]["of"], len(data["classes"]))
+            found.accumulators[name] = _accumulator(part, data["domains"][name]["of"], len(data["classes"]))
     return found
 
 
-def _tally(file: Path, images: int, classes: int) -> Tally:
+def _accumulator(file: Path, images: int, classes: int) -> MetricAccumulator:
     """The per-image counts of a domain; a UserError if they are damaged or of another number of images or classes."""
     try:
-        tally = Tally.from_bytes(file.read_bytes(), MOST)
-        if (tally.images, tally.classes) != (images, classes):
-            raise ValueError(f"it counts {tally.images} images and {tally.classes} classes, {FILE} {images} and {classes}")
+        accumulator = MetricAccumulator.from_bytes(file.read_bytes(), MOST)
+        if (accumulator.images, accumulator.classes) != (images, classes):
+            raise ValueError(f"it counts {accumulator.images} images and {accumulator.classes} classes, {FILE} {images} and {classes}")
     except ValueError as error:
         raise UserError(f"{file} is damaged ({error}); {schema.FIX}, or remove it to do without single images.") from None
-    tally.names, tally.conditions = (np.array(printable(part.tolist()), object) for part in (tally.names, tally.conditions))
-    return tally
+    for name in ("names", "conditions"):
+        setattr(accumulator, name, np.array(printable(getattr(accumulator, name).tolist()), object))
+    return accumulator
 
 
 def later_evaluations(run: Path) -> list[Path]:
@@ -135,31 +136,32 @@ def safe(name: str) -> str:
     return plain.encode()[: LONGEST - 9].decode(errors="ignore") + "-" + hashlib.sha256(name.encode(errors="replace")).hexdigest()[:8]
 
 
-def summarise(tally: Tally, names: tuple[str, ...], facts: Mapping[str, Any]) -> dict[str, Any]:
+def summarise(accumulator: MetricAccumulator, names: tuple[str, ...], facts: Mapping[str, Any]) -> dict[str, Any]:
     """One domain's entry in results.json."""
     found = {
-        "images": int(tally.done.sum()),
-        "of": tally.images,
-        "skipped": [{"image": int(i), "why": why} for i, why in sorted(tally.skipped.items())],
+        "images": int(accumulator.done.sum()),
+        "of": accumulator.images,
+        "skipped": [{"image": int(i), "why": why} for i, why in sorted(accumulator.skipped.items())],
         **facts,
-        **_numbers(tally, names, None),
+        **_numbers(accumulator, names, None),
     }
-    conditions = sorted(set(tally.conditions[tally.done]) - {""})
+    conditions = sorted(set(accumulator.conditions[accumulator.done]) - {""})
     if conditions:
-        found["conditions"] = {c: {"images": int((tally.conditions == c).sum()), **_numbers(tally, names, c)} for c in conditions}
+        count = lambda condition: int((accumulator.conditions == condition).sum())
+        found["conditions"] = {c: {"images": count(c), **_numbers(accumulator, names, c)} for c in conditions}
     return found
 
 
-def _numbers(tally: Tally, names: tuple[str, ...], condition: str | None) -> dict[str, Any]:
-    found = confusion.summary(tally.total("matrices", condition), names)
-    if tally.boundary is not None:
-        each = boundary.boundary_iou(tally.total("boundary", condition))
+def _numbers(accumulator: MetricAccumulator, names: tuple[str, ...], condition: str | None) -> dict[str, Any]:
+    found = confusion.summary(accumulator.total("matrices", condition), names)
+    if accumulator.boundary is not None:
+        each = boundary.boundary_iou(accumulator.total("boundary", condition))
         found["boundary"] = {
             "mIoU": confusion.percent(confusion.nanmean(each)), "ratio": boundary.RATIO,
             "IoU": {name: confusion.percent(value) for name, value in zip(names, each, strict=True)},
         }
-    if tally.calibration is not None:
-        found["calibration"] = calibration.reliability(tally.total("calibration", condition))
+    if accumulator.calibration is not None:
+        found["calibration"] = calibration.reliability(accumulator.total("calibration", condition))
     return found
 
 

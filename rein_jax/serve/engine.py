@@ -22,7 +22,7 @@ from rein_jax import trees
 from rein_jax.errors import UserError
 from rein_jax.evaluation import device
 from rein_jax.evaluation.answers import answers
-from rein_jax.evaluation.subject import subject
+from rein_jax.evaluation.eval_model import eval_model
 from rein_jax.evaluation.windows import Query, local_mesh, pair
 from rein_jax.predict.maps import MapPredictor, Maps
 from rein_jax.predict.run import windows
@@ -84,7 +84,7 @@ def open_models(paths: Sequence[str], precision: str = "auto", batch: int = 4) -
     resident: dict[str, list[jax.Array]] = {}
     total = 0
     for path in paths:
-        found = subject(path, precision=precision)
+        found = eval_model(path, precision=precision)
         params, saved = share(found.params, resident)
         total += saved
         config = found.facts.get("config") or {}

@@ -22,8 +22,8 @@ def main() -> None:
     for _ in range(2):
         found = evaluate(FakeModel(), sources, crop=32, stride=21, batch=2, boundary=True, panels=2, out=out or None, progress=False)
     numbers = {name: {"confusion": entry["confusion"], "images": entry["images"], "skipped": entry["skipped"],
-                      "boundary": found.tallies[name].total("boundary").tolist(),
-                      "calibration": found.tallies[name].total("calibration").tolist()} for name, entry in found.domains.items()}
+                      "boundary": found.accumulators[name].total("boundary").tolist(),
+                      "calibration": found.accumulators[name].total("calibration").tolist()} for name, entry in found.domains.items()}
     print(json.dumps({"devices": jax.device_count(), "processes": jax.process_count(), "numbers": numbers}))
 
 

@@ -12,7 +12,7 @@ from rein_jax import build, trees
 from rein_jax.bench.evaluate import main as bench
 from rein_jax.cli import evaluate as command
 from rein_jax.errors import UserError
-from rein_jax.evaluation import subject
+from rein_jax.evaluation import eval_model
 from rein_jax.weights.modelfile import write_model
 
 
@@ -32,11 +32,11 @@ def run(tmp_path, monkeypatch):
 
     def open_model(path):
         module_def, _, params = trees.split(FakeModel(run.seed), ())
-        return (module_def, params), {"name": "run", "path": str(path), "identity": subject.identity(params)}
+        return (module_def, params), {"name": "run", "path": str(path), "identity": eval_model.identity(params)}
 
     run = ConfigDict({"folder": str(folder), "seed": 0})
     monkeypatch.setattr(build, "open_entry", open_entry)
-    monkeypatch.setattr(subject, "open_model", open_model)
+    monkeypatch.setattr(eval_model, "open_model", open_model)
     monkeypatch.setattr(command, "run_config", lambda model: ConfigDict(json.loads((folder / "config.json").read_text())))
     return folder, entries, run
 
@@ -94,7 +94,7 @@ def test_a_folder_without_a_model_is_refused(tmp_path):
     with pytest.raises(UserError, match="does not exist"):
         command.main([str(tmp_path / "no"), "--domain", "camvid"])
     with pytest.raises(UserError, match="holds no model.safetensors"):
-        subject.open_model(tmp_path)
+        eval_model.open_model(tmp_path)
 
 
 def test_bench_reports_speed_waiting_and_memory(monkeypatch):

@@ -13,7 +13,7 @@ from data_pipelines import open_source
 from data_pipelines.errors import DataError
 from rein_jax.errors import UserError
 from rein_jax.evaluation.evaluator import evaluate, evaluate_files
-from rein_jax.metrics.accumulator import Tally
+from rein_jax.metrics.accumulator import MetricAccumulator
 from rein_jax.reporting import load_results
 from rein_jax.reporting.gallery import Gallery, panels
 from rein_jax.reporting.results import Results
@@ -51,7 +51,7 @@ def test_results_say_how_they_were_measured_and_come_back_from_disk(tmp_path):
     assert (sum(parts) == matrix(found, "town")).all()
     assert 0 <= data["domains"]["town"]["calibration"]["ece"] <= 1 and data["domains"]["town"]["boundary"]["mIoU"] <= 100
     again = load_results(tmp_path)
-    assert again.metrics() == found.metrics() and (again.tallies["town"].matrices == found.tallies["town"].matrices).all()
+    assert again.metrics() == found.metrics() and (again.accumulators["town"].matrices == found.accumulators["town"].matrices).all()
     for style in ("text", "markdown", "csv", "latex"):
         table = found.table(style)
         assert "town" in table and "bicycle" not in table and all(name in table for name in NAMES)
@@ -66,7 +66,7 @@ def test_damaged_images_are_named_counted_and_left_out(tmp_path):
     assert "image 1 is truncated" in entry["skipped"][0]["why"]
     assert "3 of 5" in found.table() and "not in these numbers: 2" in found.table("latex")
     kept = [0, 2, 4]
-    assert (matrix(found, "town") == whole.tallies["town"].matrices[kept].sum(0)).all()
+    assert (matrix(found, "town") == whole.accumulators["town"].matrices[kept].sum(0)).all()
     mended = evaluate(FakeModel(), [FakeSource(5)], out=tmp_path, **HOW)
     assert (matrix(mended, "town") == matrix(whole, "town")).all() and mended.domains["town"]["skipped"] == []
 
@@ -136,12 +136,12 @@ def test_processes_keep_each_others_panels_and_in_the_end_the_best_and_worst_of_
 
 
 def test_tallies_of_shares_merge_to_the_whole():
-    found = evaluate(FakeModel(), [FakeSource(7)], boundary=True, **HOW).tallies["town"]
+    found = evaluate(FakeModel(), [FakeSource(7)], boundary=True, **HOW).accumulators["town"]
     shares = []
     for p in range(3):
-        share = Tally(found.key, 7, 4, found.measures)
+        share = MetricAccumulator(found.key, 7, 4, found.measures)
         share.merge(found, range(p, 7, 3))
-        shares.append(Tally.from_bytes(share.to_bytes()))
+        shares.append(MetricAccumulator.from_bytes(share.to_bytes()))
     assert [int(s.done.sum()) for s in shares] == [3, 2, 2]
     for other in shares[1:]:
         shares[0].merge(other)

@@ -33,7 +33,7 @@ def test_an_image_without_memory_is_left_out_by_name(tmp_path, monkeypatch):
 
     monkeypatch.setattr(windows.Predictor, "_open", hungry)
     found = evaluate(FakeModel(), {"town": FakeSource(5)}, out=tmp_path, **HOW)
-    assert found.domains["town"]["images"] == 4 and found.tallies["town"].skipped[2].startswith("fog/002.png: needs more memory")
+    assert found.domains["town"]["images"] == 4 and found.accumulators["town"].skipped[2].startswith("fog/002.png: needs more memory")
     monkeypatch.setattr(windows.Predictor, "_open", opened)  # more memory: only that image is measured
     source = FakeSource(5)
     assert evaluate(FakeModel(), {"town": source}, out=tmp_path, **HOW).domains["town"]["images"] == 5 and source.reads == 1
@@ -47,7 +47,7 @@ def test_an_image_without_memory_to_decode_is_left_out_by_name(monkeypatch):
             return super().__getitem__(i)
 
     found = evaluate(FakeModel(), {"town": Large(3)}, **HOW)
-    assert found.domains["town"]["images"] == 2 and "too little memory" in found.tallies["town"].skipped[1]
+    assert found.domains["town"]["images"] == 2 and "too little memory" in found.accumulators["town"].skipped[1]
 
 
 def test_a_pair_of_two_sizes_is_left_out_by_name():
@@ -59,7 +59,8 @@ def test_a_pair_of_two_sizes_is_left_out_by_name():
 
     found = evaluate(FakeModel(), {"town": Uneven(5)}, **HOW)
     assert found.domains["town"]["images"] == 4
-    assert found.tallies["town"].skipped == {3: "night/003.png: the label is 80x47 but the image is 80x48; make the pair equal in size."}
+    why = "night/003.png: the label is 80x47 but the image is 80x48; make the pair equal in size."
+    assert found.accumulators["town"].skipped == {3: why}
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), RuntimeError("a driver died"), OSError(errno.EIO, "Input/output error")])
@@ -79,7 +80,7 @@ def test_what_was_counted_before_the_end_is_kept(error, tmp_path, monkeypatch):
     again = evaluate(FakeModel(), {"town": source}, out=tmp_path, **HOW)
     assert source.reads < 12 and again.domains["town"]["images"] == 12
     straight = evaluate(FakeModel(), {"town": FakeSource(12)}, **HOW)
-    np.testing.assert_array_equal(again.tallies["town"].matrices, straight.tallies["town"].matrices)
+    np.testing.assert_array_equal(again.accumulators["town"].matrices, straight.accumulators["town"].matrices)
 
 
 @pytest.mark.parametrize("number, words", [
@@ -93,7 +94,7 @@ def test_a_disk_that_fails_is_one_sentence(number, words, tmp_path, monkeypatch,
 
     monkeypatch.setattr(command, "run_config", lambda model: None)
     monkeypatch.setattr(command, "open_domains", lambda *_: {"town": FakeSource(2)})
-    monkeypatch.setattr("rein_jax.evaluation.subject.open_model", lambda path: (_parts(), {"name": "x", "identity": "x"}))
+    monkeypatch.setattr("rein_jax.evaluation.eval_model.open_model", lambda path: (_parts(), {"name": "x", "identity": "x"}))
     monkeypatch.setattr("os.fsync", failing)
     assert main(["evaluate", str(tmp_path), "--crop", "32", "--out", str(tmp_path / "out")]) == 2
     message = capsys.readouterr().err.splitlines()[-1]

@@ -18,7 +18,7 @@ from data_pipelines.labels import Classes
 from rein_jax.cli.main import main
 from rein_jax.errors import UserError
 from rein_jax.evaluation.evaluator import evaluate
-from rein_jax.metrics.accumulator import Tally
+from rein_jax.metrics.accumulator import MetricAccumulator
 from rein_jax.reporting import load_results, report, results, robustness, write_report
 from rein_jax.reporting.runs import open_run
 from tests.hostile import SCRIPT, assert_harmless, changed, places
@@ -58,7 +58,7 @@ def answer(folder, data, known):
     """The sentence about a results.json, or None for one that gives a page; nothing else may happen."""
     try:
         made = report.page([open_run(written(folder, data))])
-        found = load_results(folder, tallies=False)
+        found = load_results(folder, accumulators=False)
         assert all(found.table(style) for style in ("text", "markdown", "csv", "latex"))
     except UserError as error:
         assert "\n" not in str(error) and len(str(error)) < 1000 and str(folder / "results.json") in str(error)
@@ -131,12 +131,12 @@ def test_hostile_names_stay_text_in_page_and_tables(run, data, page, tmp_path, c
     for folder in (one, two):
         folder.mkdir()
         written(folder, hostile)
-        tally = Tally("key", 2, 4)
+        accumulator = MetricAccumulator("key", 2, 4)
         for i in range(2):
-            tally.put(i, f"{SCRIPT}{i}", SCRIPT, {"matrix": np.eye(4, dtype=np.uint32) * (i + 1)})
+            accumulator.put(i, f"{SCRIPT}{i}", SCRIPT, {"matrix": np.eye(4, dtype=np.uint32) * (i + 1)})
         file = results.image_file(folder, SCRIPT + "town")
         file.parent.mkdir()
-        file.write_bytes(tally.to_bytes())
+        file.write_bytes(accumulator.to_bytes())
         row = {"step": 1, "kind": "eval", f"{SCRIPT}/mIoU": 2, "loss": None, SCRIPT: SCRIPT}
         (folder / "metrics.jsonl").write_text(json.dumps(row) + "\n")
     assert main(["report", str(one), "--out", str(tmp_path / "one.html")]) == 0
@@ -218,8 +218,8 @@ def packed(**arrays):
 
 
 def counts(**changes):
-    tally = Tally("key", 2, 4)
-    with np.load(io.BytesIO(tally.to_bytes())) as file:
+    accumulator = MetricAccumulator("key", 2, 4)
+    with np.load(io.BytesIO(accumulator.to_bytes())) as file:
         return packed(**({name: file[name] for name in file} | changes))
 
 
@@ -228,7 +228,8 @@ def counts(**changes):
     counts(names=np.array("[")),
     counts(matrices=np.zeros((2, 3, 3), np.uint32)), counts(matrices=np.full((2, 4, 4), -1.5)), counts(done=np.zeros(3, bool)),
     counts(classes=np.array(5)), counts(classes=np.array("x")), counts(skipped=np.array("[]")), counts(skipped=np.array('{"x": 1}')),
-    counts(calibration=np.zeros((2, 7, 2), np.uint32)), Tally("key", 3, 4).to_bytes(), Tally("key", 2, 5).to_bytes(),
+    counts(calibration=np.zeros((2, 7, 2), np.uint32)),
+    MetricAccumulator("key", 3, 4).to_bytes(), MetricAccumulator("key", 2, 5).to_bytes(),
 ], ids=range(17))
 def test_counts_of_single_images_that_are_none(data, tmp_path, content):
     written(tmp_path, data)
@@ -237,7 +238,7 @@ def test_counts_of_single_images_that_are_none(data, tmp_path, content):
     file.write_bytes(content)
     with pytest.raises(UserError, match="is damaged"):
         write_report(tmp_path)
-    assert load_results(tmp_path, tallies=False).domains
+    assert load_results(tmp_path, accumulators=False).domains
 
 
 def test_counts_that_would_fill_the_memory(data, tmp_path, monkeypatch):

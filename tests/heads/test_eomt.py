@@ -68,7 +68,7 @@ def pictures():
 
 def answers(module_def, values, images, key=None, progress=None):
     model = trees.merge(module_def, values)
-    return model.head.inside(model.backbone, tuple(model.adapters), images, key, progress)
+    return model.head.forward_with_backbone(model.backbone, tuple(model.adapters), images, key, progress)
 
 
 def recorded(model, torch, images, training):

@@ -59,8 +59,8 @@ def _images(run: Run, number: int, images: int) -> dict[str, Any]:
     data, folder = run.found.data, run.found.folder
     if folder is None:
         return {}
-    each = {name: shots(folder / "panels" / results.safe(name), tally, data["classes"], f"shots-{number}-{i}", images)
-            for i, (name, tally) in enumerate(run.found.tallies.items())}
+    each = {name: shots(folder / "panels" / results.safe(name), accumulator, data["classes"], f"shots-{number}-{i}", images)
+            for i, (name, accumulator) in enumerate(run.found.accumulators.items())}
     kept = {name: part for name, part in each.items() if part}
     return kept and {"names": data["classes"], "palette": data["palette"], "domains": kept, "group": f"tabs-images-{number}"}
 
@@ -105,13 +105,13 @@ def _differences(first: Run, second: Run) -> Intervals:
     if first.found.data["classes"] != second.found.data["classes"]:
         return Intervals([])  # a mean over other classes is another number
     rows = []
-    for name, tally in second.found.tallies.items():
-        other = first.found.tallies.get(name)
-        if other is None or list(other.names) != list(tally.names):
+    for name, accumulator in second.found.accumulators.items():
+        other = first.found.accumulators.get(name)
+        if other is None or list(other.names) != list(accumulator.names):
             continue
-        both = other.done & tally.done
+        both = other.done & accumulator.done
         if both.any():
-            rows.append((name, interval(other.matrices[both], tally.matrices[both])))
+            rows.append((name, interval(other.matrices[both], accumulator.matrices[both])))
     return Intervals(rows)
 
 

@@ -15,7 +15,7 @@ from data_pipelines.errors import DataError
 from data_pipelines.files import read_file
 from data_pipelines.labels import VOID
 from data_pipelines.pictures import open_picture, pixels
-from rein_jax.metrics.accumulator import Tally
+from rein_jax.metrics.accumulator import MetricAccumulator
 from rein_jax.metrics.bootstrap import mean_ious
 from rein_jax.reporting.gallery import PARTS, WIDTH, panels
 
@@ -24,20 +24,20 @@ MOST_PIXELS = 64 * WIDTH**2  # of a kept picture, whose width is at most WIDTH
 WRONG, UNKNOWN = (235, 40, 50, 185), (0, 0, 0, 170)
 
 
-def shots(folder: Path, tally: Tally, names: Sequence[str], anchor: str, limit: int = 0) -> dict[str, Any]:
+def shots(folder: Path, accumulator: MetricAccumulator, names: Sequence[str], anchor: str, limit: int = 0) -> dict[str, Any]:
     """A domain's kept images, worst first, and the stores of their pictures; {} if there are none.
 
     anchor: begins the stores' ids. limit: images of each end (0 = all).
     """
-    kept = [i for i in panels(folder) if i < tally.images and tally.done[i]]
+    kept = [i for i in panels(folder) if i < accumulator.images and accumulator.done[i]]
     if not kept:
         return {}
-    score = {i: 100 * float(mean_ious(tally.matrices[i].astype(np.int64))) for i in kept}
+    score = {i: 100 * float(mean_ious(accumulator.matrices[i].astype(np.int64))) for i in kept}
     order = sorted(kept, key=lambda i: score[i])
     half = len(order) // 2 if not limit else min(limit, len(order) // 2)
     shown = [*(order[:half] if half else order), *order[::-1][:half]]
-    rows = [{"place": f"{anchor}-{at // STORE}#{at % STORE}", "score": score[i], "name": str(tally.names[i]),
-             "hint": _hint(tally.matrices[i], names)} for at, i in enumerate(shown)]
+    rows = [{"place": f"{anchor}-{at // STORE}#{at % STORE}", "score": score[i], "name": str(accumulator.names[i]),
+             "hint": _hint(accumulator.matrices[i], names)} for at, i in enumerate(shown)]
     groups = {"Worst": rows[: len(rows) - half], "Best": rows[len(rows) - half :]}
     pictures = [_pictures(folder, index) for index in shown]
     return {"groups": groups, "stores": {f"{anchor}-{k // STORE}": pictures[k : k + STORE] for k in range(0, len(pictures), STORE)}}

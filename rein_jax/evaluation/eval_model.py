@@ -20,7 +20,7 @@ SAMPLE = 4096  # elements of each parameter that enter the identity
 
 
 @dataclass
-class Subject:
+class EvalModel:
     """A model ready to be evaluated. facts: what results.json says about it ("name", "path", "weights", "config", ...)."""
 
     module_def: Any
@@ -30,7 +30,7 @@ class Subject:
     facts: dict[str, Any] = field(default_factory=dict)
 
 
-def subject(model: Any, facts: Mapping[str, Any] | None = None, precision: str | None = None) -> Subject:
+def eval_model(model: Any, facts: Mapping[str, Any] | None = None, precision: str | None = None) -> EvalModel:
     """From a run folder or model.safetensors, an nnx.Module, or (module_def, params); `facts` are added to what is known.
 
     precision: cast the parameters as `precision.policy` says; None leaves them as they are.
@@ -54,7 +54,7 @@ def subject(model: Any, facts: Mapping[str, Any] | None = None, precision: str |
     known["parameters"] = trees.count(params)
     dtype = max(params.values(), key=lambda a: a.size).dtype if precision is None else policy(precision).compute
     known["computes_in"] = np.dtype(dtype).name
-    return Subject(module_def, params, model.classes, int(patch), known)
+    return EvalModel(module_def, params, model.classes, int(patch), known)
 
 
 def open_model(path: str | Path) -> tuple[tuple[Any, Mapping[str, Any]], dict[str, Any]]:
