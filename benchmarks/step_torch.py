@@ -1,4 +1,4 @@
-"""Times Rein + Mask2Former in PyTorch (`transformers`' DINOv2 and Mask2Former, Rein from its equations) for `rein bench twin`.
+"""Times Rein + Mask2Former in PyTorch (`transformers`' DINOv2 and Mask2Former, Rein from its equations) for `rein bench torch`.
 
 One frozen DINOv2 of patch 16 with Rein after every block, queries linked to the tokens, 6 encoder and 9 decoder layers, the
 Mask2Former loss with its matching, AdamW on Rein and head: the work of our training step. Weights are random. One JSON line.

@@ -1,7 +1,7 @@
 """Evidence on data that can be had anywhere: which way of tuning a frozen DINOv2-S holds up where it was not trained.
 
-    rein matrix configs/generalisation.py:task=streets --grid method=freeze,full,rein --grid seed=0,1,2 --workdir runs/streets
-    rein matrix configs/generalisation.py:task=camvid --grid method=freeze,rein --config.data.root=/data --workdir runs/cam
+    rein sweep configs/generalisation.py:task=streets --grid method=freeze,full,rein --grid seed=0,1,2 --workdir runs/streets
+    rein sweep configs/generalisation.py:task=camvid --grid method=freeze,rein --config.data.root=/data --workdir runs/cam
 
 The protocol and its results: benchmarks/generalisation/. Tasks: `streets` trains on clear synthetic streets and tests on weather and a
 city never seen, `camvid` on CamVid by day and tests by day and at dusk, `transfer` trains as `streets` and tests on all of CamVid too.

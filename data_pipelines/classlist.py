@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from data_pipelines import classformats
 from data_pipelines.classrows import LONGEST, Colour, Row
 from data_pipelines.errors import DataError
-from data_pipelines.labels import MAX_CLASSES, Classes
+from data_pipelines.labels import MAX_CLASSES, ClassInfo
 
 VOID_NAMES = ("void", "ignore")  # a line of this name is no class: its value or colour becomes 255
 UNCOUNTED = "__ignore__"  # labelme's first line, which has the value -1: the next line is value 0
@@ -28,11 +28,11 @@ class ClassList:
     where: str
     values: tuple[int, ...] | None = None
 
-    def classes(self) -> Classes:
+    def classes(self) -> ClassInfo:
         """The classes without void lines."""
         kept = [k for k, name in enumerate(self.names) if not is_void(name)]
         palette = tuple(self.colours[k] for k in kept) if self.colours else distinct_colours(len(kept))
-        return Classes(tuple(self.names[k] for k in kept), palette)
+        return ClassInfo(tuple(self.names[k] for k in kept), palette)
 
     def train_ids(self) -> list[int]:
         """Train id of every line; 255 for void lines."""

@@ -18,7 +18,7 @@ _STRANGER = 254
 
 
 @dataclass(frozen=True)
-class Classes:
+class ClassInfo:
     """Class names in train-id order and their RGB colours; `len(classes)` is the number of classes without void."""
 
     names: tuple[str, ...]
@@ -106,7 +106,7 @@ def _ids(name: str, mapped: Mapping[int, int], void: Iterable[int]) -> IdMap:
     return IdMap(name, {**dict.fromkeys(void, VOID), **mapped})
 
 
-CITYSCAPES = Classes(
+CITYSCAPES = ClassInfo(
     names=(
         "road", "sidewalk", "building", "wall", "fence", "pole", "traffic light", "traffic sign", "vegetation", "terrain",
         "sky", "person", "rider", "car", "truck", "bus", "train", "motorcycle", "bicycle",
@@ -136,7 +136,7 @@ SYNTHIA_IDS = _ids(
 )  # fmt: skip
 URBANSYN_IDS = _ids("UrbanSyn train ids with void 19", {i: i for i in range(19)}, [19, VOID])
 
-CAMVID = Classes(
+CAMVID = ClassInfo(
     names=("sky", "building", "pole", "road", "pavement", "tree", "sign symbol", "fence", "car", "pedestrian", "bicyclist"),
     palette=((128, 128, 128), (128, 0, 0), (192, 192, 128), (128, 64, 128), (60, 40, 222), (128, 128, 0), (192, 128, 128),
              (64, 64, 128), (64, 0, 128), (64, 64, 0), (0, 128, 192)),

@@ -10,7 +10,7 @@ from typing import Any
 
 from data_pipelines.errors import DataError
 from data_pipelines.files import Files, NothingThere, shown
-from data_pipelines.labels import CITYSCAPES, Classes
+from data_pipelines.labels import CITYSCAPES, ClassInfo
 from data_pipelines.pairing import examples
 from data_pipelines.places import locate, open_files, zips_in
 from data_pipelines.records import open_records, recognise
@@ -77,7 +77,7 @@ class FileDataset:
 
     name = ""
     title = ""
-    classes: Classes = CITYSCAPES
+    classes: ClassInfo = CITYSCAPES
     splits: tuple[str, ...] = ("train", "val", "test")
     basic: tuple[str, ...] = ("train", "val", "test")
     published: dict[str, int] = {}
@@ -97,7 +97,7 @@ class FileDataset:
         """Published number of images, None if unknown."""
         return self.published.get(split)
 
-    def classes_for(self, **options: Any) -> Classes:
+    def classes_for(self, **options: Any) -> ClassInfo:
         return self.classes
 
     def members(self, split: str, files: Files, names: Sequence[str]) -> set[str] | None:

@@ -10,7 +10,7 @@ from data_pipelines import maskfaults
 from data_pipelines.classlist import ClassList, distinct_colours
 from data_pipelines.decoders import ColourLabels, IndexLabels
 from data_pipelines.errors import DataError
-from data_pipelines.labels import MAX_CLASSES, VOID, Classes, IdMap
+from data_pipelines.labels import MAX_CLASSES, VOID, ClassInfo, IdMap
 from data_pipelines.masklooks import Look, Masks
 from data_pipelines.maskvalues import ignored, index_map, understand
 
@@ -24,7 +24,7 @@ class Reading:
     """How masks are read: the decoder, the classes, and a phrase that says what was found."""
 
     decode: Any
-    classes: Classes
+    classes: ClassInfo
     found: str
     note: str | None = None  # what `rein data check` warns of
 
@@ -147,7 +147,7 @@ def _by_colour(masks: Masks, looks: Sequence[Look], listed: ClassList | None) ->
     names = tuple("#{:02x}{:02x}{:02x}".format(*colour) for colour in colours)
     rows = tuple((*colour, k) for k, colour in enumerate(colours))
     return Reading(
-        ColourLabels(rows), Classes(names, tuple(colours)), f"{len(names)} classes by colour, found by looking at all masks"
+        ColourLabels(rows), ClassInfo(names, tuple(colours)), f"{len(names)} classes by colour, found by looking at all masks"
     )
 
 
@@ -168,7 +168,7 @@ def _binary(masks: Masks, looks: Sequence[Look]) -> bool:
     return VOID in seen and seen <= {0, VOID} and set(masks.values()) <= {0, VOID}
 
 
-def _two_values(first: int, second: int, classes: Classes) -> Reading:
+def _two_values(first: int, second: int, classes: ClassInfo) -> Reading:
     return Reading(IndexLabels(IdMap("binary mask values", {0: first, VOID: second})), classes, "binary masks, 0 and 255")
 
 
@@ -176,7 +176,7 @@ def _found_values(masks: Masks, looks: Sequence[Look], ignore) -> Reading:
     """Classes that are simply what all masks hold: 0, 1, 2, ... with few gaps."""
     counts = masks.values()
     if ignore is None and VOID in counts and set(counts) <= {0, VOID}:
-        return _two_values(0, 1, Classes(("background", "foreground"), ((0, 0, 0), (255, 255, 255))))
+        return _two_values(0, 1, ClassInfo(("background", "foreground"), ((0, 0, 0), (255, 255, 255))))
     void = (VOID,) if ignore is None else ignore
     kept = sorted(set(counts) - set(void))
     if not kept:
@@ -186,7 +186,7 @@ def _found_values(masks: Masks, looks: Sequence[Look], ignore) -> Reading:
     numbers = [k for k in range(max(0, kept[-1]) + 1 if kept[-1] < MAX_CLASSES else 0) if k not in void]
     if kept[0] < 0 or not numbers or len(kept) > MOST_VALUES or len(numbers) > 2 * len(kept) or maskfaults.smoothed(looks):
         raise maskfaults.unlisted_values(counts, kept, looks)
-    classes = Classes(tuple(f"class_{k}" for k in numbers), distinct_colours(len(numbers)))
+    classes = ClassInfo(tuple(f"class_{k}" for k in numbers), distinct_colours(len(numbers)))
     ids = IdMap("the values found in the masks", {**dict.fromkeys(void, VOID), **{k: train for train, k in enumerate(numbers)}})
     return Reading(
         IndexLabels(ids), classes, f"{len(numbers)} classes by value, found by looking at all masks", maskfaults.edge_note(looks)

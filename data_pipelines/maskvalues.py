@@ -18,7 +18,7 @@ from typing import Any
 from data_pipelines.classlist import ClassList, collect, is_void
 from data_pipelines.classrows import Row
 from data_pipelines.errors import DataError
-from data_pipelines.labels import VOID, Classes, IdMap, ranges
+from data_pipelines.labels import VOID, ClassInfo, IdMap, ranges
 from data_pipelines.spelling import did_you_mean
 
 REST = "rest"
@@ -79,7 +79,7 @@ def plain(ignore: Any, values: Any) -> dict[str, Any]:
     return {"ignore": None if void is None else void[0] if len(void) == 1 else list(void), "values": groups}
 
 
-def index_map(listed: ClassList | None, values: Values | None, void: Group | None) -> tuple[IdMap, Classes, ClassList]:
+def index_map(listed: ClassList | None, values: Values | None, void: Group | None) -> tuple[IdMap, ClassInfo, ClassList]:
     """(mask value -> train id, the classes, the list with their names) of index masks.
 
     `listed` None needs `values` that name the classes. `void` are the values of `ignore`; None = 255 unless it means a class.

@@ -19,7 +19,7 @@ from google.protobuf.message import Error as ProtobufError
 from data_pipelines import decoders
 from data_pipelines.errors import DataError
 from data_pipelines.files import NothingThere, read_file, shown
-from data_pipelines.labels import Classes
+from data_pipelines.labels import ClassInfo
 from data_pipelines.paths import local_path
 from data_pipelines.source import Encoded, Facts, Source, subset_step
 
@@ -110,7 +110,7 @@ def facts_to_json(facts: Facts) -> dict[str, Any]:
 
 def facts_from_json(name: str, split: str, kept: dict[str, Any]) -> Facts:
     """The inverse of `facts_to_json`."""
-    classes = Classes(tuple(kept["classes"]["names"]), tuple(tuple(colour) for colour in kept["classes"]["palette"]))
+    classes = ClassInfo(tuple(kept["classes"]["names"]), tuple(tuple(colour) for colour in kept["classes"]["palette"]))
     return Facts(
         name, split, kept["domain"], classes, f"{kept['found']}, prepared as ArrayRecord", decoders.from_json(kept["decode"]),
         kept["has_labels"], kept["mismatch"], kept["options"],

@@ -8,13 +8,13 @@ from typing import Any
 import cv2
 import numpy as np
 
-from data_pipelines.labels import VOID, Classes
+from data_pipelines.labels import VOID, ClassInfo
 
 TILE = 520  # width in pixels
 CAPTION, MARGIN, SWATCH = 26, 10, 150
 
 
-def overlay(image: np.ndarray, label: np.ndarray, classes: Classes, strength: float = 0.55) -> np.ndarray:
+def overlay(image: np.ndarray, label: np.ndarray, classes: ClassInfo, strength: float = 0.55) -> np.ndarray:
     """uint8 RGB [H, W, 3] of the image with class colours laid over; void pixels are striped dark."""
     palette = np.zeros((256, 3), np.uint8)
     palette[: len(classes)] = classes.palette
@@ -25,7 +25,7 @@ def overlay(image: np.ndarray, label: np.ndarray, classes: Classes, strength: fl
     return mixed
 
 
-def sheet(elements: Sequence[dict[str, Any]], classes: Classes, columns: int = 3) -> np.ndarray:
+def sheet(elements: Sequence[dict[str, Any]], classes: ClassInfo, columns: int = 3) -> np.ndarray:
     """uint8 RGB picture: every element as the image above its overlay, captioned, with a legend of the classes that occur."""
     tiles = [_tile(element, classes) for element in elements]
     height = max(tile.shape[0] for tile in tiles)
@@ -41,7 +41,7 @@ def sheet(elements: Sequence[dict[str, Any]], classes: Classes, columns: int = 3
     return np.concatenate([*rows, _legend(present, classes, rows[0].shape[1])], axis=0)
 
 
-def _tile(element: dict[str, Any], classes: Classes) -> np.ndarray:
+def _tile(element: dict[str, Any], classes: ClassInfo) -> np.ndarray:
     image, label = element["image"], element["label"]
     scale = TILE / image.shape[1]
     size = (TILE, max(1, round(image.shape[0] * scale)))
@@ -59,7 +59,7 @@ def _pad(tile: np.ndarray, height: int, width: int) -> np.ndarray:
     return padded
 
 
-def _legend(present: Sequence[int], classes: Classes, width: int) -> np.ndarray:
+def _legend(present: Sequence[int], classes: ClassInfo, width: int) -> np.ndarray:
     per_row = max(1, (width - MARGIN) // SWATCH)
     rows = -(-(len(present) + 1) // per_row)
     legend = np.full((rows * CAPTION + MARGIN, width, 3), 255, np.uint8)

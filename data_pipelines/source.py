@@ -26,7 +26,7 @@ import numpy as np
 from data_pipelines.errors import DataError
 from data_pipelines.files import Files, shown
 from data_pipelines.images import decode_image, orientation
-from data_pipelines.labels import VOID, Classes
+from data_pipelines.labels import VOID, ClassInfo
 
 POLICIES = ("raise", "skip")
 EXIF = ("apply", "ignore")
@@ -54,7 +54,7 @@ class Facts:
     name: str
     split: str
     domain: str
-    classes: Classes
+    classes: ClassInfo
     found: str
     decode: Any
     has_labels: bool = True

@@ -143,9 +143,9 @@ def after_loading(config, module_def: trees.ModuleDef, values: trees.FlatParams)
 
 def classifier_of(config, classes) -> set[str]:
     """Names of the parameters whose shapes follow the number of classes."""
-    from data_pipelines.labels import Classes
+    from data_pipelines.labels import ClassInfo
 
-    more = Classes((*classes.names, "one more"), (*classes.palette, (0, 0, 0)))
+    more = ClassInfo((*classes.names, "one more"), (*classes.palette, (0, 0, 0)))
     here, there = ({**trainable, **frozen} for _, trainable, frozen in (abstract_params(config, classes), abstract_params(config, more)))
     return {name for name, leaf in here.items() if leaf.shape != there[name].shape}
 

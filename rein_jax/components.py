@@ -23,7 +23,7 @@ class TrainComponents:
     module_def: ModuleDef  # the Segmenter without arrays: trees.merge(module_def, trainable, frozen).loss(batch, key)
     trainable: FlatParams
     frozen: FlatParams
-    classes: Any  # data_pipelines.labels.Classes(names, palette)
+    classes: Any  # data_pipelines.labels.ClassInfo(names, palette)
     tx: Any  # optax.GradientTransformation over the flat dict of trainable leaves (optim.make_optimizer)
     schedule: Callable[[Any], Any]  # optimizer step -> learning rate, for the log
     crop: tuple[int, int]  # height, width of a training image: with train.batch the one shape of a run

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from data_pipelines.labels import Classes
+from data_pipelines.labels import ClassInfo
 from rein_jax import trees
 from rein_jax.adapters.base import Adapter
 from rein_jax.augment.masks import inside
@@ -42,7 +42,7 @@ class Segmenter(nnx.Module):
         adapters: Sequence[Adapter],
         head: nnx.Module,
         criterion: Callable | None,
-        classes: Classes,
+        classes: ClassInfo,
         preprocessing: Preprocessing = Preprocessing(),
     ):
         self.backbone = backbone

@@ -26,7 +26,7 @@ import collect  # noqa: E402
 
 from data_pipelines.paths import path_argument  # noqa: E402
 from rein_jax import configuration  # noqa: E402
-from rein_jax.experiments.matrix import safe  # noqa: E402
+from rein_jax.experiments.sweep import safe  # noqa: E402
 
 CONFIG = "configs/generalisation.py"
 _LONG, _500 = "--config.train.steps=2000", "--config.train.steps=500"
@@ -46,7 +46,7 @@ _TRANSFER_LONG = (
 _TRANSFER_4000 = (f"{_TRANSFER} --grid method=rein,lora {_4000}", f"{_TRANSFER},{_FULL} {_4000}")
 _TRANSFER_500 = (f"{_TRANSFER} --grid method=rein,full --grid seed=1 {_500}", f"{_TRANSFER},{_FULL} --grid seed=1 {_500}")
 _EDITION_2 = (f"task=transfer,method=rein,edition=2 --grid seed=0,1 {_500}",)
-# Table -> what `rein matrix` is given for it: arguments of the config, then axes and what all its runs share.
+# Table -> what `rein sweep` is given for it: arguments of the config, then axes and what all its runs share.
 TABLES: dict[str, tuple[str, ...]] = {
     "camvid, eomt, 2000 steps": (f"{_CAMVID},method=full,head=eomt {_EOMT}",),
     "camvid, mask2former, 1000 steps, head of width 128": (f"{_CAMVID},method=freeze {_WIDE}",),
@@ -111,7 +111,7 @@ def main() -> int:
     folders = {line: str(runs / safe(line)) for title, lines in TABLES.items() if given.table in ("all", title) for line in lines}
     for line, folder in folders.items():
         arguments, *rest = shlex.split(rehearsal(line) if given.rehearse else line)
-        command = ["matrix", f"{CONFIG}:{arguments}", *rest, f"--config.data.root={given.data.absolute()}"]
+        command = ["sweep", f"{CONFIG}:{arguments}", *rest, f"--config.data.root={given.data.absolute()}"]
         command += ["--workdir", folder]
         if given.commands:
             command.append("--commands")

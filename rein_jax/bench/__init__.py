@@ -5,10 +5,11 @@ BENCHES = {
     "infer": "rein_jax.bench.infer:main",
     "loader": "rein_jax.bench.loader:main",
     "head": "rein_jax.bench.head:main",
-    "twin": "rein_jax.bench.twin:main",
-    "work": "rein_jax.bench.work:main",
+    "torch": "rein_jax.bench.torch_peer:main",
+    "scaling": "rein_jax.bench.scaling:main",
     "methods": "rein_jax.bench.methods:main",
-    "scale": "rein_jax.bench.scale:main",
+    "collectives": "rein_jax.bench.collectives:main",
     "evaluate": "rein_jax.bench.evaluate:main",
     "weights": "rein_jax.bench.weights:main",
 }
+ALIASES = {"twin": "torch", "work": "scaling", "scale": "collectives"}  # earlier names, in commands that were recorded

@@ -1,6 +1,6 @@
 """`rein bench head`: time and memory of the Mask2Former head alone, forward and with gradients, beside the same head in PyTorch.
 
-Gradients are those of all parameters and of the four maps. How it is measured: `rein_jax.bench.turns`.
+Gradients are those of all parameters and of the four maps. How it is measured: `rein_jax.bench.interleaved`.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+from rein_jax.bench.interleaved import REIN, take_turns, timed
 from rein_jax.bench.machine import cores
-from rein_jax.bench.turns import REIN, take_turns, timed
 
 TWIN = Path(__file__).parents[2] / "benchmarks" / "head_torch.py"
 MODES = ("forward", "gradients")

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from data_pipelines.paths import path_argument
 
-__all__ = ["COMMANDS", "above", "at_least", "path_argument", "printable"]
+__all__ = ["ALIASES", "COMMANDS", "above", "at_least", "path_argument", "printable"]
 
 COMMANDS = {
     "train": "rein_jax.cli.train:main",
@@ -22,7 +22,7 @@ COMMANDS = {
     "prepare": "rein_jax.cli.prepare:main",
     "bench": "rein_jax.cli.bench:main",
     "tables": "rein_jax.cli.tables:main",
-    "matrix": "rein_jax.cli.matrix:main",
+    "sweep": "rein_jax.cli.sweep:main",
     "plan": "rein_jax.cli.plan:main",
     "submit": "rein_jax.cli.submit:main",
     "export": "rein_jax.cli.export:main",
@@ -32,6 +32,7 @@ COMMANDS = {
     "doctor": "rein_jax.cli.doctor:main",
     "completion": "rein_jax.cli.completion:main",
 }
+ALIASES = {"matrix": "sweep"}  # earlier names
 
 
 def at_least(least: int) -> Callable[[str], int]:

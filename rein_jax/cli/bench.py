@@ -8,7 +8,7 @@ from pathlib import Path
 
 from data_pipelines.paths import local_path
 from rein_jax import registry
-from rein_jax.bench import BENCHES
+from rein_jax.bench import ALIASES, BENCHES
 from rein_jax.errors import UserError
 
 USAGE = """usage: rein bench NAME ... [--out FILE]
@@ -28,7 +28,7 @@ def main(argv: list[str]) -> int:
         print(USAGE.format(names=", ".join(BENCHES)))
         return 0
     rest, out = split_out(argv[1:])
-    result = registry.load(BENCHES, argv[0], "benchmark")(rest)
+    result = registry.load(BENCHES, ALIASES.get(argv[0], argv[0]), "benchmark")(rest)
     print(json.dumps(result, default=float))
     if out is not None:
         from data_pipelines.atomic import write_atomically

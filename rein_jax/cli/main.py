@@ -7,7 +7,7 @@ import sys
 
 from data_pipelines.system_errors import ADVICE, OF_A_PLACE
 from rein_jax import __version__, host_memory, registry
-from rein_jax.cli import COMMANDS, printable
+from rein_jax.cli import ALIASES, COMMANDS, printable
 
 HELP = {
     "train": "train a model from a config; resumes by itself",
@@ -21,7 +21,7 @@ HELP = {
     "prepare": "pack a data set into ArrayRecord files",
     "bench": "measure speed and memory",
     "tables": "fill the paper's tables from finished runs",
-    "matrix": "run a grid of configs and print the table",
+    "sweep": "run a grid of configs and print the table",
     "plan": "compile for a TPU or GPU topology without having one; says whether it fits",
     "submit": "make and verify the zip of a benchmark server",
     "export": "export a model to StableHLO or ONNX and check it",
@@ -41,7 +41,7 @@ def usage() -> str:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run one command; 0 = done, 2 = the user has something to mend, other codes as the command's help says."""
+    """Run one command; 0 = done, 2 = there is something for the user to correct, other codes as the command's help says."""
     argv = sys.argv[1:] if argv is None else argv
     if not argv or argv[0] in ("-h", "--help", "help"):
         print(usage())
@@ -49,6 +49,7 @@ def main(argv: list[str] | None = None) -> int:
     if argv[0] in ("-V", "--version"):
         print(__version__)
         return 0
+    argv = [ALIASES.get(argv[0], argv[0]), *argv[1:]]
     host_memory.keep()
     for name in ("stdout", "stderr"):  # None where the shell has closed it (`>&-`), which libraries do not expect
         if getattr(sys, name) is None:
@@ -69,7 +70,7 @@ def main(argv: list[str] | None = None) -> int:
         return 130
     except BrokenPipeError:  # the reader of our output went away (head, less)
         silence()
-        return 75 if argv[0] in ("train", "matrix") else 0  # these had not ended: run again to go on
+        return 75 if argv[0] in ("train", "sweep") else 0  # these had not ended: run again to go on
     except OSError as error:
         if error.errno is None:
             raise

@@ -25,7 +25,7 @@ class EvalModel:
 
     module_def: Any
     params: Mapping[str, Any]
-    classes: Any  # data_pipelines.labels.Classes
+    classes: Any  # data_pipelines.labels.ClassInfo
     patch: int = 16
     facts: dict[str, Any] = field(default_factory=dict)
 

@@ -15,7 +15,7 @@ from data_pipelines.atomic import write_atomically
 from data_pipelines.errors import DataError
 from data_pipelines.files import read_file
 from data_pipelines.files import shown as printable
-from data_pipelines.labels import CITYSCAPES, VOID, Classes
+from data_pipelines.labels import CITYSCAPES, VOID, ClassInfo
 from data_pipelines.paths import local_path
 from rein_jax.errors import UserError
 from rein_jax.predict.maps import KINDS, Maps
@@ -28,7 +28,7 @@ SAVES = ("labels", "overlay", *KINDS)
 class Style:
     """How predictions are shown. ids: what a label PNG holds per class, uint8 [K]; opacity: of the colours in an overlay."""
 
-    classes: Classes
+    classes: ClassInfo
     ids: np.ndarray
     opacity: float = 0.6
 
@@ -39,7 +39,7 @@ class Style:
         return table
 
 
-def style(classes: Classes, *, ids: str = "train", palette: str | Path | None = None, opacity: float = 0.6) -> Style:
+def style(classes: ClassInfo, *, ids: str = "train", palette: str | Path | None = None, opacity: float = 0.6) -> Style:
     """The style of a model's classes.
 
     ids: "train" (0..K-1), "labels" (Cityscapes label ids; the model must have its 19 classes) or K numbers joined by commas.
@@ -50,7 +50,7 @@ def style(classes: Classes, *, ids: str = "train", palette: str | Path | None = 
     return Style(_recoloured(classes, palette) if palette else classes, _ids(classes, ids), float(opacity))
 
 
-def _ids(classes: Classes, ids: str) -> np.ndarray:
+def _ids(classes: ClassInfo, ids: str) -> np.ndarray:
     if ids == "train":
         return np.arange(len(classes), dtype=np.uint8)
     if ids == "labels":
@@ -65,12 +65,12 @@ def _ids(classes: Classes, ids: str) -> np.ndarray:
     return np.array([int(part) for part in parts], np.uint8)
 
 
-def _recoloured(classes: Classes, palette: str | Path) -> Classes:
+def _recoloured(classes: ClassInfo, palette: str | Path) -> ClassInfo:
     found = classlist.read(read_file(local_path(palette)), str(palette))
     if found.colours is None or len(found.names) != len(classes):
         raise DataError(f"{palette} lists {len(found.names)} classes{'' if found.colours else ' without colours'}; the model has "
                         f"{len(classes)}: {', '.join(classes.names[:3])}, ... Give each a line `name red green blue`.")
-    return Classes(found.names, found.colours)
+    return ClassInfo(found.names, found.colours)
 
 
 def overlay(image: np.ndarray, labels: np.ndarray, shown: Style) -> np.ndarray:
@@ -108,7 +108,7 @@ def write(out: Path, name: str, image: np.ndarray, maps: Maps, saves: Sequence[s
     return files
 
 
-def _npz(probabilities: np.ndarray, classes: Classes) -> bytes:
+def _npz(probabilities: np.ndarray, classes: ClassInfo) -> bytes:
     """`probabilities` float16 [H, W, K] and `classes`, compressed."""
     file = io.BytesIO()
     np.savez_compressed(file, probabilities=probabilities, classes=np.array(classes.names))

@@ -17,7 +17,7 @@ import cv2
 import jax
 import numpy as np
 
-from data_pipelines.labels import Classes
+from data_pipelines.labels import ClassInfo
 from rein_jax import trees
 from rein_jax.errors import UserError
 from rein_jax.evaluation import device
@@ -45,7 +45,7 @@ class Served:
     name: str
     method: str
     backbone: str
-    classes: Classes
+    classes: ClassInfo
     predictor: MapPredictor
     window: tuple[int, int]
 
@@ -202,7 +202,7 @@ def fit(image: np.ndarray, window: tuple[int, int], side: int) -> np.ndarray:
     return image
 
 
-def shares(maps: Maps, classes: Classes) -> list[dict[str, Any]]:
+def shares(maps: Maps, classes: ClassInfo) -> list[dict[str, Any]]:
     """Classes that occur: id, name, colour, share of the pixels and mean confidence, the largest first."""
     counts = np.bincount(maps.labels.ravel(), minlength=len(classes))[: len(classes)]
     sums = np.bincount(maps.labels.ravel(), weights=maps.confidence.ravel() / 255, minlength=len(classes))

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from data_pipelines.labels import Classes
+from data_pipelines.labels import ClassInfo
 from rein_jax.errors import UserError
 from rein_jax.trees import count
 from rein_jax.weights.checkpoint import read_checkpoint
@@ -94,13 +94,13 @@ def _short(value: Any) -> str:
     return text if len(text) < 60 else f"{text[:57]}..."
 
 
-def class_list(path: str | Path, meta: Mapping[str, Any]) -> Classes:
+def class_list(path: str | Path, meta: Mapping[str, Any]) -> ClassInfo:
     """Names and colours of the classes of a model file; UserError where the file lacks them or they do not belong together."""
     names, palette = meta.get("classes"), meta.get("palette")
     if not names or palette is None or len(names) != len(palette):
         found = [f"{len(part)} {word}" if part else f"no {word}" for part, word in ((names, "classes"), (palette, "colours"))]
         raise UserError(f"{path} names {' and '.join(found)} in its metadata; another program wrote the file, or it was changed.")
-    return Classes(tuple(names), tuple(tuple(colour) for colour in palette))
+    return ClassInfo(tuple(names), tuple(tuple(colour) for colour in palette))
 
 
 def missing_arrays(path: str | Path, arrays: Mapping[str, np.ndarray], shapes: Mapping[str, Any], needed: Set[str]) -> set[str]:

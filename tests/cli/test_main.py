@@ -110,3 +110,17 @@ def test_output_that_goes_nowhere(redirect, code):
         assert ran.stderr.startswith("rein data: No space left on device;") and ran.stderr.count("\n") == 1
     else:
         assert "Error" not in ran.stderr
+
+
+def test_earlier_names_of_commands_still_work(capsys):
+    from rein_jax.bench import ALIASES as BENCH_ALIASES
+    from rein_jax.bench import BENCHES
+    from rein_jax.cli import ALIASES, COMMANDS
+
+    assert ALIASES["matrix"] == "sweep" and set(ALIASES.values()) <= set(COMMANDS) and set(BENCH_ALIASES.values()) <= set(BENCHES)
+    for argv in (["matrix", "--help"], ["bench", "twin", "--help"]):
+        with pytest.raises(SystemExit) as ended:
+            main(argv)
+        assert ended.value.code == 0
+    shown = capsys.readouterr().out
+    assert "usage: rein sweep" in shown and "usage: rein bench torch" in shown

@@ -23,7 +23,7 @@ STORES = ("gs://bucket/run", "gs:/bucket/run", "s3://bucket/run", "s3a://bucket/
           "https://example.org/x", "host:/srv/data", "me@host.example:/srv", "dbfs:/mnt/x")
 # Options and arguments that take text and are no paths. A new one belongs here, or gets type=path_argument.
 TEXTS = {"train": {"config", "profile", "coordinator"}, "evaluate": {"domain", "protocol", "corruptions"},
-         "predict": {"save", "ids", "protocol"}, "params": {"what", "list"}, "convert": {"config", "part"}, "matrix": {"config", "grid"},
+         "predict": {"save", "ids", "protocol"}, "params": {"what", "list"}, "convert": {"config", "part"}, "sweep": {"config", "grid"},
          "plan": {"config", "topology"}, "submit": {"split"}, "serve": {"host"}, "export": {"size", "resize", "slide", "stride"},
          "weights get": {"name"}, "weights verify": {"name"}, "data list": {"name"}, "data check": {"name", "split", "option"},
          "prepare": {"name", "split", "option", "beam"}}

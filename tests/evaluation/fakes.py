@@ -7,7 +7,7 @@ import numpy as np
 from flax import nnx
 
 from data_pipelines.errors import DataError
-from data_pipelines.labels import Classes
+from data_pipelines.labels import ClassInfo
 
 NAMES = ("road", "car", "sky", "tree")
 PALETTE = ((128, 64, 128), (0, 0, 142), (70, 130, 180), (107, 142, 35))
@@ -22,7 +22,7 @@ class FakeModel(nnx.Module):
         random = np.random.default_rng(seed)
         self.mix = nnx.Param(jnp.asarray(random.normal(size=(3, len(NAMES))), jnp.float32))
         self.ramp = nnx.Param(jnp.asarray(ramp * random.normal(size=(2, len(NAMES))), jnp.float32))
-        self.classes = Classes(NAMES, PALETTE)
+        self.classes = ClassInfo(NAMES, PALETTE)
 
     def scores(self, images, size=None):
         x = images.astype(jnp.float32) / 255 - 0.5
@@ -49,7 +49,7 @@ class FakeSource:
 
     def __init__(self, images: int = 6, size=(48, 80), seed: int = 0, domain: str = "town", broken=(), names=NAMES):
         self.images, self.size, self.seed, self.domain, self.broken = images, size, seed, domain, set(broken)
-        self.classes = Classes(names, PALETTE[: len(names)])
+        self.classes = ClassInfo(names, PALETTE[: len(names)])
         self.reads = 0
 
     def __len__(self):

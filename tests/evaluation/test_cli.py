@@ -7,7 +7,7 @@ import pytest
 from fakes import NAMES, PALETTE, FakeModel, FakeSource
 from ml_collections import ConfigDict
 
-from data_pipelines.labels import Classes
+from data_pipelines.labels import ClassInfo
 from rein_jax import build, trees
 from rein_jax.bench.evaluate import main as bench
 from rein_jax.cli import evaluate as command
@@ -131,7 +131,7 @@ def test_a_model_file_away_from_its_run_brings_its_own_protocol(tmp_path, monkey
 
 
 def test_fake_classes_are_those_of_the_model():
-    assert FakeModel().classes == Classes(NAMES, PALETTE)
+    assert FakeModel().classes == ClassInfo(NAMES, PALETTE)
 
 
 def test_a_comma_inside_a_domains_value(run, capsys):

@@ -14,7 +14,7 @@ from fakes import FakeModel, FakeSource
 from PIL import Image
 
 from data_pipelines.errors import DataError
-from data_pipelines.labels import Classes
+from data_pipelines.labels import ClassInfo
 from rein_jax.cli.main import main
 from rein_jax.errors import UserError
 from rein_jax.evaluation.evaluator import evaluate
@@ -335,7 +335,7 @@ def test_runs_of_other_classes_are_not_subtracted(run, data, tmp_path):
 @pytest.mark.parametrize("colour", [("red", 0, 0), (999, 0, 0), (0, 0, -1), (0.5, 0, 0), (1, 2), (0, 0, None)])
 def test_classes_have_colours_before_anything_is_written(colour):
     with pytest.raises(DataError, match="The colour of class 'car' is .*three whole numbers"):
-        Classes(("road", "car"), ((0, 0, 0), colour))
+        ClassInfo(("road", "car"), ((0, 0, 0), colour))
 
 
 @pytest.mark.parametrize(("place", "value", "sentence"), [

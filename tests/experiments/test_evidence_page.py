@@ -8,8 +8,8 @@ from pathlib import Path
 from statistics import mean, stdev
 
 from rein_jax import configuration
-from rein_jax.cli.matrix import parser
-from rein_jax.experiments import matrix
+from rein_jax.cli.sweep import parser
+from rein_jax.experiments import sweep
 
 FOLDER = Path(__file__).parents[2] / "benchmarks" / "generalisation"
 
@@ -181,7 +181,7 @@ def configs(line, repeat, folder):
     arguments, *rest = shlex.split(line)
     overrides, rest = configuration.split_overrides([f"{repeat.CONFIG}:{arguments}", *rest])
     given = parser().parse_args(rest)
-    for member in matrix.members(given.config, matrix.axes(given.grid, given.config), overrides, folder):
+    for member in sweep.members(given.config, sweep.axes(given.grid, given.config), overrides, folder):
         yield json.loads(configuration.to_json(member.load()))
 
 

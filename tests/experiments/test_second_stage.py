@@ -55,7 +55,7 @@ def test_an_unfinished_run_has_no_model_to_begin_with(tmp_path):
 @pytest.mark.parametrize("head", ["linear", "mask2former"])
 def test_a_run_with_other_classes_gives_all_but_its_classifier(tmp_path, head):
     """Other numbers of classes, and as many with other names: what scores a class begins anew, and that is said."""
-    from data_pipelines.labels import CITYSCAPES, Classes
+    from data_pipelines.labels import CITYSCAPES, ClassInfo
     from tests.use.tiny import tiny_config, tiny_parts, write_tiny
 
     write_tiny(tmp_path / "model.safetensors", head=head)
@@ -63,7 +63,7 @@ def test_a_run_with_other_classes_gives_all_but_its_classifier(tmp_path, head):
     config.init_from = str(tmp_path)
     learnt = tiny_parts(tiny_config(head=head))[1]
     for names in (("sky", "water", "land"), tuple(f"kind {i}" for i in range(19))):
-        classes = Classes(names, ((0, 0, 0),) * len(names))
+        classes = ClassInfo(names, ((0, 0, 0),) * len(names))
         classifier = build.classifier_of(config, classes)
         assert classifier and all(name.startswith("head/") for name in classifier)
         _, values, _, report = build.build_params(config, classes)

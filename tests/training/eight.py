@@ -11,7 +11,7 @@ import numpy as np
 from stand_in import make_components
 
 from rein_jax import sharding
-from rein_jax.bench import scale
+from rein_jax.bench import collectives
 from rein_jax.precision import policy
 from rein_jax.training.checkpoint import Checkpoints
 from rein_jax.training.state import place_run
@@ -86,7 +86,7 @@ def main(folder: Path) -> dict:
     return {
         "eight": distance(eight, one), "fsdp": distance(split, one), "accumulated": distance(micro, frozen),
         "specs": specs,
-        "scale": scale.measure(CONFIG, "cpu:8", 2, build=lambda config, abstract: make_components(config, width=16)),
+        "scale": collectives.measure(CONFIG, "cpu:8", 2, build=lambda config, abstract: make_components(config, width=16)),
         "moments_follow": _moments_follow(split[2].state),
         "checkpoints": checkpoints(folder, split[1], split[2]),
     }

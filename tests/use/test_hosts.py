@@ -25,7 +25,7 @@ UNKNOWN = {
     "prepare": ([NOWHERE, "--out", "out"], 2, NOWHERE),
     "bench": ([NOWHERE], 2, "benchmark"),
     "tables": (["--table", "1"], 0, "mIoU"),
-    "matrix": (["configs/quickstart.py", "--grid", "seed=0,1", "--commands"], 0, "seed=1"),
+    "sweep": (["configs/quickstart.py", "--grid", "seed=0,1", "--commands"], 0, "seed=1"),
     "plan": ([NOWHERE, "--topology", "cpu:1"], 2, NOWHERE),
     "submit": (["acdc", NOWHERE, "--out", "x.zip"], 2, NOWHERE),
     "export": ([NOWHERE, "--to", "stablehlo", "--size", "64"], 2, NOWHERE),

@@ -6,7 +6,7 @@ from pathlib import Path
 import cv2
 import pytest
 
-from data_pipelines.labels import Classes
+from data_pipelines.labels import ClassInfo
 from rein_jax.serve.engine import open_models
 from tests.use.chromium import BROWSER, Page
 from tests.use.test_serve import server  # noqa: F401
@@ -66,7 +66,7 @@ def test_hostile_names_are_text_in_the_browser(scenes, tmp_path):
     evil = "\"><img src=x onerror=\"document.title='owned'\">"
     config = tiny_config("lora")
     config.name = evil
-    classes = Classes((evil, "</script><script>document.title='owned'</script>"), ((1, 2, 3), (4, 5, 6)))
+    classes = ClassInfo((evil, "</script><script>document.title='owned'</script>"), ((1, 2, 3), (4, 5, 6)))
     model = write_tiny(tmp_path / "m.safetensors", "lora", classes=classes, config=config.to_dict())
     cv2.imwrite(str(tmp_path / "street.png"), scenes[0][..., ::-1])
     page = Page(tmp_path / "profile")

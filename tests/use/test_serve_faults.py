@@ -355,10 +355,10 @@ def test_hostile_names_are_text(tmp_path):
     """Names of classes and runs reach the page as JSON, and its script writes them as text."""
     from importlib import resources
 
-    from data_pipelines.labels import Classes
+    from data_pipelines.labels import ClassInfo
 
     evil = "\"><img src=x onerror=alert(1)>"
-    classes = Classes((evil, "</script><script>alert(1)</script>", "'+alert(1)+'"), ((1, 2, 3), (4, 5, 6), (7, 8, 9)))
+    classes = ClassInfo((evil, "</script><script>alert(1)</script>", "'+alert(1)+'"), ((1, 2, 3), (4, 5, 6), (7, 8, 9)))
     from tests.use.tiny import tiny_config
 
     config = tiny_config("lora")

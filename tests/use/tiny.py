@@ -8,7 +8,7 @@ import numpy as np
 from flax import nnx
 from ml_collections import ConfigDict
 
-from data_pipelines.labels import CITYSCAPES, Classes
+from data_pipelines.labels import CITYSCAPES, ClassInfo
 from rein_jax import build, trees
 from rein_jax.backbones import BACKBONES
 from rein_jax.backbones.dinov2 import DINOv2, ViTConfig
@@ -37,7 +37,7 @@ def tiny_config(method: str = "rein", head: str = "linear", crop: int = 64, imag
     return config
 
 
-def tiny_parts(config: ConfigDict, classes: Classes = CITYSCAPES, seed: int = 0):
+def tiny_parts(config: ConfigDict, classes: ClassInfo = CITYSCAPES, seed: int = 0):
     """(module_def, trainable, frozen) with every leaf away from its initial value, so that adapters and heads matter."""
     module_def, trainable, frozen, _ = build.build_params(config, classes)
     rng = np.random.default_rng(seed)
@@ -45,7 +45,7 @@ def tiny_parts(config: ConfigDict, classes: Classes = CITYSCAPES, seed: int = 0)
     return module_def, moved, {name: np.asarray(a) for name, a in frozen.items()}
 
 
-def write_tiny(path: str | Path, method: str = "rein", head: str = "linear", classes: Classes = CITYSCAPES, seed: int = 0, crop: int = 64,
+def write_tiny(path: str | Path, method: str = "rein", head: str = "linear", classes: ClassInfo = CITYSCAPES, seed: int = 0, crop: int = 64,
                **meta) -> Path:
     """A model file with everything in it."""
     config = tiny_config(method, head, crop)
@@ -58,6 +58,6 @@ def write_tiny(path: str | Path, method: str = "rein", head: str = "linear", cla
     return Path(path)
 
 
-def tiny_model(method: str = "rein", head: str = "linear", classes: Classes = CITYSCAPES, seed: int = 0) -> nnx.Module:
+def tiny_model(method: str = "rein", head: str = "linear", classes: ClassInfo = CITYSCAPES, seed: int = 0) -> nnx.Module:
     """The same model in memory."""
     return trees.merge(*tiny_parts(tiny_config(method, head), classes, seed))

@@ -1,4 +1,4 @@
-"""`rein matrix`: a grid of configs, run one after the other or printed as commands, and the table at the end."""
+"""`rein sweep`: a grid of configs, run one after the other or printed as commands, and the table at the end."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ DESCRIPTION = """Run every combination of the grid. A key is an argument of the 
 (seed, train.steps). All configs are resolved and their models built abstractly before anything runs. Finished runs are left alone,
 interrupted ones go on, and after a failed run the others still run. At the end comes the table of `rein tables`."""
 EPILOG = """examples:
-  rein matrix configs/quickstart.py --grid method=rein,freeze,lora --grid seed=0,1 --workdir runs/methods
-  rein matrix configs/quickstart.py --grid augment=none,pasta --config.train.steps=200 --commands > jobs.txt
+  rein sweep configs/quickstart.py --grid method=rein,freeze,lora --grid seed=0,1 --workdir runs/methods
+  rein sweep configs/quickstart.py --grid augment=none,pasta --config.train.steps=200 --commands > jobs.txt
 exit codes: 0 all runs finished; 1 some failed, the end says which; 2 something to mend before anything ran;
 75 stopped by a signal: run the same command again."""
 
@@ -22,7 +22,7 @@ exit codes: 0 all runs finished; 1 some failed, the end says which; 2 something 
 def parser() -> argparse.ArgumentParser:
     """The command's own options."""
     parse = argparse.ArgumentParser(
-        "rein matrix", description=DESCRIPTION, epilog=EPILOG, allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter
+        "rein sweep", description=DESCRIPTION, epilog=EPILOG, allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parse.add_argument("config", metavar="CONFIG", help="config file, with arguments that all runs share; --config.KEY=VALUE goes to all")
     parse.add_argument("--grid", action="append", default=[], metavar="KEY=V1,V2", help="an axis of the grid; may be repeated")
@@ -36,20 +36,20 @@ def main(argv: list[str]) -> int:
     """Exit code of the command."""
     overrides, rest = configuration.split_overrides(argv)
     options = parser().parse_args(rest)
-    from rein_jax.experiments import matrix
+    from rein_jax.experiments import sweep
     from rein_jax.training.guards import PREEMPTED
 
     workdir = options.workdir or Path("runs") / Path(options.config.partition(":")[0]).stem
-    grid = matrix.axes(options.grid, options.config)
-    members = matrix.members(options.config, grid, overrides, workdir)
-    matrix.check(members)
+    grid = sweep.axes(options.grid, options.config)
+    members = sweep.members(options.config, grid, overrides, workdir)
+    sweep.check(members)
     if options.commands:
-        print("\n".join(matrix.commands(members)))
+        print("\n".join(sweep.commands(members)))
         return 0
     say = lambda text: print(text, file=sys.stderr, flush=True)
-    say(f"{len(members)} runs, {sum(map(matrix.done, members))} of them finished before")
+    say(f"{len(members)} runs, {sum(map(sweep.done, members))} of them finished before")
     try:
-        failed = matrix.run_all(members, say)
+        failed = sweep.run_all(members, say)
     except KeyboardInterrupt:
         say("stopped; run the same command again to go on")
         return PREEMPTED

@@ -1,7 +1,7 @@
-"""`rein bench twin`: training step and forward pass of Rein + Mask2Former on a frozen DINOv2, beside the same work in PyTorch.
+"""`rein bench torch`: training step and forward pass of Rein + Mask2Former on a frozen DINOv2, beside the same work in PyTorch.
 
 The PyTorch side is `benchmarks/step_torch.py`: modules of `transformers`, Rein from its equations, SciPy's matching, AdamW. How
-it is measured: `rein_jax.bench.turns`. Both sides compute in the same precision: fp32 (on a GPU with the TF32 products that JAX uses
+it is measured: `rein_jax.bench.interleaved`. Both sides compute in the same precision: fp32 (on a GPU with the TF32 products that JAX uses
 there by default), or bf16 with the loss in fp32.
 """
 
@@ -13,8 +13,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+from rein_jax.bench.interleaved import REIN, take_turns, timed
 from rein_jax.bench.machine import cores, peak_device_mb
-from rein_jax.bench.turns import REIN, take_turns, timed
 
 TWIN = Path(__file__).parents[2] / "benchmarks" / "step_torch.py"
 MODES = ("forward", "step")
@@ -25,12 +25,12 @@ def main(argv: list[str]) -> dict[str, Any]:
     given = _parser().parse_args(argv)
     if given.measure:
         return measure(given)
-    found: dict[str, Any] = {"bench": "twin", "backbone": f"dinov2_{given.family}", "crop": given.crop, "batch": given.batch,
+    found: dict[str, Any] = {"bench": "torch", "backbone": f"dinov2_{given.family}", "crop": given.crop, "batch": given.batch,
                              "precision": given.precision}
     shared = ("family", "crop", "batch", "passes", "warmup", "precision")
     sizes = [part for name in shared for part in (f"--{name}", str(getattr(given, name)))]
     for mode in given.modes:
-        commands = {"ours": [*REIN, "bench", "twin", "--measure", mode, "--remat", given.remat, *sizes]}
+        commands = {"ours": [*REIN, "bench", "torch", "--measure", mode, "--remat", given.remat, *sizes]}
         for name, extra in {"torch": [], "torch_compiled": ["--compile"]}.items():
             if name in given.against:
                 commands[name] = [sys.executable, str(TWIN), "--mode", mode, "--threads", str(cores()), *sizes, *extra]
@@ -39,7 +39,7 @@ def main(argv: list[str]) -> dict[str, Any]:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parse = argparse.ArgumentParser("rein bench twin", description=__doc__, allow_abbrev=False)
+    parse = argparse.ArgumentParser("rein bench torch", description=__doc__, allow_abbrev=False)
     parse.add_argument("--family", default="s", choices=("s", "b", "l"), help="size of the DINOv2 (default s)")
     parse.add_argument("--crop", type=int, default=512, help="side of the crop (default 512)")
     parse.add_argument("--batch", type=int, default=1)

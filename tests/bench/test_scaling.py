@@ -1,6 +1,6 @@
 import pytest
 
-from rein_jax.bench import turns, work
+from rein_jax.bench import interleaved, scaling
 from rein_jax.errors import UserError
 
 
@@ -13,8 +13,8 @@ def test_cost_is_set_beside_the_work(monkeypatch):
                 "flops_per_step": batch * (5e9 if crop == 1024 else 1e9),
                 "temporary_bytes": 2**20, "peak_host_bytes": 2**21, "device": "cpu", "jax": "0"}
 
-    monkeypatch.setattr(turns, "_run", run)
-    found = work.main(["--batches", "8", "64", "--crop", "128", "--crops", "512", "1024", "--rounds", "2"])
+    monkeypatch.setattr(interleaved, "_run", run)
+    found = scaling.main(["--batches", "8", "64", "--crop", "128", "--crops", "512", "1024", "--rounds", "2"])
     assert found["batch"] == {"seconds_per_image": 2.0, "flops_per_image": 1.0}
     assert found["crop"] == {"seconds_per_image": 6.0, "flops_per_image": 5.0}
     assert found["sizes"]["batch 8 at 128"] == {"seconds_per_image": 1.0, "spread": [1.0, 1.5], "flops_per_image": 1e9, "temporary_mb": 1,
@@ -22,6 +22,6 @@ def test_cost_is_set_beside_the_work(monkeypatch):
 
 
 def test_a_size_that_fails_is_named(monkeypatch):
-    monkeypatch.setattr(turns, "_run", lambda command: {"failed": "out of memory"})
+    monkeypatch.setattr(interleaved, "_run", lambda command: {"failed": "out of memory"})
     with pytest.raises(UserError, match="batch 8 at 512 stopped: out of memory"):
-        work.main([])
+        scaling.main([])

@@ -1,4 +1,4 @@
-"""`rein bench work`: does the cost of the training step follow the work? Time an image as the batch grows, and as the crop grows.
+"""`rein bench scaling`: does the cost of the training step follow the work? Time an image as the batch grows, and as the crop grows.
 
 Rein + Mask2Former on a frozen DINOv2, every size in a process of its own, in turns. Arithmetic is counted from the program as written
 (`rein_jax.planning.flops`): matrix products and convolutions.
@@ -10,7 +10,7 @@ import argparse
 import statistics
 from typing import Any
 
-from rein_jax.bench.turns import REIN, in_turns
+from rein_jax.bench.interleaved import REIN, in_turns
 from rein_jax.errors import UserError
 
 
@@ -24,7 +24,7 @@ def main(argv: list[str]) -> dict[str, Any]:
         for failed in (result["failed"] for result in results if "failed" in result):
             raise UserError(f"The measurement of {name} stopped: {failed}")
     rows = {name: _row(results, sizes[name][0]) for name, results in runs.items()}
-    found: dict[str, Any] = {"bench": "work", "backbone": f"dinov2_{given.family}", "rounds": given.rounds, "sizes": rows}
+    found: dict[str, Any] = {"bench": "scaling", "backbone": f"dinov2_{given.family}", "rounds": given.rounds, "sizes": rows}
     for axis, measured in axes.items():
         if len(measured) > 1:
             first, last = rows[_name(*measured[0])], rows[_name(*measured[-1])]
@@ -33,7 +33,7 @@ def main(argv: list[str]) -> dict[str, Any]:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parse = argparse.ArgumentParser("rein bench work", description=__doc__, allow_abbrev=False)
+    parse = argparse.ArgumentParser("rein bench scaling", description=__doc__, allow_abbrev=False)
     parse.add_argument("--family", default="s", choices=("s", "b", "l"), help="size of the DINOv2 (default s)")
     parse.add_argument("--batches", type=int, nargs="*", default=(8, 64), help="images a step, smallest first (default 8 64)")
     parse.add_argument("--crop", type=int, default=512, help="side of the crop for --batches (default 512)")

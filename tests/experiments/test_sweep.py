@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import pytest
 
-from rein_jax.cli import matrix as command
+from rein_jax.cli import sweep as command
 from rein_jax.errors import UserError
-from rein_jax.experiments import matrix
+from rein_jax.experiments import sweep
 from tests.experiments.made import make_run
 
 QUICK = "configs/quickstart.py"
 
 
 def grid(*texts, config=QUICK):
-    return matrix.axes(texts, config)
+    return sweep.axes(texts, config)
 
 
 def test_arguments_and_overrides(tmp_path):
-    found = matrix.members(f"{QUICK}:head=linear", grid("method=rein,lora", "seed=0,1"), ["train.steps=5"], tmp_path)
+    found = sweep.members(f"{QUICK}:head=linear", grid("method=rein,lora", "seed=0,1"), ["train.steps=5"], tmp_path)
     assert [member.name for member in found] == ["method=rein_seed=0", "method=rein_seed=1", "method=lora_seed=0", "method=lora_seed=1"]
     assert found[2].command() == ["train", "--config", f"{QUICK}:head=linear,method=lora", "--config.train.steps=5", "--config.seed=0",
                                   "--workdir", str(tmp_path / "method=lora_seed=0")]  # fmt: skip
@@ -52,7 +52,7 @@ def test_commas_in_brackets_belong_to_a_value():
     ],
 )
 def test_typos_are_refused_before_anything_runs(texts, words, tmp_path, monkeypatch):
-    monkeypatch.setattr(matrix, "run_one", lambda *a: pytest.fail("something ran"))
+    monkeypatch.setattr(sweep, "run_one", lambda *a: pytest.fail("something ran"))
     argv = [QUICK, "--workdir", str(tmp_path), *(part for text in texts for part in ("--grid", text))]
     with pytest.raises(UserError, match=words):
         command.main(argv)
@@ -84,7 +84,7 @@ def test_goes_on_after_a_failure_and_ends_with_the_table(tmp_path, monkeypatch, 
         make_run(member.folder, member.config, {"clear": 8.0, "night": 4.0}, *member.overrides)
         return 0
 
-    monkeypatch.setattr(matrix, "run_one", run_one)
+    monkeypatch.setattr(sweep, "run_one", run_one)
     argv = [QUICK, "--grid", "method=rein,freeze,lora", "--workdir", str(tmp_path)]
     assert command.main(argv) == 1
     said = capsys.readouterr()
@@ -97,8 +97,8 @@ def test_goes_on_after_a_failure_and_ends_with_the_table(tmp_path, monkeypatch, 
 
 
 def test_a_stop_signal_ends_the_grid(tmp_path, monkeypatch):
-    monkeypatch.setattr(matrix, "run_one", lambda member, log: matrix.PREEMPTED)
-    assert command.main([QUICK, "--grid", "seed=0,1", "--workdir", str(tmp_path)]) == matrix.PREEMPTED
+    monkeypatch.setattr(sweep, "run_one", lambda member, log: sweep.PREEMPTED)
+    assert command.main([QUICK, "--grid", "seed=0,1", "--workdir", str(tmp_path)]) == sweep.PREEMPTED
 
 
 def test_a_real_process_that_fails_is_reported(tmp_path, capsys, monkeypatch):
