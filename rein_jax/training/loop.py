@@ -44,12 +44,12 @@ def train(config: Mapping[str, Any], workdir: str | Path, *, build: Callable[[An
     """
     plain, workdir = run_metadata.as_dict(config), local_path(workdir)
     chosen = settings(plain.get("train", {}))
-    with StopRequest() as stop:
+    with StopRequest() as stop, in_one_sentence(workdir):
         if restart and extend:
             raise UserError("--restart begins at step 0, --extend goes on with what is there; choose one of them.")
         vouched = extend or (workdir / CONFIG).exists()  # for the number of steps
         open_workdir(workdir, plain, restart=restart, extend=extend)
-        with alone(workdir), in_one_sentence(workdir):
+        with alone(workdir):
             if chosen.deterministic:
                 run_metadata.check_deterministic()
             return _Run(plain, chosen, build(config), workdir, stop, evaluate, report, vouched).run()

@@ -132,8 +132,8 @@ def in_one_sentence(workdir: Path) -> Iterator[None]:
         if reason is None:
             raise
         where = f"{error.filename}: " if error.filename else ""
-        raise UserError(f"The run in {workdir} has ended: {where}{reason}. What to do: {advice(error)}, and run the same command again; it "
-                        "goes on from the newest checkpoint.") from error
+        raise UserError(f"The run in {workdir} cannot go on: {where}{reason}. What to do: {advice(error)}, and run the same command again; "
+                        "it goes on from the newest checkpoint.") from error
 
 
 def is_there(workdir: Path) -> bool:

@@ -4,6 +4,7 @@ import errno
 import json
 import os
 import shutil
+from pathlib import Path
 
 import orbax.checkpoint as ocp
 import pytest
@@ -233,3 +234,19 @@ def test_a_config_json_removed_while_it_trains_ends_nothing(tmp_path):
 def test_restart_of_nothing_is_a_start(tmp_path):
     assert go(tmp_path / "run", restart=True)["steps"] == 6
     assert not list((tmp_path / "run").glob("restarted-*"))
+
+
+@pytest.mark.parametrize("number", [errno.EACCES, errno.EIO, errno.ESTALE])
+def test_a_workdir_or_config_json_that_cannot_be_read_is_one_sentence(run, monkeypatch, number):
+    before, real = files(run), Path.stat
+
+    def refuse(self, **options):
+        if self.name == "config.json":
+            raise OSError(number, os.strerror(number), str(self))
+        return real(self, **options)
+
+    monkeypatch.setattr(Path, "stat", refuse)
+    with pytest.raises(UserError, match=rf"cannot go on: .*config\.json: {os.strerror(number)}\. What to do: "):
+        go(run)
+    monkeypatch.undo()
+    assert files(run) == before
