@@ -1,11 +1,9 @@
-"""From a config to the parts of a run. The only reader of the registries."""
+"""From a config to a model and the components of a run, and from a model file to the model. The only reader of the registries."""
 
 from __future__ import annotations
 
-import inspect
-import re
-from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import jax
@@ -19,45 +17,15 @@ from rein_jax.augment import AUGMENTS
 from rein_jax.backbones import BACKBONES
 from rein_jax.components import TrainComponents
 from rein_jax.configuration import check as config_check
+from rein_jax.configuration.options import options_of, plain
 from rein_jax.configuration.renamed import current
+from rein_jax.datasets import open_domains, same_classes, training_data
 from rein_jax.errors import UserError
 from rein_jax.heads import HEADS
 from rein_jax.losses import LOSS_OF, LOSSES
 from rein_jax.segmenter import Preprocessing, Segmenter
 from rein_jax.weights.check import first_map_statistics
 from rein_jax.weights.init_from import start_from
-
-
-def plain(section: Any) -> Any:
-    """A ConfigDict (and what it holds) as plain dicts, lists and values."""
-    if hasattr(section, "items"):
-        return {key: plain(value) for key, value in section.items()}
-    return [plain(value) for value in section] if isinstance(section, list | tuple) else section
-
-
-def options_of(section: Mapping[str, Any], target: Callable, where: str,
-               given=("rngs", "spec", "in_channels", "num_classes")) -> dict[str, Any]:
-    """The options of a section without its name, checked against what the class takes."""
-    names = accepted(target)
-    chosen = {key: plain(value) for key, value in section.items() if key != "name"}
-    for key in chosen:
-        if key not in names or key in given:
-            known = [name for name in names if name not in ("self", *given)]
-            raise registry.unknown(f"{where}.{key}", [f"{where}.{name}" for name in known], f"option of {section['name']}")
-        config_check.option(f"{where}.{key}", chosen[key], names[key])
-    return {key: tuple(value) if isinstance(value, list) else value for key, value in chosen.items()}
-
-
-def accepted(cls: type) -> dict[str, Any]:
-    """{name: annotation} of the constructor's arguments, those passed on to a parent's constructor included."""
-    names: dict[str, Any] = {}
-    for owner in cls.__mro__:
-        if "__init__" in vars(owner):
-            parameters = inspect.signature(vars(owner)["__init__"]).parameters.values()
-            names = {p.name: p.annotation for p in parameters if p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)} | names
-            if not any(p.kind == p.VAR_KEYWORD for p in parameters):
-                break
-    return names
 
 
 def make_segmenter(config, classes, rngs: nnx.Rngs) -> Segmenter:
@@ -150,99 +118,6 @@ def classifier_of(config, classes) -> set[str]:
     return {name for name, leaf in here.items() if leaf.shape != there[name].shape}
 
 
-def open_entry(entry: Mapping[str, Any], root: str = ""):
-    """One source of `data.train` or `eval.domains`: {"name", "split", "source", options...}."""
-    from data_pipelines import open_source
-
-    options = {key: plain(value) for key, value in entry.items()}
-    options.pop("label", None)  # said of a domain, not of its data set
-    name = options.pop("name", None)
-    if name is None:
-        raise UserError(f"An entry of config.data.train or config.eval.domains has no name: {dict(entry)}.")
-    split, source = options.pop("split", "train"), options.pop("source", None)
-    if source is None and root and name != "streets":
-        folder, file = local_path(root) / name, local_path(root) / f"{name}.zip"
-        source = str(file if file.exists() and not folder.exists() else folder)
-    return open_source(name, split=split, source=source, **options)
-
-
-def open_domains(config) -> dict[str, Any]:
-    """{domain: source} of `config.eval.domains`."""
-    entries = [plain(entry) for entry in config.eval.domains]
-    return named_domains(entries, [open_entry(entry, config.data.root) for entry in entries], "label in config.eval.domains")
-
-
-def named_domains(entries: list[dict[str, Any]], sources: list[Any], where: str) -> dict[str, Any]:
-    """{name: source}: an entry's `label`, else the source's domain, with the split where two sources share a domain."""
-    shared = [source.domain for source in sources]
-    out: dict[str, Any] = {}
-    for entry, source in zip(entries, sources, strict=True):
-        name = entry.get("label") or (source.domain if shared.count(source.domain) == 1 else f"{source.domain}-{source.split}")
-        if name in out:
-            raise UserError(f"Two domains are called {name!r}; give one of them another name ({where}).")
-        out[name] = source
-    return out
-
-
-def make_transform(config):
-    """The training transform of `config.data`."""
-    from data_pipelines.transforms import Photometric, TrainTransform
-
-    data = config.data
-    photometric = Photometric() if data.photometric else None
-    return TrainTransform(tuple(data.crop), make_resize(data.resize), data.cat_max_ratio, data.flip, photometric)
-
-
-def make_resize(text: str):
-    """What `config.data.resize` means: official, none, LOW:HIGH (16 short edges) or WIDTHxHEIGHT:LOW:HIGH (a box times a factor)."""
-    from data_pipelines.transforms import RandomResize, ShortestEdge
-
-    if text in ("official", "none"):
-        return None if text == "none" else text
-    edges = re.fullmatch(r"(\d+):(\d+)", text)
-    box = re.fullmatch(r"(\d+)x(\d+):(\d+\.?\d*):(\d+\.?\d*)", text)
-    if edges and 0 < int(edges[1]) <= int(edges[2]):
-        low, high = map(int, edges.groups())
-        return ShortestEdge(tuple(low + (high - low) * i // 15 for i in range(16)), 4 * high)
-    if box and 0 < float(box[3]) <= float(box[4]) and float(box[3]) * min(int(box[1]), int(box[2])) >= 1:
-        return RandomResize((int(box[1]), int(box[2])), (float(box[3]), float(box[4])))
-    raise UserError(f"config.data.resize is {text!r}; give official, none, short edges LOW:HIGH such as 256:512, "
-                    "or a box and factors such as 2048x1024:0.5:2.")
-
-
-def data_parts(config) -> tuple[Any, Callable, str]:
-    """(classes, batches(start_step, process_index, process_count), fingerprint) of the training data."""
-    from data_pipelines import mixture
-    from data_pipelines.cache import Cached
-
-    if not config.data.train:
-        raise UserError("config.data.train is empty; name at least one source.")
-    sources = [open_entry(entry, config.data.root) for entry in config.data.train]
-    if config.data.cache:
-        sources = [Cached(source, config.data.cache, threads=config.data.threads) for source in sources]
-    classes = same_classes({f"data.train[{i}]": s for i, s in enumerate(sources)})
-    transform, weights = make_transform(config), tuple(config.data.weights) or None
-    common = dict(weights=weights, transform=transform, batch=config.train.batch, seed=config.seed)
-
-    def batches(start_step: int, process_index: int = 0, process_count: int = 1):
-        return mixture.train_batches(
-            sources, start_step=start_step, process_index=process_index, process_count=process_count, threads=config.data.threads,
-            workers=config.data.workers, **common,
-        )  # fmt: skip
-
-    return classes, batches, mixture.fingerprint(sources, **common)[0]
-
-
-def same_classes(sources: Mapping[str, Any]):
-    """The classes that all the sources share; differing ones are a UserError."""
-    (first, reference), *rest = sources.items()
-    for name, source in rest:
-        if source.classes.names != reference.classes.names:
-            raise UserError(f"{name} has other classes than {first} ({len(source.classes)} against {len(reference.classes)}); "
-                            "use data sets with the same class list.")  # fmt: skip
-    return reference.classes
-
-
 def make_augment(config):
     """The on-device augmentation of `config.augment`, or None."""
     if config.augment.name == "none":
@@ -252,7 +127,7 @@ def make_augment(config):
 
 
 def build_all(config, *, abstract: bool = False) -> TrainComponents:
-    """All parts of a run; `abstract=True` reads and allocates nothing, and takes Cityscapes' classes (see TrainComponents)."""
+    """All components of a run; `abstract=True` reads and allocates nothing, and takes Cityscapes' classes (see TrainComponents)."""
     from data_pipelines.labels import CITYSCAPES
 
     config_check.check(config)
@@ -260,23 +135,16 @@ def build_all(config, *, abstract: bool = False) -> TrainComponents:
         module_def, trainable, frozen = abstract_params(config, CITYSCAPES)
         classes, batches, fingerprint, domains, weights = CITYSCAPES, None, "", {}, {}
     else:
-        classes, batches, fingerprint = data_parts(config)
+        classes, batches, fingerprint = training_data(config)
         domains = open_domains(config)
         if domains:
-            same_classes({"data.train": _Named(classes), **{f"eval domain {n}": s for n, s in domains.items()}})
+            same_classes({"data.train": SimpleNamespace(classes=classes), **{f"eval domain {n}": s for n, s in domains.items()}})
         module_def, trainable, frozen, weights = build_params(config, classes)
     tx, schedule = optim.make_optimizer(config.optim, trainable, steps=config.train.steps)
     return TrainComponents(
         module_def, trainable, frozen, classes, tx, schedule, tuple(config.data.crop), batches, make_augment(config), domains,
         evaluation_options(config), fingerprint, weights, {"mean": Preprocessing().mean, "std": Preprocessing().std},
     )  # fmt: skip
-
-
-class _Named:
-    """A stand-in source that only has classes."""
-
-    def __init__(self, classes):
-        self.classes = classes
 
 
 def evaluation_options(config) -> dict[str, Any]:

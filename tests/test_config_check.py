@@ -7,6 +7,7 @@ import pytest
 from data_pipelines.errors import DataError
 from rein_jax import build, configuration
 from rein_jax.configuration import check as config_check
+from rein_jax.configuration.options import accepted
 from rein_jax.errors import UserError
 from rein_jax.experiments.paper import TABLES
 from rein_jax.optim import OptimConfig
@@ -68,7 +69,7 @@ def test_annotations_of_options_are_understood():
 
     given = ("self", "rngs", "spec", "in_channels", "num_classes")
     for target in (*ADAPTERS.values(), *AUGMENTS.values(), *HEADS.values(), *LOSSES.values()):
-        for name, annotation in build.accepted(registry.resolve(target)).items():
+        for name, annotation in accepted(registry.resolve(target)).items():
             if name not in given:
                 with pytest.raises(UserError, match=f"x.{name} is"):
                     config_check.option(f"x.{name}", object(), annotation)

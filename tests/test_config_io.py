@@ -7,7 +7,7 @@ from ml_collections import ConfigDict
 
 from data_pipelines.errors import DataError
 from rein_jax import configuration
-from rein_jax.build import open_entry
+from rein_jax.datasets import open_entry
 from rein_jax.errors import UserError
 
 FILE = """

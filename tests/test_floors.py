@@ -22,12 +22,13 @@ FLOORS = {
     "rein_jax.heads": 5, "rein_jax.losses": 5, "rein_jax.weights": 5, "rein_jax.reporting": 5,
     "rein_jax.segmenter": 6, "rein_jax.optim": 6, "rein_jax.interop": 6,
     "rein_jax.configuration": 7,
-    "rein_jax.build": 8,
-    "rein_jax.training": 9, "rein_jax.evaluation": 9,
-    "rein_jax.run": 10, "rein_jax.planning": 10, "rein_jax.predict": 10, "rein_jax.export": 10,
-    "rein_jax.serve": 11, "rein_jax.experiments": 11, "rein_jax.bench": 11,
-    "rein_jax.cli": 12,
-    "rein_jax.__main__": 13,
+    "rein_jax.datasets": 8,
+    "rein_jax.build": 9,
+    "rein_jax.training": 10, "rein_jax.evaluation": 10,
+    "rein_jax.run": 11, "rein_jax.planning": 11, "rein_jax.predict": 11, "rein_jax.export": 11,
+    "rein_jax.serve": 12, "rein_jax.experiments": 12, "rein_jax.bench": 12,
+    "rein_jax.cli": 13,
+    "rein_jax.__main__": 14,
 }  # fmt: skip
 
 

@@ -19,13 +19,13 @@ sys.path.insert(0, str(HERE.parents[1]))
 
 from safetensors.numpy import load_file  # noqa: E402
 
-from rein_jax import build, configuration  # noqa: E402
+from rein_jax import build, configuration, datasets  # noqa: E402
 
 
 def moved(run: Path) -> dict[str, float]:
     """{"backbone": per cent, "attn": ..., "mlp": ..., ...}; weights that did not train are not counted."""
     config = configuration.load(str(run / "config.json"))
-    classes = build.open_entry(config.data.train[0], config.data.root).classes
+    classes = datasets.open_entry(config.data.train[0], config.data.root).classes
     _, trainable, frozen, _ = build.build_params(config, classes)
     first, squares = {**trainable, **frozen}, defaultdict(lambda: np.zeros(2))
     for name, last in load_file(run / "model.safetensors").items():

@@ -78,6 +78,7 @@ def import_model(source, target: Path, config_name: str, overrides: list[str]):
     from data_pipelines.labels import CITYSCAPES
     from rein_jax import __version__, build, configuration
     from rein_jax.backbones.vit import grid_of
+    from rein_jax.configuration.options import plain
     from rein_jax.interop.eomt import import_eomt
     from rein_jax.interop.rein import import_official
     from rein_jax.segmenter import Preprocessing
@@ -87,7 +88,7 @@ def import_model(source, target: Path, config_name: str, overrides: list[str]):
     config = configuration.load(config_name, overrides)
     _, trainable, frozen = build.abstract_params(config, CITYSCAPES)
     if config.head.name == "eomt":
-        grid = grid_of(build.plain(config.backbone.image_size), config.backbone.options.get("patch", 16))
+        grid = grid_of(plain(config.backbone.image_size), config.backbone.options.get("patch", 16))
         values, summary = import_eomt(source, {**trainable, **frozen}, config.backbone.name, grid)
     else:
         values, summary = import_official(source, shapes=trainable)

@@ -152,14 +152,14 @@ def refuse_foreign(out: Path, facts: dict[str, Any], model: Path) -> None:
 
 def open_domains(specs: Sequence[str], config: Any) -> dict[str, Any]:
     """{name: source} of the --domain options, or of the run's config."""
-    from rein_jax import build
+    from rein_jax import datasets
 
     if not specs:
         if config is None or not config.get("eval", {}).get("domains"):
             raise UserError("No data set is named; add --domain NAME (see `rein data list`).")
-        return build.open_domains(config)
+        return datasets.open_domains(config)
     entries = [parse_domain(spec) for spec in specs]
-    return build.named_domains(entries, [build.open_entry(entry, _root(config)) for entry in entries], "label=NAME")
+    return datasets.named_domains(entries, [datasets.open_entry(entry, _root(config)) for entry in entries], "label=NAME")
 
 
 def parse_domain(spec: str) -> dict[str, Any]:

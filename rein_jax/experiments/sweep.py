@@ -118,15 +118,16 @@ def _build(config: Any) -> None:
 
 def _check_options(config: Any) -> None:
     """Options of an augmentation must exist, and an absent adapter or augmentation has none."""
-    from rein_jax import build, registry
+    from rein_jax import registry
     from rein_jax.augment import AUGMENTS
+    from rein_jax.configuration.options import options_of
 
     for name in ("adapter", "augment"):
         idle = [key for key in config[name] if key != "name"]
         if config[name].name == "none" and idle:
             raise UserError(f"{name}.{idle[0]} is set, but {name}.name is none; leave it out or choose a method that has it.")
     if config.augment.name != "none":
-        build.options_of(config.augment, registry.load(AUGMENTS, config.augment.name, "augmentation"), "config.augment")
+        options_of(config.augment, registry.load(AUGMENTS, config.augment.name, "augmentation"), "config.augment")
 
 
 def _check_folder(member: Member, config: Any) -> None:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from data_pipelines import transforms as tf
 from data_pipelines.errors import DataError
-from rein_jax import build
+from rein_jax import datasets
 from rein_jax.errors import UserError
 
 META = json.loads((Path(__file__).parents[1] / "fixtures" / "transforms" / "meta.json").read_text())
@@ -203,13 +203,13 @@ def test_random_resize_fits_inside_the_scaled_box():
 
 
 def test_the_config_names_every_resize():
-    assert build.make_resize("none") is None and build.make_resize("official") == "official"
-    edges = build.make_resize("128:320")
+    assert datasets.make_resize("none") is None and datasets.make_resize("official") == "official"
+    edges = datasets.make_resize("128:320")
     assert (edges.edges[0], edges.edges[-1], len(edges.edges), edges.max_size) == (128, 320, 16, 1280)
-    assert build.make_resize("2048x1024:0.5:2") == tf.RandomResize((2048, 1024), (0.5, 2.0))
+    assert datasets.make_resize("2048x1024:0.5:2") == tf.RandomResize((2048, 1024), (0.5, 2.0))
     for wrong in ("256", "512:256", "0:128", "2048x1024", "2048x1024:2:0.5", "20x10:0.05:1", "x"):
         with pytest.raises(UserError, match="config.data.resize is .*2048x1024:0.5:2"):
-            build.make_resize(wrong)
+            datasets.make_resize(wrong)
 
 
 def test_bad_settings_and_pairs_are_named():

@@ -11,7 +11,7 @@ from data_pipelines import open_source
 from data_pipelines.check import check
 from data_pipelines.labels import CITYSCAPES, VOID
 from data_pipelines.protocols import protocol
-from rein_jax import build
+from rein_jax import datasets
 from rein_jax.configuration import default
 from rein_jax.errors import UserError
 from rein_jax.evaluation.evaluator import evaluate
@@ -60,7 +60,7 @@ def test_from_the_files_to_the_numbers(style, tmp_path):
         every_labelled_pixel_is_counted(source, wanted)
     entry = {"name": name, "split": next(iter(report.splits)), "source": str(made.root), **options}
     crops_show_what_their_labels_say(entry)
-    official_sizes_keep_the_pixels(build.open_entry({**entry, "subset": "1/9"}))
+    official_sizes_keep_the_pixels(datasets.open_entry({**entry, "subset": "1/9"}))
 
 
 def counts(source, labels):
@@ -98,10 +98,10 @@ def crops_show_what_their_labels_say(entry):
     config = default()
     config.data.train, config.data.threads, config.train.batch = [entry], 1, 4
     config.data.crop, config.data.resize, config.data.photometric = (CROP, CROP), "36:96", False
-    classes, plain, _ = build.data_parts(config)
+    classes, plain, _ = datasets.training_data(config)
     config.data.photometric = True
-    _, distorted, _ = build.data_parts(config)
-    source = build.open_entry(entry)
+    _, distorted, _ = datasets.training_data(config)
+    source = datasets.open_entry(entry)
     assert classes == source.classes
     with plain(0) as loader, distorted(0) as training:
         batches = [next(loader) for _ in range(3)]

@@ -8,7 +8,7 @@ from fakes import NAMES, PALETTE, FakeModel, FakeSource
 from ml_collections import ConfigDict
 
 from data_pipelines.labels import ClassInfo
-from rein_jax import build, trees
+from rein_jax import datasets, trees
 from rein_jax.bench.evaluate import main as bench
 from rein_jax.cli import evaluate as command
 from rein_jax.errors import UserError
@@ -35,7 +35,7 @@ def run(tmp_path, monkeypatch):
         return (module_def, params), {"name": "run", "path": str(path), "identity": eval_model.identity(params)}
 
     run = ConfigDict({"folder": str(folder), "seed": 0})
-    monkeypatch.setattr(build, "open_entry", open_entry)
+    monkeypatch.setattr(datasets, "open_entry", open_entry)
     monkeypatch.setattr(eval_model, "open_model", open_model)
     monkeypatch.setattr(command, "run_config", lambda model: ConfigDict(json.loads((folder / "config.json").read_text())))
     return folder, entries, run
@@ -123,7 +123,7 @@ def test_a_model_file_away_from_its_run_brings_its_own_protocol(tmp_path, monkey
     (file.parent / "config.json").write_text(json.dumps({"eval": {**own, "protocol": "full"}}))
     assert command.run_config(file).eval.protocol == "full"
     roots = []
-    monkeypatch.setattr(build, "open_entry", lambda entry, root="": roots.append(root) or FakeSource(1))
+    monkeypatch.setattr(datasets, "open_entry", lambda entry, root="": roots.append(root) or FakeSource(1))
     bare = command.run_config(written("bare", config={"head": {}}))
     assert command.measure_options(given, bare)["protocol"] == "full" and command.open_domains(["camvid"], bare) and roots == [""]
     with pytest.raises(UserError, match="No data set is named"):

@@ -15,7 +15,7 @@ from rein_jax.errors import UserError
 from rein_jax.evaluation.windows import Predictor
 from rein_jax.export import Plan, export_model, run, stablehlo, to_onnx
 from rein_jax.export.program import slide
-from rein_jax.layers import deformable
+from rein_jax.kernels import deformable
 from rein_jax.segmenter import pad_to
 from rein_jax.weights import fetch
 from tests.use.tiny import tiny_model
@@ -65,7 +65,7 @@ def test_onnx_of_deformable_attention_in_parts(sizes, tmp_path):
     pytest.importorskip("jax2onnx")
     pytest.importorskip("onnxruntime")
     heads, points, queries = 8, 4, sum(h * w for h, w in sizes)
-    assert 1 < queries // deformable._queries_at_once(queries, 4 * heads * len(sizes) * points, False)
+    assert 1 < queries // deformable._queries_at_once(queries, 4 * heads * len(sizes) * points, 2**15)
     spread = np.random.default_rng(0).uniform(0, 4, (heads, len(sizes), points, 2)).astype("f4")
 
     def run(images):  # uint8 [B, queries, 4 * heads, 3]
