@@ -3,6 +3,8 @@
 The names below are the stable public API; everything else may move.
 """
 
+from rein_jax.registry import lazily
+
 __version__ = "0.1.0"
 _PUBLIC = {
     "load": "rein_jax.build:load",
@@ -10,12 +12,4 @@ _PUBLIC = {
     "evaluate": "rein_jax.evaluation:evaluate",
 }
 __all__ = sorted(_PUBLIC)
-
-
-def __getattr__(name: str):
-    """Public names are imported on first use, so that `import rein_jax` stays cheap."""
-    if name in _PUBLIC:
-        from rein_jax.registry import resolve
-
-        return resolve(_PUBLIC[name])
-    raise AttributeError(f"module 'rein_jax' has no attribute {name!r}")
+__getattr__ = lazily(__name__, _PUBLIC)

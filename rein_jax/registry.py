@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from data_pipelines.spelling import did_you_mean
@@ -26,3 +26,13 @@ def load(registry: Mapping[str, str], name: str, what: str) -> Any:
 def unknown(name: str, known, what: str) -> UserError:
     """The error for a name that is not among the known ones."""
     return UserError(f"Unknown {what} {name!r}.{did_you_mean(name, known)} Known: {', '.join(sorted(known))}.")
+
+
+def lazily(module: str, names: Mapping[str, str]) -> Callable[[str], Any]:
+    """The `__getattr__` of a package whose public names are imported on first use, so that importing the package stays cheap."""
+    def __getattr__(name: str) -> Any:
+        if name in names:
+            return resolve(names[name])
+        raise AttributeError(f"module {module!r} has no attribute {name!r}")
+
+    return __getattr__

@@ -1,6 +1,6 @@
 """What an evaluation found: results.json, tables, galleries and the page of a run. The names below are imported on first use."""
 
-from rein_jax.registry import resolve
+from rein_jax.registry import lazily
 
 _PUBLIC = {
     "load_results": "rein_jax.reporting.results:load_results",
@@ -8,9 +8,4 @@ _PUBLIC = {
     "write_report": "rein_jax.reporting.report:write_report",
 }
 __all__ = sorted(_PUBLIC)
-
-
-def __getattr__(name: str):
-    if name in _PUBLIC:
-        return resolve(_PUBLIC[name])
-    raise AttributeError(f"module 'rein_jax.reporting' has no attribute {name!r}")
+__getattr__ = lazily(__name__, _PUBLIC)
