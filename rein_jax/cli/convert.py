@@ -38,12 +38,12 @@ def parser() -> argparse.ArgumentParser:
 
 def main(argv: list[str]) -> int:
     """Exit code of the command."""
+    options, overrides = _options(argv)
     from rein_jax.weights.checkpoint import read_checkpoint
     from rein_jax.weights.convert import convert, format_of, writable
     from rein_jax.weights.identify import identify
     from rein_jax.weights.modelfile import is_model
 
-    options, overrides = _options(argv)
     if options.config:
         writable(options.source, options.target, options.force)
         summary = import_model(read_checkpoint(options.source, options.part), options.target, options.config, overrides)

