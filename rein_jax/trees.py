@@ -111,7 +111,7 @@ def first_match(rules: Sequence[tuple[str, Any]], names: Iterable[str]) -> dict[
             raise UserError(f"No rule covers the parameter {name!r}; end the rules with ('.*', ...).")
     idle = [pattern for pattern, _ in rules if pattern not in used and pattern != ".*"]
     if idle and names:
-        raise UserError(f"The rule {idle[0]!r} matches no parameter; remove it or mend its pattern.")
+        raise UserError(f"The rule {idle[0]!r} matches no parameter; remove it or correct its pattern.")
     return out
 
 

@@ -26,12 +26,12 @@ MARKS = {True: "ok", False: "!!", None: "--"}
 
 
 class Row(NamedTuple):
-    """One finding. ok: True, False (wrong) or None (missing but not needed). mend: what to do, if anything."""
+    """One finding. ok: True, False (wrong) or None (missing but not needed). fix: what to do, if anything."""
 
     title: str
     ok: bool | None
     text: str
-    mend: str = ""
+    fix: str = ""
 
 
 def parser() -> argparse.ArgumentParser:
@@ -50,7 +50,7 @@ def main(argv: list[str]) -> int:
         print(json.dumps([row._asdict() for row in rows], indent=1))
     else:
         for row in rows:
-            print(f"{MARKS[row.ok]}  {row.title:<18} {row.text}" + (f"\n      -> {row.mend}" if row.mend else ""))
+            print(f"{MARKS[row.ok]}  {row.title:<18} {row.text}" + (f"\n      -> {row.fix}" if row.fix else ""))
     return 1 if any(row.ok is False for row in rows) else 0
 
 
@@ -75,7 +75,7 @@ def hardware() -> list[Row]:
     try:
         backend, devices = jax.default_backend(), jax.local_devices()
     except (RuntimeError, AssertionError) as error:  # an assertion where JAX_PLATFORMS names what is not installed
-        return [*rows, Row("devices", False, f"JAX finds none ({first_line(error)})", "Unset JAX_PLATFORMS, or mend the driver.")]
+        return [*rows, Row("devices", False, f"JAX finds none ({first_line(error)})", "Unset JAX_PLATFORMS, or repair the driver.")]
     names = [device_name(device) for device in devices]
     text = f"{backend}: {len(names)} x {names[0]}" if len(set(names)) == 1 else f"{backend}: {', '.join(names)}"
     return [*rows, Row("devices", *_devices(backend, text))]

@@ -103,7 +103,7 @@ def system_error(error: OSError) -> str:
     """An error of the operating system as a sentence: where, what, and what to do."""
     where = f"{os.fsdecode(error.filename)}: " if error.filename is not None else ""
     if error.errno not in ADVICE:
-        return f"{where}{error.strerror}; choose another place, or mend what stands there."
+        return f"{where}{error.strerror}; choose another place, or repair what stands there."
     otherwise = " or choose another place" if error.errno in OF_A_PLACE else ""
     return f"{where}{error.strerror}; {ADVICE[error.errno]}{otherwise}, then run the same command again."
 

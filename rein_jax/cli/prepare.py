@@ -39,7 +39,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(argv: list[str]) -> int:
-    """Runs `rein prepare ...`; 0 done, 2 something to mend."""
+    """Runs `rein prepare ...`; 0 done, 2 something to correct."""
     arguments = parser().parse_args(argv)
     if arguments.part_size < 1:
         raise UserError(f"--part-size {arguments.part_size} must be at least 1 MiB.")

@@ -15,7 +15,7 @@ interrupted ones go on, and after a failed run the others still run. At the end 
 EPILOG = """examples:
   rein sweep configs/quickstart.py --grid method=rein,freeze,lora --grid seed=0,1 --workdir runs/methods
   rein sweep configs/quickstart.py --grid augment=none,pasta --config.train.steps=200 --commands > jobs.txt
-exit codes: 0 all runs finished; 1 some failed, the end says which; 2 something to mend before anything ran;
+exit codes: 0 all runs finished; 1 some failed, the end says which; 2 something to correct before anything ran;
 75 stopped by a signal: run the same command again."""
 
 

@@ -18,7 +18,7 @@ from rein_jax.errors import UserError
 DESCRIPTION = """Train the model of a config file in a folder. If the folder holds a run of the same config, that run goes on
 where its newest checkpoint left it. Any key of the config can be overridden: --config.train.steps=2000."""
 EPILOG = """example: rein train --config configs/quickstart.py --workdir runs/quickstart. Exit codes: 0 finished;
-2 something to mend (one sentence says what); 75 stopped by SIGTERM or SIGINT after saving:
+2 something to correct (one sentence says what); 75 stopped by SIGTERM or SIGINT after saving:
 run the same command again. --extend goes on with a run, also a finished one, to a higher train.steps; --restart begins at step 0 and
 keeps what was there. Several processes: give --coordinator, --processes and --process to each, or run under SLURM or on a
 Cloud TPU slice, where they are found out (see scripts/cuda_train.sh and scripts/tpu_vm_train.sh)."""

@@ -93,7 +93,7 @@ class DomainEvaluator:
         return facts
 
     def _restore(self, share: range) -> None:
-        """Take over what earlier runs under the same key counted. Skipped images are tried again: they may be mended."""
+        """Take over what earlier runs under the same key counted. Skipped images are tried again: they may be repaired by now."""
         path = results.image_file(self.out, self.name)
         for file in [path, *sorted(path.parent.glob(f"{path.stem}.part*.npz"))]:
             try:

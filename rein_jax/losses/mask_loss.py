@@ -116,7 +116,7 @@ class MaskLoss:
         cls, masks, features = _parts(outputs)
         predictions, batch = cls.shape[:2]
         if batch % self.shards:
-            raise UserError(f"The batch of {batch} images cannot be divided among {self.shards} shards; mend train.batch.")
+            raise UserError(f"The batch of {batch} images cannot be divided among {self.shards} shards; change train.batch.")
         draws = self.draw(key, predictions, batch) if draws is None else Draws(*draws)
         label = self._clean(label)
 

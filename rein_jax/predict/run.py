@@ -196,7 +196,7 @@ def watch(job: Job, folder: Path, summary: Summary, *, every: float = 1.0, idle:
         now = {path: mark for path in items if (mark := _mark(path)) is not None}
         ready = [items[path] for path, mark in now.items() if seen.get(path) == mark and done.get(path) != mark]
         if ready:
-            for item in ready:  # one that failed before may be mended now
+            for item in ready:  # one that failed before may be repaired now
                 summary.failed.pop(str(item.path), None)
             run(job, ready, summary)
             done.update({item.path: now[item.path] for item in ready})

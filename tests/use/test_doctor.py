@@ -19,7 +19,7 @@ def test_doctor_without_accelerator(capsys, monkeypatch, tmp_path):
     (tmp_path / "camvid").mkdir()
     assert main(["doctor", "--json"]) == 0
     rows = {row["title"]: row for row in json.loads(capsys.readouterr().out)}
-    assert rows["devices"]["text"].startswith("cpu") and "rein_jax[gpu]" in rows["devices"]["mend"]
+    assert rows["devices"]["text"].startswith("cpu") and "rein_jax[gpu]" in rows["devices"]["fix"]
     assert rows["one training step"]["ok"] and "camvid" in rows["data"]["text"]
     assert not (tmp_path / "cache/weights").exists()
 

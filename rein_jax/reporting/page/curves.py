@@ -13,7 +13,7 @@ from rein_jax.reporting.page import series
 from rein_jax.reporting.page.charts import Line, Lines
 from rein_jax.reporting.tables import number
 
-FIX = "mend the line, or remove the file to report without its curves"
+FIX = "fix the line, or remove the file to report without its curves"
 MOST = 600  # points of a curve; longer ones are thinned
 
 
