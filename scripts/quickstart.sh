@@ -3,7 +3,7 @@
 # weather and an unseen city; then the same with the head alone trained, and the two side by side. Run again after an interruption, it
 # resumes. Further arguments go to `rein train`.
 set -euo pipefail
-source "$(dirname "${BASH_SOURCE[0]}")/setup.sh"
+source "$(dirname "${BASH_SOURCE[0]}")/setup.sh" ""  # without an argument it would be given those of this script
 rein weights get dinov2_vits14
 rein train --config configs/quickstart.py --workdir runs/quickstart "$@"
 rein train --config configs/quickstart.py:method=freeze --workdir runs/quickstart_freeze "$@"
