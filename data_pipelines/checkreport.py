@@ -9,6 +9,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from data_pipelines.atomic import write_atomically
 from data_pipelines.errors import DataError
 from data_pipelines.labels import ranges
 
@@ -49,14 +50,13 @@ class Report:
 
 
 def write(report: Report, picture: np.ndarray | None, out: Path) -> list[Path]:
-    """Writes check.json and, if there is one, sheet.png; returns the paths. A full disk is a DataError."""
+    """Writes check.json and, if there is one, sheet.png, whole; returns the paths. A full disk is a DataError, and what was there stays."""
     content = {"check.json": report.json().encode("utf-8", "backslashreplace")}
     if picture is not None:
         content["sheet.png"] = cv2.imencode(".png", picture[..., ::-1])[1].tobytes()
     try:
-        out.mkdir(parents=True, exist_ok=True)
         for name, data in content.items():
-            (out / name).write_bytes(data)
+            write_atomically(out / name, data)
     except OSError as error:
         raise DataError(f"{error.filename or out} cannot be written ({error.strerror}); free space or choose another --out.") from None
     return [out / name for name in content]

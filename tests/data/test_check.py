@@ -152,21 +152,33 @@ def test_labels_that_are_void_everywhere_are_not_fit(tmp_path):
 
 @pytest.mark.parametrize("file", ["check.json", "sheet.png"])
 def test_a_full_disk_is_said_instead_of_written(file, tmp_path, monkeypatch):
+    """What an earlier check wrote stays whole."""
     import errno
+    import os
     from pathlib import Path
 
-    real = Path.write_bytes
-
-    def full(self, data):
-        if self.name == file:
-            raise OSError(errno.ENOSPC, "No space left on device", str(self))
-        return real(self, data)
+    from data_pipelines import atomic
 
     build("folder", tmp_path)
     report, picture = check("folder", tmp_path)
-    monkeypatch.setattr(Path, "write_bytes", full)
+    write(report, picture, tmp_path / "out")
+    before = {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()}
+    writing = []
+
+    def named(path):
+        writing.append(Path(path).name)
+        return real(path)
+
+    def full(number):
+        if writing[-1] == file:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    real = atomic.partial_name
+    monkeypatch.setattr(atomic, "partial_name", named)
+    monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(DataError, match=rf"{file} cannot be written \(No space left on device\); free space"):
         write(report, picture, tmp_path / "out")
+    assert {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()} == before
 
 
 def test_bits_in_sixteen_are_listed_and_a_mixture_of_them_is_named(tmp_path):
