@@ -39,19 +39,6 @@ def trained(workdir):
     return [row["step"] for row in read_metrics(workdir) if row["kind"] == "train"]
 
 
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory):
-    workdir = tmp_path_factory.mktemp("finished") / "run"
-    go(workdir)
-    return workdir
-
-
-@pytest.fixture
-def run(finished, tmp_path):
-    """A copy of the finished run of 4 steps."""
-    return shutil.copytree(finished, tmp_path / "run")
-
-
 def test_a_finished_run_is_extended(run, capfd):
     before = trained(run)
     results = go(run, of(steps=7), extend=True)

@@ -25,19 +25,6 @@ def no_pauses(monkeypatch):
     monkeypatch.setattr(checkpoint, "PAUSES", (0.0, 0.0, 0.0))
 
 
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory):
-    workdir = tmp_path_factory.mktemp("finished") / "run"
-    go(workdir)
-    return workdir
-
-
-@pytest.fixture
-def run(finished, tmp_path):
-    """A copy of the finished run."""
-    return shutil.copytree(finished, tmp_path / "run")
-
-
 def system(number):
     return OSError(number, os.strerror(number), "/nfs/checkpoints/2")
 
