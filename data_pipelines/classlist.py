@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import colorsys
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from data_pipelines import classformats
@@ -73,6 +73,25 @@ def from_names(names: Sequence[str], where: str = "classes") -> ClassList:
     if odd is not None:
         raise DataError(f"{where}: {odd!r} is not text; give the names of the classes.")
     return collect(classformats.lines(list(enumerate(names, 1)), where), where)
+
+
+def class_info(classes: ClassInfo | Sequence[str] | Mapping[str, Sequence[int]]) -> ClassInfo:
+    """Classes as a user states them in Python.
+
+    Args:
+        classes: a ClassInfo; names, which then get distinct colours; or {name: (red, green, blue)}.
+
+    Raises:
+        DataError: no names, a name twice, or something else.
+    """
+    if isinstance(classes, ClassInfo):
+        return classes
+    if isinstance(classes, str) or not all(isinstance(name, str) for name in classes):
+        raise DataError(f"classes= is {classes!r}; give a list of names, or names with colours such as {{'road': (128, 64, 128)}}.")
+    names = tuple(classes)
+    if not names or len(set(names)) < len(names) or len(names) > MAX_CLASSES:
+        raise DataError(f"classes= holds {len(names)} names, {len(set(names))} of them different; give 1 to {MAX_CLASSES} different ones.")
+    return ClassInfo(names, tuple(tuple(c) for c in classes.values()) if isinstance(classes, Mapping) else distinct_colours(len(names)))
 
 
 def collect(rows: Sequence[Row], where: str, short: str | None = None) -> ClassList:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -14,47 +16,51 @@ from data_pipelines.paths import local_path
 from rein_jax import optim, registry, trees
 from rein_jax.adapters import ADAPTERS
 from rein_jax.augment import AUGMENTS
-from rein_jax.backbones import BACKBONES
+from rein_jax.backbones import BACKBONES, FAMILIES
+from rein_jax.backbones.variants import get_variant
 from rein_jax.components import TrainComponents
 from rein_jax.configuration import check as config_check
-from rein_jax.configuration.options import options_of, plain
+from rein_jax.configuration.options import accepted, options_of, plain
 from rein_jax.configuration.renamed import current
 from rein_jax.datasets import open_domains, same_classes, training_data
 from rein_jax.errors import UserError
 from rein_jax.heads import HEADS
 from rein_jax.losses import LOSS_OF, LOSSES
-from rein_jax.segmenter import Preprocessing, Segmenter
+from rein_jax.segmenter import Preprocessing, SegmentationModel
 from rein_jax.weights.check import first_map_statistics
 from rein_jax.weights.init_from import start_from
 
 
-def make_segmenter(config, classes, rngs: nnx.Rngs) -> Segmenter:
-    """The model of a config, with initial values; call it under `nnx.eval_shape` for shapes only."""
-    section = config.backbone
-    cls = registry.load(BACKBONES, section.name, "backbone")
-    backbone = cls(
-        section.name, rngs=rngs, image_size=plain(section.image_size), out_indices=tuple(section.out_indices) or None, remat=section.remat,
-        unroll=section.unroll, **options_of({"name": section.name, **section.options}, cls, "config.backbone.options"),
-    )  # fmt: skip
-    adapters = []
+def make_segmenter(config, classes, rngs: nnx.Rngs, kind: type[SegmentationModel] = SegmentationModel) -> SegmentationModel:
+    """The model of a config, of the class `kind`, with initial values; call it under `nnx.eval_shape` for shapes only."""
+    backbone = make_backbone(config.backbone, rngs)
+    adapter = None
     if config.adapter.name != "none":
         method = registry.load(ADAPTERS, config.adapter.name, "adapter")
-        options = options_of(config.adapter, method, "config.adapter")
-        adapters = [method(spec, rngs=rngs, **options) for spec in backbone.block_specs]
-    kind = registry.load(HEADS, config.head.name, "head")
-    head = kind(backbone.out_channels, len(classes), rngs=rngs, **options_of(config.head, kind, "config.head"))
-    if hasattr(head, "check"):
-        head.check(backbone, adapters)
+        adapter = method(backbone, rngs=rngs, **options_of(config.adapter, method, "config.adapter"))
+    head = registry.load(HEADS, config.head.name, "head")
+    head = head(backbone, len(classes), adapter=adapter, rngs=rngs, **options_of(config.head, head, "config.head"))
     if config.loss.name != LOSS_OF.get(config.head.name, config.loss.name):
         raise UserError(f"config.head.name={config.head.name} needs config.loss.name={LOSS_OF[config.head.name]}, not {config.loss.name}.")
     loss = registry.load(LOSSES, config.loss.name, "loss")
-    criterion = loss(len(classes), **options_of(config.loss, loss, "config.loss"))
-    return Segmenter(backbone, adapters, head, criterion, classes, Preprocessing())
+    loss = loss(len(classes), **options_of(config.loss, loss, "config.loss"))
+    return kind(backbone, head, adapter=adapter, classes=classes, loss=loss)
 
 
-def abstract_params(config, classes) -> tuple[trees.ModuleDef, trees.FlatParams, trees.FlatParams]:
+def make_backbone(section, rngs: nnx.Rngs) -> nnx.Module:
+    """The backbone of a config's section; one of a user's own is given those of the section's keys that its constructor takes."""
+    cls = registry.load(BACKBONES if section.name in BACKBONES else FAMILIES | BACKBONES, section.name, "backbone")
+    options = options_of({"name": section.name, **section.options}, cls, "config.backbone.options")
+    common = {"image_size": plain(section.image_size), "out_indices": tuple(section.out_indices) or None, "remat": section.remat,
+              "unroll": section.unroll, "variant": section.name}
+    if isinstance(options.get("variant"), Mapping):  # sizes of one's own, from a file
+        options["variant"] = get_variant(cls.VARIANTS, options["variant"], cls.family)
+    return cls(rngs=rngs, **{**{key: value for key, value in common.items() if key in accepted(cls)}, **options})
+
+
+def abstract_params(config, classes, kind: type[SegmentationModel] = SegmentationModel):
     """(module_def, trainable shapes, frozen shapes) of a config; reads nothing from disk and allocates nothing."""
-    model = nnx.eval_shape(lambda: make_segmenter(config, classes, nnx.Rngs(0)))
+    model = nnx.eval_shape(lambda: make_segmenter(config, classes, nnx.Rngs(0), kind))
     return trees.split(model, tuple(config.trainable))
 
 
@@ -70,19 +76,18 @@ def initial_values(config, classes, names: set[str]) -> trees.FlatParams:
 
 def load_backbone(config, shapes: trees.FlatParams) -> tuple[trees.FlatParams, dict[str, Any]]:
     """Pretrained values of backbone/... for the given shapes -> (flat dict, {"name", "source", "sha256", "summary"})."""
+    from rein_jax.backbones.pretrained import published_values
     from rein_jax.backbones.vit import grid_of
-    from rein_jax.weights import fetch, load
 
-    name, weights = config.backbone.name, config.backbone.weights
-    path = fetch.ensure(name) if weights == "auto" else local_path(weights)
-    grid = grid_of(plain(config.backbone.image_size), config.backbone.options.get("patch", 16))
-    values, summary = load.load_backbone(path, name, shapes, fit=load.Fit(grid=grid))
-    return values, {"name": name, "source": str(path), "sha256": fetch.file_hash(*summary.files), "summary": str(summary)}
+    section = config.backbone
+    grid = grid_of(plain(section.image_size), section.options.get("patch", 16))
+    values, origin, summary = published_values(section.name, section.weights, shapes, grid)
+    return values, {**asdict(origin), "summary": str(summary)}
 
 
-def build_params(config, classes, *, pretrained: bool = True) -> tuple[trees.ModuleDef, trees.FlatParams, trees.FlatParams, dict[str, Any]]:
-    """(module_def, trainable, frozen, weights report); the backbone is loaded as `config.backbone.weights` says."""
-    module_def, trainable, frozen = abstract_params(config, classes)
+def build_params(config, classes, *, pretrained: bool = True, kind: type[SegmentationModel] = SegmentationModel):
+    """(module_def, trainable, frozen, weights report) of a model of the class `kind`; the backbone as `config.backbone.weights` says."""
+    module_def, trainable, frozen = abstract_params(config, classes, kind)
     shapes = {**trainable, **frozen}
     backbone = {name: shape for name, shape in shapes.items() if name.startswith("backbone/")}
     if config.backbone.weights == "random" or not pretrained:
@@ -152,26 +157,12 @@ def evaluation_options(config) -> dict[str, Any]:
     return {key: plain(config.eval[key]) for key in ("protocol", "mode", "crop", "stride", "batch")}
 
 
-def build_segmenter(config, classes=None) -> Segmenter:
-    """A ready model of a config: pretrained backbone (as `config.backbone.weights` says) and initial adapters and head."""
-    from data_pipelines.labels import CITYSCAPES
-
-    module_def, trainable, frozen, _ = build_params(config, classes or CITYSCAPES)
-    return trees.merge(module_def, jax.device_put(trainable), jax.device_put(frozen))
-
-
-def load(path: str | Path) -> Segmenter:
-    """A trained model from a run folder or a model.safetensors: `model.scores(images)`, `model.predict(images)`, `model.features(images)`.
+def load_parts(path: str | Path, kind: type[SegmentationModel] = SegmentationModel):
+    """(module_def, all leaves, the file's metadata) of a trained model, from a run folder or a model.safetensors.
 
     The frozen backbone comes from the file itself (full form), or from the weights the file names, checked by their hash.
     Raises UserError for a folder without a model, a damaged file, or other backbone weights than the run's.
     """
-    module_def, values = load_parts(path)
-    return trees.merge(module_def, jax.device_put(values))  # once, not with every call
-
-
-def load_parts(path: str | Path) -> tuple[trees.ModuleDef, trees.FlatParams]:
-    """(module_def, all leaves) of a trained model; see `load`."""
     from rein_jax.weights.modelfile import check_backbone, class_list, missing_arrays, read_model
 
     file = model_file(path)
@@ -179,7 +170,7 @@ def load_parts(path: str | Path) -> tuple[trees.ModuleDef, trees.FlatParams]:
     classes = class_list(file, meta)
     try:
         config = ConfigDict(current(meta.get("config", {})))
-        module_def, trainable, frozen = abstract_params(config, classes)
+        module_def, trainable, frozen = abstract_params(config, classes, kind)
     except (KeyError, AttributeError, TypeError, ValueError, ArithmeticError) as error:
         reason = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {' '.join(str(error).split())}"
         raise UserError(f"{file} cannot be built from the config in its metadata: {reason}") from None
@@ -192,7 +183,7 @@ def load_parts(path: str | Path) -> tuple[trees.ModuleDef, trees.FlatParams]:
     values = {**initial_values(config, classes, missing - set(values)), **values, **arrays}
     if any(name.startswith("adapters/") for name in missing):  # frozen leaves that an adapter takes from the backbone
         values = {**after_loading(config, module_def, values), **arrays}
-    return module_def, values
+    return module_def, values, meta
 
 
 def not_elsewhere(module_def: trees.ModuleDef, trainable: trees.FlatParams, frozen: trees.FlatParams) -> set[str]:

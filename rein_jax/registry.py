@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ast
 import importlib
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 from data_pipelines.spelling import did_you_mean
@@ -11,21 +13,55 @@ from rein_jax.errors import UserError
 
 
 def resolve(target: str) -> Any:
-    """The object that "package.module:Name" names."""
+    """The object that "package.module:Name" names, or the module "package.module"."""
     module, _, name = target.partition(":")
-    return getattr(importlib.import_module(module), name)
+    found = importlib.import_module(module)
+    return getattr(found, name) if name else found
 
 
-def load(registry: Mapping[str, str], name: str, what: str) -> Any:
-    """The registered object, or a UserError that lists the names that exist."""
+def load(registry: Mapping[str, Any], name: Any, what: str) -> Any:
+    """The object that a config names.
+
+    Args:
+        registry: name -> the object itself, or "package.module:Name".
+        name: a registered name, or the object itself, which is returned as it is.
+        what: kind of thing, for messages.
+
+    Raises:
+        UserError: there is no such name; it lists those that exist.
+    """
+    if not isinstance(name, str):
+        return name
     if name not in registry:
         raise unknown(name, registry, what)
-    return resolve(registry[name])
+    target = registry[name]
+    return resolve(target) if isinstance(target, str) else target
+
+
+def name_of(registry: Mapping[str, Any], kind: type) -> str | None:
+    """The name under which a class is registered, or None."""
+    path = f"{kind.__module__}:{kind.__qualname__}"
+    return next((name for name, target in registry.items() if target is kind or target == path), None)
 
 
 def unknown(name: str, known, what: str) -> UserError:
     """The error for a name that is not among the known ones."""
     return UserError(f"Unknown {what} {name!r}.{did_you_mean(name, known)} Known: {', '.join(sorted(known))}.")
+
+
+def typed_names(package: str, file: str) -> dict[str, str]:
+    """What a package's `if TYPE_CHECKING:` block imports, for `lazily`: type checkers and users then read one list.
+
+    Args:
+        package: its name; file: its __init__.py.
+
+    Returns:
+        {name: target for `resolve`}.
+    """
+    tree = ast.parse(Path(file).read_text(encoding="utf-8"))
+    block = next(node for node in tree.body if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING")
+    imports = [(node.module, alias.name) for node in block.body if isinstance(node, ast.ImportFrom) for alias in node.names]
+    return {name: f"{module}.{name}" if module == package else f"{module}:{name}" for module, name in imports}
 
 
 def lazily(module: str, names: Mapping[str, str]) -> Callable[[str], Any]:

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from flax import nnx
 
-from data_pipelines.labels import ClassInfo
-from rein_jax import trees
-from rein_jax.adapters.base import Adapter
+from data_pipelines.labels import CITYSCAPES, ClassInfo
+from rein_jax import registry
+from rein_jax.adapters.base import AnyAdapter, queries_of, stages_of
 from rein_jax.augment.masks import inside
-from rein_jax.errors import UserError
+from rein_jax.losses import LOSSES
 
 IMAGENET_MEAN = (123.675, 116.28, 103.53)
 IMAGENET_STD = (58.395, 57.12, 57.375)
@@ -30,25 +28,30 @@ class Preprocessing:
     std: tuple[float, float, float] = IMAGENET_STD
 
 
-class Segmenter(nnx.Module):
-    """Backbone + adapters + head. Its parameters are the trees backbone/..., adapters/0/..., head/... .
+IMAGENET = Preprocessing()
+
+
+class SegmentationModel(nnx.Module):
+    """Backbone + adapters + head, as it is trained. Its parameters are the trees backbone/..., adapters/0/..., head/... .
 
     Calls compute in the dtype of the backbone's parameters; scores and losses are float32.
+
+    Args:
+        backbone: gives the feature maps (`rein_jax.backbones`).
+        head: decode head (`rein_jax.heads`).
+        adapter: of the backbone, or one for each of its stages, or None.
+        classes: names and colours of the classes.
+        loss: (outputs, label, key) -> (total, terms); None: the one that fits the head, with its published settings.
+        preprocessing: of pixel values.
     """
 
-    def __init__(
-        self,
-        backbone: nnx.Module,
-        adapters: Sequence[Adapter],
-        head: nnx.Module,
-        criterion: Callable | None,
-        classes: ClassInfo,
-        preprocessing: Preprocessing = Preprocessing(),
-    ):
+    def __init__(self, backbone: nnx.Module, head: nnx.Module, *, adapter: AnyAdapter = None, classes: ClassInfo = CITYSCAPES,
+                 loss: Callable | None = None, preprocessing: Preprocessing = IMAGENET):
         self.backbone = backbone
-        self.adapters = nnx.List(adapters)
+        self.adapters = nnx.List(stages_of(adapter))
         self.head = head
-        self.criterion, self.classes, self.preprocessing = criterion, classes, preprocessing
+        self.classes, self.preprocessing = classes, preprocessing
+        self.criterion = loss or registry.load(LOSSES, getattr(head, "loss_name", "pixel"), "loss")(len(classes))
 
     def normalise(self, images, size=None):
         """uint8 RGB [B, H, W, 3] -> normalised floats; beyond `size` [B, 2] (height, width) it is zero, the mean colour."""
@@ -67,12 +70,7 @@ class Segmenter(nnx.Module):
         """
         x = pad_to(x, self.backbone.patch)
         maps = self.backbone(x, tuple(self.adapters), key)
-        return maps, self.queries()
-
-    def queries(self):
-        """Object queries [M, C] summed over the adapters of the backbone's stages; None where adapters give none."""
-        given = [q for q in (adapter.queries() for adapter in self.adapters) if q is not None]
-        return sum(given[1:], given[0]) if given else None
+        return maps, queries_of(self.adapters)
 
     def outputs(self, images, size=None, key=None, progress=None):
         """uint8 images -> the head's outputs. progress: share of the training that is over, for heads that change with it."""
@@ -107,46 +105,6 @@ class Segmenter(nnx.Module):
     def probabilities(self, scores) -> jax.Array:
         """Scores -> probabilities that sum to one over the classes."""
         return self.head.probabilities(scores)
-
-    def features(self, images) -> tuple[jax.Array, ...]:
-        """uint8 RGB images [B, H, W, 3] -> the maps at strides 4, 8, 16, 32 that the head sees, float [B, h, w, C] each."""
-        module_def, _, params = trees.split(self, ())
-        return _features(module_def, params, jnp.asarray(check_images(images)))
-
-    def predict(self, images, *, scores: bool = False):
-        """uint8 RGB images [B, H, W, 3], or a list of images of any sizes -> train ids, uint8 [B, H, W] (or a list of [H, W]).
-
-        `scores=True` gives (train ids, scores float32 [B, H, W, K]). Images are seen whole; for windows use `rein_jax.evaluate` or
-        `rein predict`. Compiles once for each image size.
-        """
-        if isinstance(images, list | tuple):
-            each = [self.predict(check_images(image, 3)[None], scores=scores) for image in images]
-            return ([ids[0] for ids, _ in each], [s[0] for _, s in each]) if scores else [ids[0] for ids in each]
-        module_def, _, params = trees.split(self, ())
-        ids, found = _predict(module_def, params, jnp.asarray(check_images(images)))
-        return (ids, found) if scores else ids
-
-
-@partial(jax.jit, static_argnums=0)
-def _features(module_def, params, images):
-    model = trees.merge(module_def, params)
-    return model.encode(model.normalise(images))[0]
-
-
-@partial(jax.jit, static_argnums=0)
-def _predict(module_def, params, images):
-    scores = trees.merge(module_def, params).scores(images)
-    return scores.argmax(-1).astype(jnp.uint8), scores
-
-
-def check_images(images, axes: int = 4) -> np.ndarray:
-    """The images, if they are uint8 RGB [B, H, W, 3] (axes 3: one image [H, W, 3]); otherwise a UserError."""
-    images = np.asarray(images)
-    if images.dtype != np.uint8 or images.ndim != axes or images.shape[-1] != 3:
-        wanted = "[B, H, W, 3]" if axes == 4 else "[H, W, 3] each in a list"
-        raise UserError(f"Images must be uint8 RGB of shape {wanted}, not {images.dtype} {images.shape}; "
-                        "scale to 0..255 and put the channels last.")  # fmt: skip
-    return images
 
 
 def padded(side: int, patch: int) -> int:

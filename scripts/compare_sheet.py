@@ -19,7 +19,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from data_pipelines.atomic import write_atomically  # noqa: E402
 from data_pipelines.paths import path_argument  # noqa: E402
-from rein_jax import build  # noqa: E402
+from rein_jax import Segmenter  # noqa: E402
 from rein_jax.errors import UserError  # noqa: E402
 from rein_jax.predict import outputs, pixels  # noqa: E402
 
@@ -35,12 +35,12 @@ def sheet(runs: list[str], images: list[Path], masks: bool) -> np.ndarray:
     columns, titles, seen = ([], [], set()) if masks else ([photos], ["image"], set())
     classes = None
     for run in runs:
-        model = build.load(run)
+        model = Segmenter.from_pretrained(run)
         classes = classes or model.classes
         if tuple(model.classes.names) != tuple(classes.names):
             raise UserError(f"{run} has other classes than {runs[0]}; compare runs of the same classes.")
         shown = outputs.style(model.classes)
-        labels = [np.asarray(model.predict(photo[None]))[0] for photo in photos]
+        labels = [model.predict(photo, whole=True).labels for photo in photos]
         seen |= {int(label) for one in labels for label in np.unique(one)}
         columns.append([shown.colours()[one] if masks else outputs.overlay(photo, one, shown)
                         for photo, one in zip(photos, labels, strict=True)])

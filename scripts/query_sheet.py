@@ -16,7 +16,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from data_pipelines.atomic import write_atomically  # noqa: E402
 from data_pipelines.paths import path_argument  # noqa: E402
-from rein_jax import build  # noqa: E402
+from rein_jax import Segmenter  # noqa: E402
 from rein_jax.predict import outputs, pixels  # noqa: E402
 
 
@@ -35,7 +35,7 @@ def masks_of(model, image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def sheet(model, image: np.ndarray, queries: int, columns: int = 4) -> np.ndarray:
     """RGB sheet: image, labels over it, then the masks of the queries that are surest of a class, each with number and class."""
     shown = outputs.style(model.classes)
-    labels = np.asarray(model.predict(image[None]))[0]
+    labels = model.predict(image, whole=True).labels
     cells = [_named(image, "image"), _named(outputs.overlay(image, labels, shown), "labels")]
     shares, masks = masks_of(model, image)
     for query in np.argsort(-shares.max(-1))[:queries]:
@@ -62,7 +62,7 @@ def main() -> None:
     parser.add_argument("out", type=path_argument)
     parser.add_argument("--queries", type=int, default=14, help="how many (default 14)")
     given = parser.parse_args()
-    picture = sheet(build.load(given.model), pixels.read(given.image), given.queries)
+    picture = sheet(Segmenter.from_pretrained(given.model), pixels.read(given.image), given.queries)
     write_atomically(given.out, outputs.png(picture))
 
 

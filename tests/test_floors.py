@@ -17,18 +17,20 @@ FLOORS = {
     "rein_jax": 2,  # rein_jax/__init__.py: public names, resolved by string when they are used
     "rein_jax.precision": 2, "rein_jax.sharding": 2, "rein_jax.components": 2, "rein_jax.layers": 2, "rein_jax.augment": 2,
     "rein_jax.metrics": 2,
-    "rein_jax.adapters": 3,
+    "rein_jax.adapters": 3, "rein_jax.weights": 3,
     "rein_jax.backbones": 4,
-    "rein_jax.heads": 5, "rein_jax.losses": 5, "rein_jax.weights": 5, "rein_jax.reporting": 5,
+    "rein_jax.heads": 5, "rein_jax.losses": 5, "rein_jax.reporting": 5,
     "rein_jax.segmenter": 6, "rein_jax.optim": 6, "rein_jax.interop": 6,
     "rein_jax.configuration": 7,
     "rein_jax.datasets": 8,
     "rein_jax.build": 9,
     "rein_jax.training": 10, "rein_jax.evaluation": 10,
-    "rein_jax.run": 11, "rein_jax.planning": 11, "rein_jax.predict": 11, "rein_jax.export": 11,
-    "rein_jax.serve": 12, "rein_jax.experiments": 12, "rein_jax.bench": 12,
-    "rein_jax.cli": 13,
-    "rein_jax.__main__": 14,
+    "rein_jax.planning": 11, "rein_jax.predict": 11, "rein_jax.export": 11,
+    "rein_jax.public": 12,
+    "rein_jax.run": 13,
+    "rein_jax.serve": 14, "rein_jax.experiments": 14, "rein_jax.bench": 14,
+    "rein_jax.cli": 15,
+    "rein_jax.__main__": 16,
 }  # fmt: skip
 
 
@@ -39,9 +41,17 @@ def room(module: str) -> str:
     return first if folder.is_dir() or folder.with_suffix(".py").exists() else module.split(".")[0]
 
 
+def executed(tree: ast.AST):
+    """Every node but those that only type checkers read."""
+    for node in ast.iter_child_nodes(tree):
+        if not (isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"):
+            yield node
+            yield from executed(node)
+
+
 def imports(path: Path) -> set[str]:
     found = set()
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in executed(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             found |= {name.name for name in node.names}
         elif isinstance(node, ast.ImportFrom):

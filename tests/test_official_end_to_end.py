@@ -1,10 +1,10 @@
 """An official Rein checkpoint (random weights) from file to label map, as the official code computed it, and back to its own names."""
 
+import jax
 import numpy as np
 import pytest
 from flax import nnx
 
-from data_pipelines.labels import CITYSCAPES
 from rein_jax import trees
 from rein_jax.adapters.rein import Rein
 from rein_jax.backbones import dinov2
@@ -12,7 +12,7 @@ from rein_jax.backbones.vit import ViTConfig
 from rein_jax.evaluation.windows import Predictor
 from rein_jax.heads.mask2former import Mask2Former
 from rein_jax.interop.rein import export_official, import_official
-from rein_jax.segmenter import Segmenter
+from rein_jax.segmenter import SegmentationModel
 from rein_jax.weights.load import load_into
 from tests.recorded import weights
 
@@ -22,10 +22,10 @@ CASE, SIZES = "e2e_rein_dinov2", ViTConfig(96, 4, 3)
 def make():
     rngs = nnx.Rngs(0)
     backbone = dinov2.DINOv2(SIZES, rngs=rngs, image_size=64, out_indices=(0, 1, 2, 3))
-    adapters = [Rein(spec, rngs=rngs, num_tokens=20, rank=8, query_dims=64) for spec in backbone.block_specs]
+    adapter = Rein(backbone, rngs=rngs, num_tokens=20, rank=8, query_dims=64)
     small = {"num_queries": 20, "channels": 64, "encoder_layers": 2, "encoder_ffn": 128, "decoder_ffn": 128}
-    head = Mask2Former(backbone.out_channels, 19, rngs=rngs, **small)
-    return Segmenter(backbone, adapters, head, None, CITYSCAPES)
+    head = Mask2Former(backbone, 19, adapter=adapter, rngs=rngs, **small)
+    return SegmentationModel(backbone, head, adapter=adapter)
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +49,7 @@ def test_slide_from_the_image_to_the_label_map(model, batch, fixture_case):
 
 def test_whole_image_scores(model, fixture_case):
     image = np.ascontiguousarray(fixture_case(CASE, "inputs")["image_uint8_BGR_HWC"][..., ::-1])
-    _, scores = trees.merge(*model[:2]).predict(image[None], scores=True)
+    scores = jax.jit(lambda params, images: trees.merge(model[0], params).scores(images))(model[1], image[None])
     wanted = fixture_case(CASE, "outputs")["whole_logits_96x160_every4thclass"].transpose(1, 2, 0)
     assert np.abs(np.asarray(scores)[0, ..., ::4] - wanted).max() <= 1e-5 * np.abs(wanted).max()
 

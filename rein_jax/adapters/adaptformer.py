@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from rein_jax.adapters.base import Adapter, BlockSpec, LayerContext, active_blocks, check_rate, dropout, require
+from rein_jax.adapters.base import Adapter, Blocks, LayerContext, active_blocks, block_spec, check_rate, dropout, require
 from rein_jax.errors import UserError
 from rein_jax.layers.init import torch_uniform
 from rein_jax.layers.stack import stacked
@@ -28,9 +28,10 @@ class AdaptFormer(Adapter):
     """
 
     def __init__(
-        self, spec: BlockSpec, *, rngs: nnx.Rngs, hidden: int = 64, scale: float = 0.1, dropout: float = 0.1,
+        self, backbone: Blocks | None = None, *, rngs: nnx.Rngs | None = None, hidden: int = 64, scale: float = 0.1, dropout: float = 0.1,
         blocks: tuple[int, ...] | None = None,
     ):  # fmt: skip
+        spec, rngs = block_spec(backbone), rngs or nnx.Rngs(0)
         require(spec, "mlp", "adaptformer")
         if hidden < 1:
             raise UserError(f"config.adapter.hidden is {hidden}; it must be at least 1.")

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from rein_jax import registry
-from rein_jax.adapters.base import Adapter, BlockSpec, LayerContext, active_blocks, check_rate, dropout
+from rein_jax.adapters.base import Adapter, Blocks, BlockSpec, LayerContext, active_blocks, block_spec, check_rate, dropout
 from rein_jax.errors import UserError
 from rein_jax.layers.init import torch_uniform
 from rein_jax.layers.stack import stacked
@@ -75,9 +75,9 @@ class LoRA(Adapter):
 
     def __init__(
         self,
-        spec: BlockSpec,
+        backbone: Blocks | None = None,
         *,
-        rngs: nnx.Rngs,
+        rngs: nnx.Rngs | None = None,
         targets: tuple[str, ...] = (),
         rank: int = 8,
         alpha: float | None = None,
@@ -85,6 +85,7 @@ class LoRA(Adapter):
         separate: bool = False,
         blocks: tuple[int, ...] | None = None,
     ):
+        spec, rngs = block_spec(backbone), rngs or nnx.Rngs(0)
         if rank < 1:
             raise UserError(f"config.adapter.rank is {rank}; it must be at least 1.")
         self.spec, self.rate, self.active = spec, check_rate(dropout), active_blocks(blocks, spec)

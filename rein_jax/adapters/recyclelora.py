@@ -13,7 +13,7 @@ import scipy.linalg
 from flax import nnx
 
 from rein_jax import trees
-from rein_jax.adapters.base import BlockSpec, active_blocks
+from rein_jax.adapters.base import Blocks, active_blocks, block_spec
 from rein_jax.adapters.decomposed import TARGETS, Decomposed
 from rein_jax.adapters.lora import pick_targets
 from rein_jax.errors import UserError
@@ -43,15 +43,16 @@ class RecycleLoRA(Decomposed):
 
     def __init__(
         self,
-        spec: BlockSpec,
+        backbone: Blocks | None = None,
         *,
-        rngs: nnx.Rngs,
+        rngs: nnx.Rngs | None = None,
         main: int = 32,
         sub: int = 4,
         alpha: float = 1.0,
         targets: tuple[str, ...] = (),
         blocks: tuple[int, ...] | None = None,
     ):
+        spec, rngs = block_spec(backbone), rngs or nnx.Rngs(0)
         sizes = pick_targets(targets, spec, TARGETS)
         small = min(min(size) for size in sizes.values())
         if min(main, sub) < 0 or not 1 <= main + sub <= small:

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from rein_jax.adapters.base import Adapter, BlockSpec, LayerContext, active_blocks
+from rein_jax.adapters.base import Adapter, Blocks, LayerContext, active_blocks, block_spec
 from rein_jax.errors import UserError
 from rein_jax.layers.init import torch_linear
 from rein_jax.layers.stack import stacked
@@ -52,6 +52,8 @@ class ReinProjections(nnx.Module):
 class Rein(Adapter):
     """The Rein adapter of one stage.
 
+    backbone: what it adapts, or one of its `block_specs`; embed_dim, depth, num_prefix_tokens: of the blocks of any other network instead,
+    in whose loop `x = rein(block(x), layer=i)` is called.
     num_tokens: m (100). rank: r of the low-rank tokens (16), or None for whole ones. query_dims: width of the head's queries. link: give
     object queries. shared: one set of linear maps for all layers (the paper's form) or one per layer (its ablation). blocks: numbers of
     the blocks it acts on (None = all). init: "torch" (PyTorch's linear default) or "eva02" (N(0, 0.02), zero bias: what the official
@@ -62,9 +64,12 @@ class Rein(Adapter):
 
     def __init__(
         self,
-        spec: BlockSpec,
+        backbone: Blocks | None = None,
         *,
-        rngs: nnx.Rngs,
+        rngs: nnx.Rngs | None = None,
+        embed_dim: int | None = None,
+        depth: int | None = None,
+        num_prefix_tokens: int = 0,
         num_tokens: int = 100,
         rank: int | None = 16,
         query_dims: int = 256,
@@ -81,9 +86,11 @@ class Rein(Adapter):
             raise UserError(f"config.adapter.query_init is {query_init!r}; it is one of {', '.join(QUERY_INITS)}.")
         if num_tokens < 2:
             raise UserError(f"config.adapter.num_tokens is {num_tokens}; Rein needs at least 2 (the first one is a sink).")
+        spec = block_spec(backbone, embed_dim=embed_dim, depth=depth, num_prefix_tokens=num_prefix_tokens)
+        rngs = rngs or nnx.Rngs(0)
         self.spec, self.use_softmax, self.link, self.shared = spec, use_softmax, link, shared
         self.active = active_blocks(blocks, spec)
-        depth = spec.depth if self.active is None else len(self.active)
+        count = spec.depth if self.active is None else len(self.active)
         effective = spec.embed_dim if rank is None else math.sqrt(spec.embed_dim * rank)
         bound = math.sqrt(6.0 / (3 * spec.patch**2 + effective))
 
@@ -91,7 +98,7 @@ class Rein(Adapter):
             return ReinProjections(spec.embed_dim, query_dims, link, zero_mlp_delta_f, init, rngs=rngs)
 
         own = None if shared else maps
-        self.layers = stacked(lambda r: ReinLayer(spec.embed_dim, num_tokens, rank, bound, own, rngs=r), depth, rngs)
+        self.layers = stacked(lambda r: ReinLayer(spec.embed_dim, num_tokens, rank, bound, own, rngs=r), count, rngs)
         self.maps = maps(rngs) if shared else None
         self.scale = None if zero_mlp_delta_f else nnx.Param(jnp.asarray(scale_init, jnp.float32))
         self.merge = torch_linear(3 * query_dims, query_dims, init=init, rngs=rngs) if link else None

@@ -11,7 +11,7 @@ import numpy as np
 from flax import nnx
 
 from rein_jax import trees
-from rein_jax.adapters.base import BlockSpec
+from rein_jax.adapters.base import Blocks, block_spec
 from rein_jax.adapters.decomposed import TARGETS, Decomposed
 from rein_jax.adapters.lora import LowRank, pick_targets
 from rein_jax.errors import UserError
@@ -39,9 +39,9 @@ class SoMA(Decomposed):
 
     def __init__(
         self,
-        spec: BlockSpec,
+        backbone: Blocks | None = None,
         *,
-        rngs: nnx.Rngs,
+        rngs: nnx.Rngs | None = None,
         rank: int = 16,
         alpha: float | None = None,
         start: int | None = None,
@@ -50,6 +50,7 @@ class SoMA(Decomposed):
         order: str = "paper",
         no_bias: tuple[str, ...] = ("k",),
     ):
+        spec, rngs = block_spec(backbone), rngs or nnx.Rngs(0)
         if order not in ("paper", "released"):
             raise UserError(f"config.adapter.order is {order!r}; choose paper or released.")
         start = spec.depth // 3 if start is None else start

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from rein_jax.adapters.base import Adapter, BlockSpec, LayerContext, check_rate, dropout, require
+from rein_jax.adapters.base import Adapter, Blocks, LayerContext, block_spec, check_rate, dropout, require
 from rein_jax.errors import UserError
 from rein_jax.layers.stack import stacked
 
@@ -26,7 +26,11 @@ class VPT(Adapter):
     end. dropout: on each image's copy of the prompts, in training. Prompts stand after the prefix tokens, carry no position, and are
     dropped from the features."""
 
-    def __init__(self, spec: BlockSpec, *, rngs: nnx.Rngs, num_tokens: int = 150, deep: bool = True, dropout: float = 0.0):
+    def __init__(
+        self, backbone: Blocks | None = None, *, rngs: nnx.Rngs | None = None, num_tokens: int = 150, deep: bool = True,
+        dropout: float = 0.0,
+    ):  # fmt: skip
+        spec, rngs = block_spec(backbone), rngs or nnx.Rngs(0)
         require(spec, "tokens", "vpt")
         if num_tokens < 1:
             raise UserError(f"config.adapter.num_tokens is {num_tokens}; it must be at least 1.")

@@ -31,7 +31,8 @@ class CLIP(ViT):
     interpolate_offset = 0.0
     position_kind = "bilinear"
 
-    def __init__(self, variant, *, rngs: nnx.Rngs, fpn: bool = False, class_twice: bool = True, **kwargs):
+    def __init__(self, variant, *, rngs: nnx.Rngs | None = None, fpn: bool = False, class_twice: bool = True, **kwargs):
+        rngs = rngs or nnx.Rngs(0)
         super().__init__(variant, rngs=rngs, **kwargs)
         self.class_twice = class_twice
         self.ln_pre = layer_norm(self.config.embed_dim, self.eps, rngs=rngs)

@@ -9,11 +9,12 @@ import jax
 from rein_jax.adapters.base import Adapter
 from rein_jax.backbones.run_blocks import run_blocks
 from rein_jax.kernels.loops import unroll_convolutions
+from rein_jax.layers.patch import square
 
 
-def as_map(tokens, grid: tuple[int, int]):
-    """[B, h*w, C] -> [B, h, w, C]."""
-    return tokens.reshape(tokens.shape[0], *grid, tokens.shape[-1])
+def as_map(tokens, grid: tuple[int, int] | None):
+    """[B, h*w, C] -> [B, h, w, C]; grid=None: a square."""
+    return tokens.reshape(tokens.shape[0], *(grid or square(tokens)), tokens.shape[-1])
 
 
 def as_tokens(x):

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 import jax
 from flax import nnx
 
-from rein_jax.adapters.base import Adapter, BlockSpec
+from rein_jax.adapters.base import AnyAdapter, BlockSpec, stages_of
+from rein_jax.backbones.base import Backbone
 from rein_jax.backbones.cnn import adapter_of, as_map, as_tokens, run_last, stage_key
 from rein_jax.backbones.names import Rules, conv, linear, norm
 from rein_jax.backbones.variants import get_variant
@@ -19,6 +20,7 @@ from rein_jax.backbones.vit import LayerScale
 from rein_jax.errors import UserError
 from rein_jax.kernels.gelu import gelu
 from rein_jax.layers.conv import conv as convolution
+from rein_jax.layers.hooks import NO_HOOKS
 from rein_jax.layers.norm import layer_norm
 from rein_jax.layers.stack import stacked
 from rein_jax.weight_rules import Rule
@@ -44,7 +46,8 @@ class ConvNeXtBlock(nnx.Module):
         self.pwconv2 = nnx.Linear(4 * channels, channels, rngs=rngs)
         self.scale = LayerScale(channels)
 
-    def __call__(self, tokens, hooks, context):
+    def __call__(self, tokens, hooks=None, context=None):
+        hooks = hooks or NO_HOOKS
         x = self.norm(as_tokens(self.dwconv(as_map(tokens, context))))
         y = gelu(hooks.on_linear("pwconv1", x, self.pwconv1(x)))
         y = hooks.on_linear("pwconv2", y, self.pwconv2(y))
@@ -67,7 +70,7 @@ class Downsample(nnx.Module):
         return self.norm(self.conv(x)) if self.first else self.conv(self.norm(x))
 
 
-class ConvNeXt(nnx.Module):
+class ConvNeXt(Backbone):
     """ConvNeXt giving four maps at strides 4, 8, 16, 32; one adapter per stage, acting after every block.
 
     image_size is ignored (nothing depends on it); out_indices are the four stages.
@@ -81,8 +84,9 @@ class ConvNeXt(nnx.Module):
         "l": ConvNeXtConfig((3, 3, 27, 3), (192, 384, 768, 1536)),
     }
 
-    def __init__(self, variant: str | ConvNeXtConfig, *, rngs: nnx.Rngs, image_size=512, out_indices=None, remat="none", unroll=False):
-        config = get_variant(ConvNeXt.VARIANTS, variant, ConvNeXt.family)
+    def __init__(self, variant: str | ConvNeXtConfig, *, rngs: nnx.Rngs | None = None, image_size=512, out_indices=None, remat="none",
+                 unroll=False):
+        config, rngs = get_variant(ConvNeXt.VARIANTS, variant, ConvNeXt.family), rngs or nnx.Rngs(0)
         if out_indices is not None and tuple(out_indices) != (0, 1, 2, 3):
             raise UserError(f"config.backbone.out_indices is {tuple(out_indices)}; ConvNeXt gives its four stages, leave it empty.")
         self.config, self.remat, self.unroll, self.out_channels = config, remat, unroll, tuple(config.channels)
@@ -96,9 +100,9 @@ class ConvNeXt(nnx.Module):
             BlockSpec(depth, channels, 0, ConvNeXtBlock.linears(channels), hook_points=("mlp",)) for depth, channels in plan
         )
 
-    def __call__(self, images, adapters: tuple[Adapter, ...] = (), key=None) -> tuple:
+    def __call__(self, images, adapters: AnyAdapter = None, key=None) -> tuple:
         """Four maps at strides 4, 8, 16, 32. images [B, H, W, 3], normalised, sides multiples of 32."""
-        x, maps = images, []
+        x, maps, adapters = images, [], stages_of(adapters)
         for i, depth in enumerate(self.config.depths):
             with jax.named_scope(f"stage{i}"):
                 x = self.downsample[i](x)

@@ -18,6 +18,7 @@ from rein_jax.backbones.vit import Block, Context, ViT, ViTConfig
 from rein_jax.kernels.attention import attend
 from rein_jax.layers import rope
 from rein_jax.layers.attention import split_heads
+from rein_jax.layers.hooks import NO_HOOKS
 from rein_jax.layers.norm import layer_norm
 from rein_jax.weight_rules import Rule
 
@@ -40,7 +41,8 @@ class SeparateAttention(nnx.Module):
         self.v = nnx.Linear(embed_dim, embed_dim, rngs=rngs)
         self.proj = nnx.Linear(embed_dim, embed_dim, rngs=rngs)
 
-    def __call__(self, x, hooks, rotate=None, allowed=None):
+    def __call__(self, x, hooks=None, rotate=None, allowed=None):
+        hooks = hooks or NO_HOOKS
         q, k, v = (
             split_heads(hooks.on_linear(name, x, part(x)), self.num_heads) for name, part in (("q", self.q), ("k", self.k), ("v", self.v))
         )
@@ -59,7 +61,8 @@ class NormedSwiGLU(nnx.Module):
         self.ffn_ln = layer_norm(hidden, eps, rngs=rngs)
         self.w3 = nnx.Linear(hidden, embed_dim, rngs=rngs)
 
-    def __call__(self, x, hooks):
+    def __call__(self, x, hooks=None):
+        hooks = hooks or NO_HOOKS
         gate, value = hooks.on_linear("w1", x, self.w1(x)), hooks.on_linear("w2", x, self.w2(x))
         y = self.ffn_ln(jax.nn.silu(gate) * value)
         return hooks.on_linear("w3", y, self.w3(y))
@@ -74,8 +77,9 @@ class SubNormBlock(nnx.Module):
         self.norm2 = layer_norm(config.embed_dim, eps, rngs=rngs)
         self.mlp = NormedSwiGLU(config.embed_dim, config.hidden_dim, eps, rngs=rngs)
 
-    def __call__(self, x, hooks, context: Context):
-        x = x + self.attn(self.norm1(x), hooks, *context)
+    def __call__(self, x, hooks=None, context: Context | None = None):
+        hooks = hooks or NO_HOOKS
+        x = x + self.attn(self.norm1(x), hooks, *(context or ()))
         return x + hooks.on_mlp(x, self.mlp(self.norm2(x), hooks))
 
     @staticmethod

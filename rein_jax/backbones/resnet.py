@@ -8,9 +8,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import jax
+import numpy as np
 from flax import nnx
 
-from rein_jax.adapters.base import Adapter, BlockSpec
+from rein_jax.adapters.base import AnyAdapter, BlockSpec, stages_of
+from rein_jax.backbones.base import Backbone
 from rein_jax.backbones.cnn import adapter_of, as_map, as_tokens, run_last, stage_key
 from rein_jax.backbones.names import Rules, batch_norm
 from rein_jax.backbones.variants import get_variant
@@ -44,7 +46,7 @@ class Bottleneck(nnx.Module):
         self.shortcut = conv(in_channels, out_channels, 1, stride=stride, rngs=rngs) if projected else None
         self.shortcut_bn = FrozenBatchNorm(out_channels) if projected else None
 
-    def __call__(self, tokens, hooks, context):
+    def __call__(self, tokens, hooks=None, context=None):
         x = as_map(tokens, context)
         y = jax.nn.relu(self.bn1(self.conv1(x)))
         y = jax.nn.relu(self.bn2(self.conv2(y)))
@@ -89,7 +91,7 @@ class Stem(nnx.Module):
         return max_pool(x, 3, 2, 1)
 
 
-class ResNet(nnx.Module):
+class ResNet(Backbone):
     """ResNet giving four maps, one per stage; one adapter per stage, acting after every residual block.
 
     deep_stem: V1c. strides, dilations: of the four stages. image_size is ignored (nothing depends on it), out_indices are the stages.
@@ -99,17 +101,16 @@ class ResNet(nnx.Module):
     VARIANTS = {"50": ResNetConfig((3, 4, 6, 3)), "101": ResNetConfig((3, 4, 23, 3))}
 
     def __init__(
-        self, variant: str | ResNetConfig, *, rngs: nnx.Rngs, image_size=512, out_indices=None, remat="none", unroll=False,
+        self, variant: str | ResNetConfig, *, rngs: nnx.Rngs | None = None, image_size=512, out_indices=None, remat="none", unroll=False,
         deep_stem: bool = True,
         strides: tuple[int, ...] = (1, 2, 1, 1), dilations: tuple[int, ...] = (1, 1, 2, 4),
     ):  # fmt: skip
-        config = get_variant(ResNet.VARIANTS, variant, ResNet.family)
+        config, rngs = get_variant(ResNet.VARIANTS, variant, ResNet.family), rngs or nnx.Rngs(0)
         if out_indices is not None and tuple(out_indices) != (0, 1, 2, 3):
             raise UserError(f"config.backbone.out_indices is {tuple(out_indices)}; a ResNet gives its four stages, leave it empty.")
         self.config, self.remat, self.unroll, self.out_channels = config, remat, unroll, tuple(config.channels)
-        self.patch = 4
-        for stride in strides:
-            self.patch *= stride
+        self.strides = tuple(int(4 * n) for n in np.cumprod(strides))
+        self.patch = self.strides[-1]
         self.stem = Stem(config.stem, deep_stem, rngs=rngs)
         in_channels = (config.stem, *config.channels[:-1])
         plan = zip(in_channels, config.channels, config.depths, strides, dilations, strict=True)
@@ -117,11 +118,11 @@ class ResNet(nnx.Module):
         stages = zip(config.depths, config.channels, strict=True)
         self.block_specs = tuple(BlockSpec(depth, channels, hook_points=()) for depth, channels in stages)
 
-    def __call__(self, images, adapters: tuple[Adapter, ...] = (), key=None) -> tuple:
+    def __call__(self, images, adapters: AnyAdapter = None, key=None) -> tuple:
         """Four maps (strides 4, 8, 8, 8 as published). images [B, H, W, 3], normalised."""
         with jax.named_scope("stem"):
             x = self.stem(images)
-        maps = []
+        maps, adapters = [], stages_of(adapters)
         for i, layer in enumerate(self.layers):
             with jax.named_scope(f"stage{i}"):
                 x = layer(x, adapter_of(adapters, i), stage_key(key, i), self.remat, self.unroll)

@@ -12,7 +12,8 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from rein_jax.adapters.base import Adapter, BlockSpec
+from rein_jax.adapters.base import Adapter, AnyAdapter, BlockSpec, stages_of
+from rein_jax.backbones.base import Backbone
 from rein_jax.backbones.names import Rules, linear, norm, patch_embed
 from rein_jax.backbones.pyramid import pyramid, to_map
 from rein_jax.backbones.run_blocks import run_blocks
@@ -20,9 +21,10 @@ from rein_jax.backbones.variants import get_variant
 from rein_jax.backbones.vit import ViTConfig, check_out_indices, grid_of
 from rein_jax.layers import window
 from rein_jax.layers.attention import Attention, split_heads
+from rein_jax.layers.hooks import NO_HOOKS
 from rein_jax.layers.mlp import Mlp
 from rein_jax.layers.norm import layer_norm
-from rein_jax.layers.patch import PatchEmbed
+from rein_jax.layers.patch import PatchEmbed, square
 from rein_jax.layers.rel_pos import attend_with_positions
 from rein_jax.layers.resize import bicubic
 from rein_jax.layers.stack import stacked
@@ -56,11 +58,12 @@ class PositionAttention(Attention):
         self.rel_pos_h = nnx.Param(normal(rngs.params(), (2 * reach - 1, embed_dim // num_heads), jnp.float32))
         self.rel_pos_w = nnx.Param(normal(rngs.params(), (2 * reach - 1, embed_dim // num_heads), jnp.float32))
 
-    def __call__(self, x, hooks, grid):
-        """x [B, h*w, d] on a grid (h, w)."""
+    def __call__(self, x, hooks=None, grid=None):
+        """x [B, h*w, d] on a grid (h, w); None: a square."""
+        hooks = hooks or NO_HOOKS
         qkv = hooks.on_linear("qkv", x, self.qkv(x))
         q, k, v = (split_heads(part, self.num_heads) for part in jnp.split(qkv, 3, axis=-1))
-        y = attend_with_positions(q, k, v, self.rel_pos_h[...], self.rel_pos_w[...], grid).reshape(x.shape)
+        y = attend_with_positions(q, k, v, self.rel_pos_h[...], self.rel_pos_w[...], grid or square(x)).reshape(x.shape)
         return hooks.on_linear("proj", y, self.proj(y))
 
 
@@ -74,8 +77,9 @@ class SamBlock(nnx.Module):
         self.norm2 = layer_norm(d, 1e-6, rngs=rngs)
         self.mlp = Mlp(d, config.hidden_dim, rngs=rngs)
 
-    def __call__(self, x, hooks, context):
-        h, w = context
+    def __call__(self, x, hooks=None, context=None):
+        hooks = hooks or NO_HOOKS
+        h, w = context or square(x)
         y = self.norm1(x)
         if self.size:
             windows = window.cut(y.reshape(-1, h, w, y.shape[-1]), self.size)
@@ -87,7 +91,7 @@ class SamBlock(nnx.Module):
         return x + hooks.on_mlp(x, self.mlp(self.norm2(x), hooks))
 
 
-class SAM(nnx.Module):
+class SAM(Backbone):
     """SAM's encoder giving four maps at strides 4, 8, 16 and 32.
 
     image_size: side (or height, width) in pixels for which the absolute positions are stored. out_indices: default the global blocks.
@@ -102,9 +106,9 @@ class SAM(nnx.Module):
     }
     position_kind = "bicubic"
 
-    def __init__(self, variant: str | SAMConfig, *, rngs: nnx.Rngs, image_size=512, patch: int = 16, out_indices=None, remat="none",
-                 unroll=False):
-        config = get_variant(self.VARIANTS, variant, self.family)
+    def __init__(self, variant: str | SAMConfig, *, rngs: nnx.Rngs | None = None, image_size=512, patch: int = 16, out_indices=None,
+                 remat="none", unroll=False):
+        config, rngs = get_variant(self.VARIANTS, variant, self.family), rngs or nnx.Rngs(0)
         self.config, self.patch, self.remat, self.unroll = config, patch, remat, unroll
         self.out_indices = check_out_indices(config.full if out_indices is None and len(config.full) == 4 else out_indices, config.depth)
         self.grid = grid_of(image_size, patch)
@@ -146,9 +150,9 @@ class SAM(nnx.Module):
             found.update(zip(here, outputs, strict=True))
         return [found[t] if adapter is None else adapter.post_forward(found[t], 0) for t in self.out_indices], grid
 
-    def __call__(self, images, adapters: tuple[Adapter, ...] = (), key=None) -> tuple:
+    def __call__(self, images, adapters: AnyAdapter = None, key=None) -> tuple:
         """Four maps at strides 4, 8, 16, 32. images [B, H, W, 3], normalised, sides multiples of the patch."""
-        outputs, grid = self.tokens(images, adapters, key)
+        outputs, grid = self.tokens(images, stages_of(adapters), key)
         return pyramid([to_map(output, grid, 0) for output in outputs])
 
 

@@ -9,18 +9,20 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from rein_jax.adapters.base import Adapter, BlockSpec
+from rein_jax.adapters.base import Adapter, AnyAdapter, BlockSpec, stages_of
+from rein_jax.backbones.base import Backbone
 from rein_jax.backbones.pyramid import pyramid, to_map
 from rein_jax.backbones.run_blocks import run_blocks
 from rein_jax.backbones.variants import get_variant
 from rein_jax.errors import UserError
 from rein_jax.kernels.gelu import gelu
 from rein_jax.layers.attention import Attention
+from rein_jax.layers.hooks import NO_HOOKS
 from rein_jax.layers.mlp import FusedSwiGLU, Mlp
 from rein_jax.layers.norm import layer_norm
 from rein_jax.layers.patch import PatchEmbed
 from rein_jax.layers.resize import offset_factors, resize
-from rein_jax.layers.stack import stacked
+from rein_jax.layers.stack import layer, stacked
 
 
 @dataclass(frozen=True)
@@ -65,6 +67,13 @@ class LayerScale(nnx.Module):
         return x * self.gamma[...]
 
 
+class Context(NamedTuple):
+    """What every block of one run shares: the rotation of q and k, or None; what each token may look at, bool [B, N, N], or None."""
+
+    rotate: Any = None
+    allowed: Any = None
+
+
 class Block(nnx.Module):
     """A pre-norm transformer block with optional LayerScale: x += ls1 attn(LN x); x += ls2 mlp(LN x)."""
 
@@ -78,8 +87,9 @@ class Block(nnx.Module):
         self.ls1 = LayerScale(d) if layer_scale else None
         self.ls2 = LayerScale(d) if layer_scale else None
 
-    def __call__(self, x, hooks, context: Context):
-        y = self.attn(self.norm1(x), hooks, *context)
+    def __call__(self, x, hooks=None, context: Context | None = None):
+        hooks = hooks or NO_HOOKS
+        y = self.attn(self.norm1(x), hooks, *(context or ()))
         x = x + (self.ls1(y) if self.ls1 else y)
         y = self.mlp(self.norm2(x), hooks)
         return x + hooks.on_mlp(x, self.ls2(y) if self.ls2 else y)
@@ -90,14 +100,7 @@ class Block(nnx.Module):
         return Attention.linears(config.embed_dim) + mlp.linears(config.embed_dim, config.hidden_dim)
 
 
-class Context(NamedTuple):
-    """What every block of one run shares: the rotation of q and k, or None; what each token may look at, bool [B, N, N], or None."""
-
-    rotate: Any = None
-    allowed: Any = None
-
-
-class ViT(nnx.Module):
+class ViT(Backbone):
     """A plain ViT giving four maps. Families subclass it: they set class attributes and override `embed` or `make_block`.
 
     image_size: side (or height, width) in pixels of the inputs for which the stored position embedding is made; other sizes are resized on
@@ -116,9 +119,9 @@ class ViT(nnx.Module):
     interpolate_offset = 0.1  # of the official DINOv2 code when it resizes positions on the fly
     position_kind = "bicubic"  # how positions are resized on the fly: bicubic, bilinear, or antialiased (bicubic)
 
-    def __init__(self, variant: str | ViTConfig, *, rngs: nnx.Rngs, image_size=512, patch: int = 16, out_indices=None, remat="none",
-                 unroll=False, final_norm: bool = False):
-        config = get_variant(self.VARIANTS, variant, self.family)
+    def __init__(self, variant: str | ViTConfig, *, rngs: nnx.Rngs | None = None, image_size=512, patch: int = 16, out_indices=None,
+                 remat="none", unroll=False, final_norm: bool = False):
+        config, rngs = get_variant(self.VARIANTS, variant, self.family), rngs or nnx.Rngs(0)
         self.config, self.patch, self.remat, self.unroll = config, patch, remat, unroll
         self.out_indices = check_out_indices(out_indices, config.depth)
         self.grid = grid_of(image_size, patch)
@@ -140,6 +143,10 @@ class ViT(nnx.Module):
         return Block(
             config, eps=self.eps, layer_scale=self.layer_scale, activation=self.activation, key_bias=self.key_bias, rngs=rngs,
         )  # fmt: skip
+
+    def block(self, number: int) -> nnx.Module:
+        """Block `number` as a module of its own: `block(x)`, tokens [B, N, d] -> [B, N, d]."""
+        return layer(self.blocks, number)
 
     def linears(self, config: ViTConfig) -> tuple:
         """{name: (in, out)} of the linear maps of `make_block`, as adapters see them."""
@@ -200,9 +207,9 @@ class ViT(nnx.Module):
         _, outputs = self.run(x, grid, adapters, key, out_indices=self.out_indices)
         return [adapters[0].post_forward(output, self.num_prefix_tokens) if adapters else output for output in outputs], grid
 
-    def __call__(self, images, adapters: tuple[Adapter, ...] = (), key=None) -> tuple:
+    def __call__(self, images, adapters: AnyAdapter = None, key=None) -> tuple:
         """Four maps at strides 4, 8, 16, 32. images [B, H, W, 3], normalised, sides multiples of the patch."""
-        outputs, grid = self.tokens(images, adapters, key)
+        outputs, grid = self.tokens(images, stages_of(adapters), key)
         return self.to_maps([to_map(output, grid, self.num_prefix_tokens) for output in outputs])
 
     def to_maps(self, maps) -> tuple:

@@ -60,7 +60,7 @@ def _model(given: argparse.Namespace):
     from rein_jax import build, configuration
 
     if given.model:
-        return given.model, *build.load_parts(given.model)
+        return given.model, *build.load_parts(given.model)[:2]
     from data_pipelines.labels import CITYSCAPES
 
     config = configuration.load(given.config)

@@ -19,8 +19,7 @@ from rein_jax import trees
 from rein_jax.adapters.rein import Rein
 from rein_jax.backbones.dinov2 import DINOv2, ViTConfig
 from rein_jax.heads.linear import LinearHead
-from rein_jax.losses.pixel_loss import PixelLoss
-from rein_jax.segmenter import Segmenter
+from rein_jax.segmenter import SegmentationModel
 
 # Computed on CPU in float32 (jax 0.10.2); other devices and versions differ by rounding only.
 STORED = {"loss": 8.977528, "gradient": 75.61172, "loss after the step": 8.408028, "highest score": 11.27913}
@@ -32,9 +31,8 @@ def model() -> nnx.Module:
     """DINOv2 of width 24 and 4 blocks with Rein and a linear head on 64x64 images."""
     rngs = nnx.Rngs(0)
     backbone = DINOv2(ViTConfig(embed_dim=24, depth=4, num_heads=2), image_size=64, rngs=rngs)
-    adapter = Rein(backbone.block_specs[0], rngs=rngs, num_tokens=6, rank=2, query_dims=8)
-    head = LinearHead(backbone.out_channels, len(CITYSCAPES), rngs=rngs)
-    return Segmenter(backbone, [adapter], head, PixelLoss(len(CITYSCAPES)), CITYSCAPES)
+    adapter = Rein(backbone, rngs=rngs, num_tokens=6, rank=2, query_dims=8)
+    return SegmentationModel(backbone, LinearHead(backbone, len(CITYSCAPES), rngs=rngs), adapter=adapter)
 
 
 def wave(name: str, shape: tuple[int, ...]) -> np.ndarray:

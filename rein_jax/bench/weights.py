@@ -73,9 +73,9 @@ def measure(task: str, path: Path, name: str) -> dict[str, float]:
 
     from rein_jax import registry, trees
     from rein_jax.backbones import BACKBONES
+    from rein_jax.backbones.pretrained import load_backbone
     from rein_jax.weights.checkpoint import read_checkpoint
     from rein_jax.weights.convert import convert
-    from rein_jax.weights.load import load_backbone
 
     cls = registry.load(BACKBONES, name, "backbone")
     shapes = {f"backbone/{k}": v for k, v in trees.flatten(nnx.eval_shape(lambda: cls(name, rngs=nnx.Rngs(0)))).items()}

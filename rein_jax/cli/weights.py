@@ -71,9 +71,9 @@ def verify(name: str, names: bool) -> None:
 
     from rein_jax import registry, trees
     from rein_jax.backbones import BACKBONES
+    from rein_jax.backbones.pretrained import load_backbone
     from rein_jax.weights import fetch
     from rein_jax.weights.check import first_map_statistics
-    from rein_jax.weights.load import load_backbone
 
     path, found = fetch.verify(name)
     cls = registry.load(BACKBONES, name, "backbone")

@@ -18,7 +18,7 @@ def plain(section: Any) -> Any:
 
 
 def options_of(section: Mapping[str, Any], target: Callable, where: str,
-               given=("rngs", "spec", "in_channels", "num_classes")) -> dict[str, Any]:
+               given=("rngs", "backbone", "adapter", "in_channels", "num_classes")) -> dict[str, Any]:
     """The options of a section without its name, checked against what the class takes."""
     names = accepted(target)
     chosen = {key: plain(value) for key, value in section.items() if key != "name"}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -41,6 +42,8 @@ def eval_model(model: Any, facts: Mapping[str, Any] | None = None, precision: st
     if isinstance(model, (str, Path)):
         model, known = open_model(model)
     if isinstance(model, nnx.Module):
+        if getattr(model, "written", ""):  # a Segmenter of a file: its run's windows are its own
+            known["config"] = json.loads(model.written)
         module_def, _, params = trees.split(model, ())
     else:
         module_def, params = model
@@ -64,7 +67,7 @@ def open_model(path: str | Path) -> tuple[tuple[Any, Mapping[str, Any]], dict[st
 
     file = build.model_file(path)
     meta = read_meta(file)
-    module_def, params = build.load_parts(file)
+    module_def, params, _ = build.load_parts(file)
     weights = meta.get("weights") or {}
     facts = {"name": file.parent.resolve().name, "path": str(path), "weights": weights, "identity": identity(params),
              "random_weights": weights.get("source") == "random"}

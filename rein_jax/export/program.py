@@ -15,7 +15,7 @@ from rein_jax.adapters.merge import can_merge, merge_adapters
 from rein_jax.errors import UserError
 from rein_jax.evaluation.grid import coverage, starts
 from rein_jax.layers.resize import bilinear
-from rein_jax.segmenter import Segmenter
+from rein_jax.segmenter import SegmentationModel
 
 OUTPUTS = ("labels", "probabilities", "scores")
 
@@ -80,7 +80,7 @@ def merged(module_def: trees.ModuleDef, params: Mapping[str, Any], merge: bool |
     if merge is False or (merge is None and not can_merge(model)):
         return module_def, dict(params), False
     leaves = merge_adapters(module_def, params)
-    bare = Segmenter(model.backbone, [], model.head, None, model.classes, model.preprocessing)
+    bare = SegmentationModel(model.backbone, model.head, classes=model.classes, preprocessing=model.preprocessing)
     return trees.split(bare, ())[0], leaves, True
 
 

@@ -12,8 +12,9 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from rein_jax.adapters.base import Adapter
+from rein_jax.adapters.base import Adapter, AnyAdapter, stages_of
 from rein_jax.errors import UserError
+from rein_jax.heads.base import Head, shapes_of
 from rein_jax.heads.semantic import semantic_scores, shares
 from rein_jax.kernels.gelu import gelu
 from rein_jax.layers import resize
@@ -37,18 +38,24 @@ class ScaleBlock(nnx.Module):
         return self.norm(self.conv2(gelu(self.conv1(x))))
 
 
-class EoMT(nnx.Module):
+class EoMT(Head):
     """Queries that the last `blocks` blocks of a plain ViT see beside its tokens; each gets class scores and a mask.
 
     In training every one of these blocks is preceded by a prediction, whose masks close to each query the patches outside its own
     (masking="annealed": for a share of the queries that falls to none as training goes on, block after block, so that the finished model
     needs no masks; "always"; or "never", which also leaves one prediction). The backbone needs its last norm
     (`backbone.options.final_norm=True`), and its last blocks have to learn: tune it whole, or with an adapter.
-    upscale: doublings of the patches' resolution before masks are read.
+    upscale: doublings of the patches' resolution before masks are read. backbone, adapter: what the head works in, checked where given; or
+    in_channels: of the backbone's maps, whose last number is the width of its blocks.
     """
 
-    def __init__(self, in_channels: Sequence[int], num_classes: int, *, rngs: nnx.Rngs, num_queries: int = 100, blocks: int = 4,
-                 upscale: int = 2, masking: str = "annealed"):
+    loss_name = "mask"
+
+    def __init__(self, backbone: nnx.Module | Sequence[int] | None = None, num_classes: int | None = None, *,
+                 in_channels: Sequence[int] | None = None, adapter: AnyAdapter = None, rngs: nnx.Rngs | None = None, num_queries: int = 100,
+                 blocks: int = 4, upscale: int = 2, masking: str = "annealed"):
+        in_channels, num_classes = shapes_of(backbone, in_channels, num_classes, "EoMT")
+        rngs = rngs or nnx.Rngs(0)
         if masking not in MASKING:
             raise UserError(f"config.head.masking is {masking!r}; choose one of {', '.join(MASKING)}.")
         embed_dim = in_channels[-1]
@@ -57,6 +64,8 @@ class EoMT(nnx.Module):
         self.cls_embed = torch_linear(embed_dim, num_classes + 1, rngs=rngs)
         self.mask_embed = nnx.List([torch_linear(embed_dim, embed_dim, rngs=rngs) for _ in range(3)])
         self.upscale = nnx.List([ScaleBlock(embed_dim, rngs=rngs) for _ in range(upscale)])
+        if isinstance(backbone, nnx.Module):
+            self.check(backbone, stages_of(adapter))
 
     def forward_with_backbone(self, backbone: nnx.Module, adapters: tuple[Adapter, ...], images: jax.Array, key=None,
                progress=None) -> dict[str, jax.Array]:

@@ -3,23 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
 
 from rein_jax.errors import UserError
+from rein_jax.heads.base import Head, shapes_of
 from rein_jax.layers import resize
 
 
-class LinearHead(nnx.Module):
+class LinearHead(Head):
     """1x1 convolution on one feature map, or on several resized to the first one's size and concatenated.
 
-    in_channels: channels of the backbone's maps; levels: which of them are read (negative counts from the end).
+    backbone: what gives the maps; or in_channels: their channels, finest first. levels: which are read (negative counts from the end).
     Initial kernel N(0, 0.01), bias 0, as mmseg's `conv_seg`. Object queries are ignored.
     """
 
-    def __init__(self, in_channels: Sequence[int], num_classes: int, *, rngs: nnx.Rngs, levels: Sequence[int] = (2,)):
+    def __init__(self, backbone: nnx.Module | Sequence[int] | None = None, num_classes: int | None = None, *,
+                 in_channels: Sequence[int] | None = None, adapter: Any = None, rngs: nnx.Rngs | None = None,
+                 levels: Sequence[int] = (2,)):
+        in_channels, num_classes = shapes_of(backbone, in_channels, num_classes, "LinearHead")
+        self.num_classes, rngs = num_classes, rngs or nnx.Rngs(0)
         if not levels or any(not -len(in_channels) <= level < len(in_channels) for level in levels):
             raise UserError(f"head.levels is {tuple(levels)}; each must name one of the backbone's {len(in_channels)} feature maps.")
         self.levels = tuple(int(level) for level in levels)

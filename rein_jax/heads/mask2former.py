@@ -12,7 +12,9 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from rein_jax.adapters.base import AnyAdapter, queries_of, stages_of
 from rein_jax.errors import UserError
+from rein_jax.heads.base import Head, shapes_of
 from rein_jax.heads.decoder import DecoderLayer, run_decoder
 from rein_jax.heads.pixel_decoder import LEVELS, PixelDecoder
 from rein_jax.heads.semantic import semantic_scores, shares
@@ -27,10 +29,11 @@ from rein_jax.weight_rules import Rule
 QUERY_SOURCES = ("linked", "learned_feat", "learned")
 
 
-class Mask2Former(nnx.Module):
+class Mask2Former(Head):
     """Scores every query for every class and gives it a mask, before the first and after every decoder layer.
 
-    in_channels: channels of the four backbone maps, finest first. query_source: "linked" (the adapter's queries are the query
+    backbone: what gives the maps; or in_channels: channels of its four maps, finest first. adapter: its object queries are linked by
+    themselves. query_source: None ("linked" where the adapter gives queries, else "learned"), "linked" (the adapter's queries are the query
     positions, and a linear map of them the initial query features: the published Rein recipe), "learned_feat" (the adapter's
     queries are the positions, initial features are learned: Rein with CLIP and SAM), "learned" (both are learned: plain
     Mask2Former). num_queries: the queries' number where any part is learned; linked ones come in the adapter's number.
@@ -39,10 +42,16 @@ class Mask2Former(nnx.Module):
     official frozen CLIP.
     """
 
-    def __init__(self, in_channels: Sequence[int], num_classes: int, *, rngs: nnx.Rngs, num_queries: int = 100,
-                 query_source: str = "linked", channels: int = 256, encoder_layers: int = 6, decoder_layers: int = 9, heads: int = 8,
-                 points: int = 4, encoder_ffn: int = 1024, decoder_ffn: int = 2048, groups: int = 32, low_memory: bool = False,
-                 remat: str = "none", neck: bool = False):
+    loss_name = "mask"
+
+    def __init__(self, backbone: nnx.Module | Sequence[int] | None = None, num_classes: int | None = None, *,
+                 in_channels: Sequence[int] | None = None, adapter: AnyAdapter = None, rngs: nnx.Rngs | None = None,
+                 num_queries: int = 100, query_source: str | None = None, channels: int = 256, encoder_layers: int = 6,
+                 decoder_layers: int = 9, heads: int = 8, points: int = 4, encoder_ffn: int = 1024, decoder_ffn: int = 2048,
+                 groups: int = 32, low_memory: bool = False, remat: str = "none", neck: bool = False):
+        in_channels, num_classes = shapes_of(backbone, in_channels, num_classes, "Mask2Former")
+        rngs, linked = rngs or nnx.Rngs(0), None if query_source == "learned" else queries_of(stages_of(adapter))
+        query_source = query_source or ("learned" if linked is None else "linked")
         _check(in_channels, channels, heads, groups, query_source, remat)
         self.num_classes, self.channels, self.query_source = num_classes, channels, query_source
         self.neck = MultiLevelNeck(in_channels, rngs=rngs) if neck else None
@@ -61,6 +70,8 @@ class Mask2Former(nnx.Module):
         self.query_to_feat = torch_linear(channels, channels, rngs=rngs) if query_source == "linked" else None
         self.cls_embed = torch_linear(channels, num_classes + 1, rngs=rngs)
         self.mask_embed = nnx.List([torch_linear(channels, channels, rngs=rngs) for _ in range(3)])
+        if linked is not None:
+            self._checked(linked)
 
     def __call__(self, maps: Sequence[jax.Array], queries: jax.Array | None = None, key=None) -> dict[str, jax.Array]:
         """maps: four [B, h_i, w_i, C_i], finest first; queries [M, C] from the adapter -> float32 logits of P predictions:

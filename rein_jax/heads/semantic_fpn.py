@@ -8,12 +8,14 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
 
 from rein_jax.errors import UserError
+from rein_jax.heads.base import Head, shapes_of
 from rein_jax.layers import resize
 from rein_jax.layers.conv import Conv3x3, FrozenBatchNorm
 
@@ -32,16 +34,22 @@ class ConvNormReLU(nnx.Module):
         return jax.nn.relu(self.norm(self.conv(x)))
 
 
-class SemanticFPN(nnx.Module):
+class SemanticFPN(Head):
     """Semantic FPN head; object queries are ignored.
 
-    in_channels: channels of the backbone's maps; strides: their strides, finest first; channels: width of the pyramid;
+    backbone: what gives the maps; or in_channels: their channels, finest first. strides: of the maps (default: the backbone's, or 4 to 32);
+    channels: width of the pyramid;
     head_channels: width of the scale heads; dropout: share of channels dropped before the classifier (needs a key).
     norm: "group" (default; trains without mutable statistics) or "batch" (stored statistics, for weights from mmseg).
     """
 
-    def __init__(self, in_channels: Sequence[int], num_classes: int, *, rngs: nnx.Rngs, strides: Sequence[int] = (4, 8, 16, 32),
-                 channels: int = 256, head_channels: int = 128, norm: str = "group", groups: int = 32, dropout: float = 0.1):
+    def __init__(self, backbone: nnx.Module | Sequence[int] | None = None, num_classes: int | None = None, *,
+                 in_channels: Sequence[int] | None = None, adapter: Any = None, rngs: nnx.Rngs | None = None,
+                 strides: Sequence[int] | None = None, channels: int = 256, head_channels: int = 128, norm: str = "group", groups: int = 32,
+                 dropout: float = 0.1):
+        in_channels, num_classes = shapes_of(backbone, in_channels, num_classes, "SemanticFPN")
+        rngs, strides = rngs or nnx.Rngs(0), tuple(strides or getattr(backbone, "strides", (4, 8, 16, 32)))
+        self.num_classes = num_classes
         if norm not in ("group", "batch"):
             raise UserError(f"head.norm is {norm!r}; Semantic FPN knows 'group' and 'batch'.")
         if len(strides) != len(in_channels):

@@ -6,6 +6,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from rein_jax.kernels.attention import attend
+from rein_jax.layers.hooks import NO_HOOKS
 
 
 def split_heads(x, num_heads: int):
@@ -35,8 +36,9 @@ class Attention(nnx.Module):
         self.qkv = (nnx.Linear if key_bias else QueryValueBias)(embed_dim, 3 * embed_dim, rngs=rngs)
         self.proj = nnx.Linear(embed_dim, embed_dim, rngs=rngs)
 
-    def __call__(self, x, hooks, rotate=None, allowed=None):
+    def __call__(self, x, hooks=None, rotate=None, allowed=None):
         """`rotate` is applied to q and k [B, N, heads, hd] (rotary positions), if given; allowed: see `kernels.attention.attend`."""
+        hooks = hooks or NO_HOOKS
         qkv = hooks.on_linear("qkv", x, self.qkv(x))
         q, k, v = (split_heads(part, self.num_heads) for part in jnp.split(qkv, 3, axis=-1))
         if rotate is not None:

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from rein_jax.kernels.gelu import gelu
+from rein_jax.layers.hooks import NO_HOOKS
 
 
 def quick_gelu(x):
@@ -22,7 +23,8 @@ class Mlp(nnx.Module):
         self.fc2 = nnx.Linear(hidden_dim, embed_dim, rngs=rngs)
         self.activation = activation
 
-    def __call__(self, x, hooks):
+    def __call__(self, x, hooks=None):
+        hooks = hooks or NO_HOOKS
         y = self.activation(hooks.on_linear("fc1", x, self.fc1(x)))
         return hooks.on_linear("fc2", y, self.fc2(y))
 
@@ -39,7 +41,8 @@ class FusedSwiGLU(nnx.Module):
         self.w12 = nnx.Linear(embed_dim, 2 * hidden_dim, rngs=rngs)
         self.w3 = nnx.Linear(hidden_dim, embed_dim, rngs=rngs)
 
-    def __call__(self, x, hooks):
+    def __call__(self, x, hooks=None):
+        hooks = hooks or NO_HOOKS
         gate, value = jnp.split(hooks.on_linear("w12", x, self.w12(x)), 2, axis=-1)
         y = jax.nn.silu(gate) * value
         return hooks.on_linear("w3", y, self.w3(y))

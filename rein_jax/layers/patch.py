@@ -2,8 +2,18 @@
 
 from __future__ import annotations
 
+import math
+
 import jax.numpy as jnp
 from flax import nnx
+
+
+def square(tokens) -> tuple[int, int]:
+    """The grid of tokens [B, N, C] that fill a square; a ValueError where N is no square number."""
+    side = math.isqrt(tokens.shape[1])
+    if side * side != tokens.shape[1]:
+        raise ValueError(f"{tokens.shape[1]} tokens do not fill a square; give the grid (height, width) as the block's context")
+    return side, side
 
 
 class PatchEmbed(nnx.Module):

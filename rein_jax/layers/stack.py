@@ -25,3 +25,9 @@ def stacked(make: Callable[[nnx.Rngs], nnx.Module], depth: int, rngs: nnx.Rngs) 
 
     state = jax.vmap(arrays)(jax.random.split(rngs.params(), depth))
     return nnx.merge(graphs[0], state)
+
+
+def layer(stack: nnx.Module, number) -> nnx.Module:
+    """Layer `number` (a Python number, or a traced one) of stacked modules, as a module of its own."""
+    graph, state = nnx.split(stack)
+    return nnx.merge(graph, jax.tree.map(lambda a: a[number], state))

@@ -15,14 +15,16 @@ from rein_jax.errors import UserError
 from rein_jax.evaluation import device
 from rein_jax.evaluation.windows import Predictor
 
-KINDS = ("confidence", "entropy", "probabilities")
+KINDS = ("confidence", "entropy", "probabilities")  # those that are also written to files
+SCORES = "scores"
 
 
 class Maps(NamedTuple):
     """What is known about one image at its own size; maps that were not asked for are None.
 
     labels: uint8 [H, W]. confidence: probability of the decided class, in 1/255. entropy: of the distribution, as a share of
-    the largest possible (uniform), in 1/255; both uint8 [H, W]. probabilities: float16 [H, W, K].
+    the largest possible (uniform), in 1/255; both uint8 [H, W]. probabilities: float16 [H, W, K]. scores: float32 [H, W, K], the larger the
+    likelier; of several views the mean of their probabilities.
     """
 
     tag: Any
@@ -30,6 +32,7 @@ class Maps(NamedTuple):
     confidence: np.ndarray | None = None
     entropy: np.ndarray | None = None
     probabilities: np.ndarray | None = None
+    scores: np.ndarray | None = None
 
 
 class MapPredictor(Predictor):
@@ -38,9 +41,9 @@ class MapPredictor(Predictor):
     def __init__(self, module_def, params: Mapping[str, Any], *, kinds: Iterable[str] = (), **options: Any):
         super().__init__(module_def, params, **options)
         self.kinds = tuple(kinds)
-        unknown = set(self.kinds) - set(KINDS)
+        unknown = set(self.kinds) - {*KINDS, SCORES}
         if unknown:
-            raise UserError(f"Unknown map {sorted(unknown)[0]!r}; there are {', '.join(KINDS)}.")
+            raise UserError(f"Unknown map {sorted(unknown)[0]!r}; there are {', '.join((*KINDS, SCORES))}.")
 
     def _finish(self, job: Any, same: bool, plans: Any) -> Any:
         if not self.kinds:
@@ -67,7 +70,8 @@ def finish(module_def, kinds: tuple[str, ...], same: bool, params, canvases, pla
     labels = jnp.argmax(probabilities if len(views) > 1 else views[0], axis=-1).astype(jnp.uint8)
     made = {"confidence": lambda: _byte(probabilities.max(-1)),
             "entropy": lambda: _byte(_entropy(probabilities)),
-            "probabilities": lambda: probabilities.astype(jnp.float16)}
+            "probabilities": lambda: probabilities.astype(jnp.float16),
+            SCORES: lambda: views[0] if len(views) == 1 else probabilities}
     return labels, {kind: made[kind]() for kind in kinds}
 
 

@@ -73,6 +73,13 @@ def _recoloured(classes: ClassInfo, palette: str | Path) -> ClassInfo:
     return ClassInfo(found.names, found.colours)
 
 
+def check_saves(saves: Sequence[str], known: Sequence[str] = SAVES) -> None:
+    """Refuse kinds of results that are not known, and none at all."""
+    unknown = [kind for kind in saves if kind not in known]
+    if unknown or not saves:
+        raise UserError(f"Cannot save {unknown[0] if unknown else 'nothing'}; choose among {', '.join(known)}.")
+
+
 def overlay(image: np.ndarray, labels: np.ndarray, shown: Style) -> np.ndarray:
     """uint8 [H, W, 3] RGB: the class colours over the image."""
     return cv2.addWeighted(shown.colours()[labels], shown.opacity, image, 1 - shown.opacity, 0)

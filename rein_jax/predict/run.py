@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,7 +20,7 @@ from data_pipelines.paths import local_path
 from data_pipelines.protocols import protocol as find_protocol
 from rein_jax.errors import UserError
 from rein_jax.evaluation.answers import answers, out_of_memory
-from rein_jax.evaluation.eval_model import eval_model
+from rein_jax.evaluation.eval_model import EvalModel, eval_model
 from rein_jax.evaluation.windows import Query
 from rein_jax.predict import inputs, outputs, pixels
 from rein_jax.predict.inputs import Item
@@ -66,20 +66,26 @@ def prepare(model: Any, out: str | Path, *, saves: Sequence[str] = ("labels", "o
             scales: Iterable[float] = (1.0,), flip: bool = False, precision: str | None = "auto", megapixels: float = pixels.MEGAPIXELS,
             frames: bool = False) -> Job:
     """The job for a model (path or Segmenter) with its options checked; windows and protocol are by default the run's own."""
-    unknown = [kind for kind in saves if kind not in outputs.SAVES]
-    if unknown or not saves:
-        raise UserError(f"Cannot save {unknown[0] if unknown else 'nothing'}; choose among {', '.join(outputs.SAVES)}.")
+    outputs.check_saves(saves)
     out = local_path(out)
     if out.exists() and not out.is_dir():
         raise UserError(f"{out} is a file; name a folder for the results.")
     found = eval_model(model, precision=precision)
     own = (found.facts.get("config") or {}).get("eval", {})
+    kinds = tuple(kind for kind in saves if kind in KINDS)
+    predictor, fit = map_predictor(found, own, kinds, protocol, mode, crop, stride, batch, scales, flip)
+    shown = outputs.style(found.classes, ids=ids, palette=palette, opacity=opacity)
+    return Job(predictor, shown, tuple(dict.fromkeys(saves)), fit, out, megapixels, frames)
+
+
+def map_predictor(found: EvalModel, own: Mapping[str, Any], kinds: Sequence[str], protocol: str | None, mode: str | None, crop, stride,
+                  batch: int | None, scales: Iterable[float], flip: bool) -> tuple[MapPredictor, Callable[[np.ndarray], np.ndarray]]:
+    """(predictor, what an image of a file goes through first). own: the section `eval` of the model's config, for what is None here."""
     given = {"mode": mode or own.get("mode", "slide"), "batch": batch or own.get("batch", 4), **windows(own, crop, stride, found.patch)}
     predictor = MapPredictor(found.module_def, found.params, classes=len(found.classes), patch=found.patch, scales=scales, flip=flip,
-                             kinds=tuple(kind for kind in saves if kind in KINDS), **given)
+                             kinds=kinds, **given)
     rule = find_protocol((protocol or own.get("protocol", "full")).replace("_", "-"))
-    shown = outputs.style(found.classes, ids=ids, palette=palette, opacity=opacity)
-    return Job(predictor, shown, tuple(dict.fromkeys(saves)), lambda image: rule.apply(image, None, "files")[0], out, megapixels, frames)
+    return predictor, lambda image: rule.apply(image, None, "files")[0]
 
 
 def windows(own: dict[str, Any], crop, stride, patch: int) -> dict[str, Any]:

@@ -6,7 +6,6 @@ then each array is read once and copied into its place, so the peak is the param
 
 from __future__ import annotations
 
-import importlib
 import re
 import sys
 from collections.abc import Mapping, Sequence
@@ -23,7 +22,7 @@ from rein_jax.weights.checkpoint import as_checkpoint
 from rein_jax.weights.entries import Checkpoint
 from rein_jax.weights.hooks import HOOKS, Fit
 from rein_jax.weights.identify import identify, pretty
-from rein_jax.weights.prefix import Format, choose, plain
+from rein_jax.weights.prefix import Format, choose
 from rein_jax.weights.sharded import shard_of
 
 
@@ -64,31 +63,6 @@ class Summary:
         for title in ("resized", "skipped", "other_parts", "loaded"):
             lines += [shown(f"{title.replace('_', ' ')}: {name}") for name in getattr(self, title)]
         return "\n".join(lines)
-
-
-def load_backbone(
-    path: str | Path | Mapping[str, Any], name: str, shapes: Mapping[str, Any], *, fit: Fit | None = None, sizes: Any = None
-) -> tuple[dict[str, np.ndarray], Summary]:
-    """Values of `backbone/...` for a registered backbone, from a file in any naming scheme its module knows.
-
-    shapes: {flat name: anything with .shape and .dtype}. sizes: the module's ViTConfig of an unregistered variant (tests). Parameters that
-    no published file holds (the module's FRESH) are left out of the result. Raises UserError naming the file, what it looks like and
-    what the config asks for when they do not belong together.
-    """
-    from rein_jax.backbones import BACKBONES
-    from rein_jax.registry import unknown
-
-    if name not in BACKBONES:
-        raise unknown(name, BACKBONES, "backbone")
-    module = importlib.import_module(BACKBONES[name].partition(":")[0])
-    formats = module.formats(sizes or name) if hasattr(module, "formats") else module.FORMATS
-    if "backbone/norm/scale" in shapes:
-        formats = {scheme: ((*rules, *_final_norm(module.FINAL_NORM[scheme])), skip) for scheme, (rules, skip) in formats.items()}
-    return load_scheme(shapes, plain(as_checkpoint(path)), formats, fresh=getattr(module, "FRESH", ()), fit=fit or Fit(), asked=name)
-
-
-def _final_norm(name: str) -> tuple[Rule, ...]:
-    return Rule(f"{name}.weight", "backbone/norm/scale"), Rule(f"{name}.bias", "backbone/norm/bias")
 
 
 def load_scheme(

@@ -12,11 +12,11 @@ from flax import nnx
 
 from rein_jax import trees
 from rein_jax.backbones import dinov3
+from rein_jax.backbones.pretrained import load_backbone
 from rein_jax.backbones.vit import ViTConfig
 from rein_jax.errors import UserError
 from rein_jax.layers import rope
 from rein_jax.weight_rules import unplace
-from rein_jax.weights.load import load_backbone
 from tests.filling import Guests, assert_layers, filled
 
 TINY = ViTConfig(16, 4, 2, registers=4, hidden=32)

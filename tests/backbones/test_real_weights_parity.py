@@ -11,12 +11,12 @@ from safetensors.numpy import save_file
 
 from rein_jax import trees
 from rein_jax.backbones.dinov2 import DINOv2
+from rein_jax.backbones.pretrained import load_backbone
 from rein_jax.backbones.run_blocks import run_blocks
 from rein_jax.errors import UserError
 from rein_jax.segmenter import IMAGENET_MEAN, IMAGENET_STD
 from rein_jax.weights import fetch
 from rein_jax.weights.checkpoint import read_checkpoint
-from rein_jax.weights.load import load_backbone
 from tests.filling import assert_layers
 
 torch = pytest.importorskip("torch")

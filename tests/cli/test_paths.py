@@ -119,7 +119,7 @@ def test_variables_of_the_environment_refuse_stores(variable, argv, tmp_path, mo
 
 
 def test_functions_refuse_stores(tmp_path, monkeypatch):
-    from rein_jax import build
+    import rein_jax
     from rein_jax.evaluation.evaluator import evaluate_files
     from rein_jax.export import stablehlo
     from rein_jax.predict import predict_files
@@ -130,7 +130,7 @@ def test_functions_refuse_stores(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     config = configuration.load("configs/quickstart.py")
     address = Path("gs://bucket/x")  # pathlib has made gs:/bucket/x of it
-    for call in (lambda: train(config, address), lambda: build.load(address), lambda: predict_files("m", ["x.png"], address),
+    for call in (lambda: train(config, address), lambda: rein_jax.load(address), lambda: predict_files("m", ["x.png"], address),
                  lambda: evaluate_files(address, {}), lambda: write_report(address), lambda: read_checkpoint(address),
                  lambda: open_source("camvid", source=address), lambda: stablehlo.read(address),
                  lambda: cache.Cached(open_source("streets", length=1), address)):

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from data_pipelines.labels import CITYSCAPES
 from rein_jax import optim, trees
 from rein_jax.adapters.lora import LoRA
 from rein_jax.adapters.vpt import VPT
@@ -17,7 +16,7 @@ from rein_jax.errors import UserError
 from rein_jax.heads.eomt import EoMT
 from rein_jax.interop.eomt import import_eomt
 from rein_jax.losses.mask_loss import MaskLoss
-from rein_jax.segmenter import Segmenter
+from rein_jax.segmenter import SegmentationModel
 
 SIZES = ViTConfig(32, 4, 2, registers=4)
 SIDE, QUERIES, CLASSES, BLOCKS = 96, 6, 19, 2
@@ -32,7 +31,7 @@ def made(masking="always", adapters=(), sizes=SIZES, blocks=BLOCKS, final_norm=T
         guests = [kind(backbone.block_specs[0], rngs=rngs, **options) for kind, options in adapters]
         head = EoMT(backbone.out_channels, CLASSES, rngs=rngs, num_queries=QUERIES, blocks=blocks, masking=masking)
         head.check(backbone, guests)
-        return Segmenter(backbone, guests, head, MaskLoss(CLASSES, points=64), CITYSCAPES)
+        return SegmentationModel(backbone, head, adapter=guests, loss=MaskLoss(CLASSES, points=64))
 
     module_def, _, shapes = trees.split(nnx.eval_shape(make), ())
     return module_def, shapes
@@ -166,7 +165,8 @@ def test_the_whole_model_learns_and_scores(theirs):
     scores = jax.jit(lambda images: model.scores(images))(batch["image"])
     assert scores.shape == (2, 80, 96, CLASSES)
     assert np.allclose(model.probabilities(scores).sum(-1), 1, atol=1e-5)
-    assert [m.shape for m in model.features(batch["image"])] == [(2, 20, 24, 32), (2, 10, 12, 32), (2, 5, 6, 32), (2, 2, 3, 32)]
+    maps, _ = model.encode(model.normalise(batch["image"]))
+    assert [m.shape for m in maps] == [(2, 20, 24, 32), (2, 10, 12, 32), (2, 5, 6, 32), (2, 2, 3, 32)]
 
 
 def test_what_does_not_go_together_says_so():

@@ -70,7 +70,7 @@ def full_size():
     """The published head of ViT-L, as it starts: {official name: array}."""
     @jax.jit
     def make(key):
-        return trees.flatten(Mask2Former((1024,) * 4, 19, rngs=nnx.Rngs(params=key)))
+        return trees.flatten(Mask2Former((1024,) * 4, 19, rngs=nnx.Rngs(params=key), query_source="linked"))
 
     arrays = {f"head/{name}": np.asarray(array) for name, array in make(jax.random.key(3)).items()}
     return unplace(RULES, arrays)[0]

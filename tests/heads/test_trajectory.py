@@ -15,7 +15,7 @@ from rein_jax.backbones.vit import ViTConfig
 from rein_jax.heads import mask2former
 from rein_jax.kernels.sampling import sample
 from rein_jax.losses.mask_loss import MaskLoss
-from rein_jax.segmenter import Segmenter
+from rein_jax.segmenter import SegmentationModel
 from rein_jax.weight_rules import prefixed, unplace
 from tests.heads.official import filled, official_draws, sampled, small_head, truths
 
@@ -32,7 +32,7 @@ RULES = (*rein.rules("backbone.reins.", "adapters/0/"), *prefixed(dinov2.RULES, 
 def _model():
     backbone = dinov2.DINOv2(ViTConfig(96, 4, 3), rngs=nnx.Rngs(0), image_size=64, out_indices=(0, 1, 2, 3))
     adapter = rein.Rein(backbone.block_specs[0], rngs=nnx.Rngs(0), num_tokens=20, rank=8, query_dims=64)
-    return Segmenter(backbone, [adapter], small_head(), None, None)
+    return SegmentationModel(backbone, small_head(), adapter=adapter)
 
 
 @pytest.fixture(scope="module")

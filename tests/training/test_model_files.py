@@ -21,6 +21,6 @@ def test_a_frozen_head_is_written_too(tmp_path, trainable):
     meta = {"config": config.to_dict(), "classes": list(CITYSCAPES.names), "weights": {"name": "dinov2_tiny", "source": "random"}}
     sharded = SimpleNamespace(state=SimpleNamespace(ema=None, trainable=moved), frozen=frozen)
     ArtifactWriter(tmp_path, components, meta, {}, None, None)._write_model("model.safetensors", sharded, 1, {})
-    _, values = build.load_parts(tmp_path / "model.safetensors")
+    _, values, _ = build.load_parts(tmp_path / "model.safetensors")
     for name, array in {**moved, **frozen}.items():
         np.testing.assert_array_equal(values[name], array, err_msg=name)

@@ -30,7 +30,7 @@ def test_stablehlo_of_windows_equals_the_predictor(model_file, tmp_path, capsys)
     facts = json.loads((tmp_path / "slide.stablehlo.json").read_text())
     assert facts["adapters"].startswith("merged") and facts["classes"][0] == "road" and facts["bytes"] == out.stat().st_size
     images = run.sample(2, (64, 96))
-    module_def, params = build.load_parts(model_file)
+    module_def, params, _ = build.load_parts(model_file)
     predictor = Predictor(module_def, params, classes=19, window=64, stride=32)
     labels = stablehlo.read(out)(images)
     assert np.mean([labels[i] == predictor(images[i]) for i in range(2)]) > 0.999

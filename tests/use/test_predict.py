@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from data_pipelines.labels import CITYSCAPES_IDS
-from rein_jax import build, trees
+from rein_jax import Segmenter, build, trees
 from rein_jax.cli.main import main
 from rein_jax.errors import UserError
 from rein_jax.evaluation.windows import Predictor
@@ -31,7 +31,7 @@ def test_folder_with_bad_files(model_file, folder, tmp_path, capsys):
                                 for name in ("0.jpg", "0.png", "sub/1"))
 
     image = cv2.imread(str(folder / "sub/1.png"))[..., ::-1]
-    module_def, params = build.load_parts(model_file)
+    module_def, params, _ = build.load_parts(model_file)
     expected = Predictor(module_def, params, classes=19, window=64, stride=32, batch=2)(np.ascontiguousarray(image))
     labels = cv2.imread(str(out / "labels/sub/1.png"), cv2.IMREAD_UNCHANGED)
     np.testing.assert_array_equal(labels, expected)
@@ -126,9 +126,9 @@ def test_reading_looks_at_the_header_first(folder):
 
 
 def test_public_predict_of_images(model_file, scenes):
-    model = build.load(model_file)
-    labels = model.predict(np.stack(scenes[:2]))
-    assert labels.shape == (2, 64, 96) and labels.dtype == np.uint8
+    model = Segmenter.from_pretrained(model_file)
+    found = model.predict(np.stack(scenes[:2]))
+    assert all(one.labels.shape == (64, 96) and one.labels.dtype == np.uint8 for one in found)
     assert trees.count(trees.flatten(model)) > 0
     with pytest.raises(UserError):
         model.predict(np.zeros((1, 8, 8, 3), np.float32))

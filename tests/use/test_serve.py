@@ -77,7 +77,7 @@ def test_answers_equal_predict(server, scenes, model_file):
     np.testing.assert_allclose(sum(row["share"] for row in found["classes"]), 1, atol=1e-3)
     from rein_jax.evaluation.windows import Predictor
 
-    module_def, params = build.load_parts(model_file)  # the same model as seed 0
+    module_def, params, _ = build.load_parts(model_file)  # the same model as seed 0
     expected = Predictor(module_def, params, classes=19, window=64, stride=32, batch=4)(scenes[0])
     np.testing.assert_array_equal(labels, expected)
     body, kind = form(png(scenes[0]), "../../../etc/passwd.png")

@@ -4,11 +4,12 @@ import jax
 import numpy as np
 import pytest
 
+from rein_jax.backbones.pretrained import load_backbone
 from rein_jax.errors import UserError
 from rein_jax.weight_rules import Rule
 from rein_jax.weights.hooks import Fit, patch, pos_embed, rel_pos
 from rein_jax.weights.identify import identify, pretty
-from rein_jax.weights.load import load_backbone, load_into
+from rein_jax.weights.load import load_into
 from rein_jax.weights.prefix import prefixes
 
 RNG = np.random.default_rng(0)

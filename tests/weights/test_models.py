@@ -107,9 +107,9 @@ def test_an_imported_official_model_loads_and_predicts(tmp_path):
     assert convert_main([str(tmp_path / "official.pth"), str(target), "--config", given, "--config.backbone.weights=random"]) == 0
     model = load(target)
     assert all(isinstance(array, jax.Array) for array in trees.flatten(model).values())
-    ids = model.predict([np.zeros((32, 48, 3), np.uint8), np.zeros((9, 9, 3), np.uint8)])
-    assert [one.shape for one in ids] == [(32, 48), (9, 9)]
-    with pytest.raises(UserError, match="each in a list"):
+    found = model.predict([np.zeros((32, 48, 3), np.uint8), np.zeros((9, 9, 3), np.uint8)], whole=True)
+    assert [one.labels.shape for one in found] == [(32, 48), (9, 9)]
+    with pytest.raises(UserError, match=r"of shape \[H, W, 3\]"):
         model.predict([np.zeros((2, 32, 32, 3), np.uint8)])
 
 

@@ -62,7 +62,7 @@ def test_a_head_that_was_not_trained_may_not_be_missing_either(tmp_path, whole):
 
 
 def test_a_frozen_backbone_may_be_missing(tmp_path, whole):
-    _, found = build.load_parts(rewritten(tmp_path / "model.safetensors", whole, ["backbone/"]))
+    _, found, _ = build.load_parts(rewritten(tmp_path / "model.safetensors", whole, ["backbone/"]))
     for name, array in whole[0].items():
         np.testing.assert_array_equal(found[name], array)
 
@@ -149,11 +149,11 @@ def test_a_loaded_model_does_not_depend_on_its_file(tmp_path, whole):
     with path.open("r+b") as file:
         file.seek(size // 2)
         file.write(b"\0" * (size - size // 2))
-        overwritten = model.predict(IMAGE, scores=True)[1]
+        overwritten = model.predict(IMAGE, whole=True)[0].scores
         file.truncate(100)
-    after = model.predict(IMAGE, scores=True)[1]
+    after = model.predict(IMAGE, whole=True)[0].scores
     np.testing.assert_array_equal(overwritten, after)
-    np.testing.assert_array_equal(after, load(rewritten(tmp_path / "again.safetensors", whole)).predict(IMAGE, scores=True)[1])
+    np.testing.assert_array_equal(after, load(rewritten(tmp_path / "again.safetensors", whole)).predict(IMAGE, whole=True)[0].scores)
 
 
 def test_foreign_metadata_are_shown_or_refused(tmp_path, whole, capsys):

@@ -26,11 +26,11 @@ FILES = FIXTURES / "written_before"
 def test_model_file_predicts_the_same():
     model = rein_jax.load(FILES / "model.safetensors")
     image = open_source("streets", split="val", style="night", length=1, size=(64, 96))[0]["image"]
-    labels, scores = model.predict(image[None], scores=True)
+    found = model.predict(image, whole=True)
     with np.load(FILES / "predicted.npz") as kept:
         expected = kept["scores"]
-        assert np.abs(np.asarray(scores)[:, ::4, ::4] - expected).max() < 1e-5 * np.abs(expected).max()
-        assert (np.asarray(labels) == kept["labels"]).mean() > 0.999
+        assert np.abs(found.scores[None, ::4, ::4] - expected).max() < 1e-5 * np.abs(expected).max()
+        assert (found.labels == kept["labels"]).mean() > 0.999
 
 
 def test_run_resumes_and_ends_with_the_same_weights(tmp_path):
