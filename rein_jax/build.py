@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -82,7 +81,7 @@ def load_backbone(config, shapes: trees.FlatParams) -> tuple[trees.FlatParams, d
     section = config.backbone
     grid = grid_of(plain(section.image_size), section.options.get("patch", 16))
     values, origin, summary = published_values(section.name, section.weights, shapes, grid)
-    return values, {**asdict(origin), "summary": str(summary)}
+    return values, {"name": origin.name, "source": origin.source, "sha256": origin.sha256, "summary": str(summary)}
 
 
 def build_params(config, classes, *, pretrained: bool = True, kind: type[SegmentationModel] = SegmentationModel):

@@ -26,11 +26,12 @@ from rein_jax.weights.prefix import plain
 
 @dataclass(frozen=True)
 class Origin:
-    """Where a backbone's values are from: its registered name, the file or address, and the file's SHA-256."""
+    """Where a backbone's values are from: its registered name, the file and its SHA-256; weights: what `weights=` was, "auto" or a file."""
 
     name: str
     source: str
     sha256: str
+    weights: str = "auto"
 
 
 def load_backbone(
@@ -62,7 +63,7 @@ def published_values(
     (rows, columns) for which the positions are stored."""
     path = fetch.ensure(name) if weights == "auto" else local_path(weights)
     values, summary = load_backbone(path, name, shapes, fit=Fit(grid=grid), sizes=sizes)
-    return values, Origin(str(name), str(path), fetch.file_hash(*summary.files)), summary
+    return values, Origin(str(name), str(path), fetch.file_hash(*summary.files), str(weights)), summary
 
 
 def from_pretrained(kind: type, variant: str | Path, weights: str | Path | None, rngs: nnx.Rngs | None, options: dict[str, Any]) -> Any:

@@ -25,6 +25,8 @@ def config_of(model: SegmentationModel) -> ConfigDict:
     config.adapter = ConfigDict({"name": "none"})
     if model.adapters:
         config.adapter = ConfigDict(_section(ADAPTERS, "adapter", model.adapters[0]))
+    else:
+        config.trainable = ("head/",)
     config.head = ConfigDict(_section(HEADS, "head", model.head))
     config.loss = ConfigDict({"name": model.head.loss_name})
     size = config.backbone.image_size
@@ -46,7 +48,7 @@ def _backbone(section: ConfigDict, backbone: Any) -> None:
             options["variant"] = variant
     else:
         raise _unregistered("backbone", type(backbone))
-    section.weights = "auto" if backbone.origin and backbone.origin.source != "random" else "random"
+    section.weights = backbone.origin.weights if getattr(backbone, "origin", None) else "random"
     for key in ("image_size", "out_indices", "remat", "unroll"):
         if key in options:
             with section.ignore_type():

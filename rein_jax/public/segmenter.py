@@ -18,6 +18,7 @@ from data_pipelines.classlist import class_info
 from data_pipelines.labels import CITYSCAPES, ClassInfo
 from rein_jax import build, trees
 from rein_jax.adapters.base import AnyAdapter
+from rein_jax.backbones.pretrained import Origin
 from rein_jax.configuration.files import from_json, to_json
 from rein_jax.errors import UserError
 from rein_jax.evaluation.eval_model import EvalModel
@@ -97,6 +98,10 @@ class Segmenter(SegmentationModel):
         module_def, values, meta = build.load_parts(source, kind=cls)
         model = trees.merge(module_def, jax.device_put(values))  # once, not with every call
         model.written = to_json(meta.get("config", {}))
+        weights = meta.get("weights") or {}
+        if weights.get("sha256"):
+            given = (meta["config"].get("backbone") or {}).get("weights", "auto")
+            model.backbone.origin = Origin(weights["name"], weights["source"], weights["sha256"], given)
         return model
 
     @classmethod
