@@ -15,8 +15,8 @@ from typing import Any
 from data_pipelines.errors import DataError
 from data_pipelines.spelling import did_you_mean
 
-# name -> "module:callable"; the callable takes (split=, source=, **options) and gives a Source (ARCHITECTURE.md, data contract).
-DATASETS: dict[str, str] = {
+# name -> a callable, or "module:callable", that takes (split=, source=, **options) and gives a Source (ARCHITECTURE.md, data contract).
+DATASETS: dict[str, Any] = {
     "gtav": "data_pipelines.datasets.gtav:GTAV",
     "synthia": "data_pipelines.datasets.synthia:SYNTHIA",
     "urbansyn": "data_pipelines.datasets.urbansyn:URBANSYN",
@@ -34,7 +34,10 @@ def dataset(name: str) -> Any:
     """The registered data set, or a DataError that lists the names that exist."""
     if name not in DATASETS:
         raise DataError(f"Unknown data set {name!r}.{did_you_mean(name, DATASETS)} Known: {', '.join(sorted(DATASETS))}.")
-    module, _, attribute = DATASETS[name].partition(":")
+    target = DATASETS[name]
+    if not isinstance(target, str):
+        return target
+    module, _, attribute = target.partition(":")
     return getattr(importlib.import_module(module), attribute)
 
 

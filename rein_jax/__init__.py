@@ -6,7 +6,7 @@
     model.predict("street.jpg").overlay()
 
 The names below are the stable public API, imported when they are first used; what is neither here nor in the public subpackages `adapters`,
-`backbones`, `heads` and `losses` may move.
+`backbones`, `data`, `heads` and `losses` may move.
 """
 
 from typing import TYPE_CHECKING
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from data_pipelines.labels import ClassInfo as ClassInfo
     from rein_jax import adapters as adapters
     from rein_jax import backbones as backbones
+    from rein_jax import data as data
     from rein_jax import heads as heads
     from rein_jax import losses as losses
     from rein_jax.adapters.adaptformer import AdaptFormer as AdaptFormer
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from rein_jax.backbones.mae import MAE as MAE
     from rein_jax.backbones.resnet import ResNet as ResNet
     from rein_jax.backbones.sam import SAM as SAM
+    from rein_jax.configuration.keywords import config as config
     from rein_jax.errors import UserError as UserError
     from rein_jax.evaluation.evaluator import evaluate as evaluate
     from rein_jax.heads.base import Head as Head
@@ -54,6 +56,8 @@ if TYPE_CHECKING:
     from rein_jax.public.segmenter import load as load
     from rein_jax.public.trainable import loss as loss
     from rein_jax.public.trainable import trainable as trainable
+    from rein_jax.run import Run as Run
+    from rein_jax.run import train as train
     from rein_jax.segmenter import Preprocessing as Preprocessing
 
 __version__ = "0.1.0"

@@ -19,6 +19,7 @@ from rein_jax.backbones import BACKBONES, FAMILIES
 from rein_jax.backbones.variants import get_variant
 from rein_jax.components import TrainComponents
 from rein_jax.configuration import check as config_check
+from rein_jax.configuration.objects import is_stated
 from rein_jax.configuration.options import accepted, options_of, plain
 from rein_jax.configuration.renamed import current
 from rein_jax.datasets import open_domains, same_classes, training_data
@@ -39,16 +40,25 @@ def make_segmenter(config, classes, rngs: nnx.Rngs, kind: type[SegmentationModel
         adapter = method(backbone, rngs=rngs, **options_of(config.adapter, method, "config.adapter"))
     head = registry.load(HEADS, config.head.name, "head")
     head = head(backbone, len(classes), adapter=adapter, rngs=rngs, **options_of(config.head, head, "config.head"))
-    if config.loss.name != LOSS_OF.get(config.head.name, config.loss.name):
-        raise UserError(f"config.head.name={config.head.name} needs config.loss.name={LOSS_OF[config.head.name]}, not {config.loss.name}.")
-    loss = registry.load(LOSSES, config.loss.name, "loss")
-    loss = loss(len(classes), **options_of(config.loss, loss, "config.loss"))
-    return kind(backbone, head, adapter=adapter, classes=classes, loss=loss)
+    return kind(backbone, head, adapter=adapter, classes=classes, loss=make_loss(config, len(classes), head))
+
+
+def make_loss(config, num_classes: int, head: nnx.Module):
+    """The loss of a config: of a registered name or a class, called with the number of classes, or a function as it is. None, which means
+    the head's own, where a model's file states an object."""
+    name, wanted = config.loss.name, getattr(head, "loss_name", None)
+    if is_stated(name):
+        return None
+    if wanted and name != wanted and name in LOSS_OF.values():  # of two losses of this package the other one
+        raise UserError(f"config.head.name={config.head.name} needs config.loss.name={wanted}, not {name}.")
+    loss = registry.load(LOSSES, name, "loss")
+    return loss(num_classes, **options_of(config.loss, loss, "config.loss")) if isinstance(loss, type) else loss
 
 
 def make_backbone(section, rngs: nnx.Rngs) -> nnx.Module:
     """The backbone of a config's section; one of a user's own is given those of the section's keys that its constructor takes."""
-    cls = registry.load(BACKBONES if section.name in BACKBONES else FAMILIES | BACKBONES, section.name, "backbone")
+    known = FAMILIES | BACKBONES if isinstance(section.name, str) and section.name in FAMILIES else BACKBONES
+    cls = registry.load(known, section.name, "backbone")
     options = options_of({"name": section.name, **section.options}, cls, "config.backbone.options")
     common = {"image_size": plain(section.image_size), "out_indices": tuple(section.out_indices) or None, "remat": section.remat,
               "unroll": section.unroll, "variant": section.name}

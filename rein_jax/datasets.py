@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 from data_pipelines.paths import local_path
@@ -12,12 +13,17 @@ from rein_jax.errors import UserError
 
 
 def open_entry(entry: Mapping[str, Any], root: str = ""):
-    """One source of `data.train` or `eval.domains`: {"name", "split", "source", options...}."""
+    """One source of `data.train` or `eval.domains`: {"name", "split", "source", options...}, or a source or other object itself."""
     from data_pipelines import open_source
+    from data_pipelines.objects import as_source
 
+    if not hasattr(entry, "items"):
+        return as_source(entry)
     options = {key: plain(value) for key, value in entry.items()}
     options.pop("label", None)  # said of a domain, not of its data set
     name = options.pop("name", None)
+    if not isinstance(options.get("source"), str | Path | None):
+        return as_source(options.pop("source"), name=name, **options)
     if name is None:
         raise UserError(f"An entry of config.data.train or config.eval.domains has no name: {dict(entry)}.")
     split, source = options.pop("split", "train"), options.pop("source", None)
@@ -38,7 +44,8 @@ def named_domains(entries: list[dict[str, Any]], sources: list[Any], where: str)
     shared = [source.domain for source in sources]
     out: dict[str, Any] = {}
     for entry, source in zip(entries, sources, strict=True):
-        name = entry.get("label") or (source.domain if shared.count(source.domain) == 1 else f"{source.domain}-{source.split}")
+        label = entry.get("label") if hasattr(entry, "items") else None
+        name = label or (source.domain if shared.count(source.domain) == 1 else f"{source.domain}-{source.split}")
         if name in out:
             raise UserError(f"Two domains are called {name!r}; give one of them another name ({where}).")
         out[name] = source

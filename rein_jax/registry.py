@@ -30,7 +30,16 @@ def load(registry: Mapping[str, Any], name: Any, what: str) -> Any:
     Raises:
         UserError: there is no such name; it lists those that exist.
     """
+    if hasattr(name, "items"):  # {"object": "package.module:Name"} of a file: never imported, only looked for among what is here
+        name = str(name.get("object"))
+        found = next((kind for kind in [*registry.values(), *_USED] if not isinstance(kind, str) and _path(kind) == name), None)
+        if found is None:
+            raise UserError(f"The {what} is {name}, which is not known here; import the module that defines it, and register it by "
+                            f"rein_jax.register({what!r}, 'a name', {name.rpartition(':')[2]}).")
+        return found
     if not isinstance(name, str):
+        if name not in _USED:
+            _USED.append(name)
         return name
     if name not in registry:
         raise unknown(name, registry, what)
@@ -38,10 +47,16 @@ def load(registry: Mapping[str, Any], name: Any, what: str) -> Any:
     return resolve(target) if isinstance(target, str) else target
 
 
+_USED: list[Any] = []  # classes that configs of this process held themselves, so that what they trained is loaded in it
+
+
+def _path(kind: Any) -> str:
+    return f"{getattr(kind, '__module__', '')}:{getattr(kind, '__qualname__', '')}"
+
+
 def name_of(registry: Mapping[str, Any], kind: type) -> str | None:
     """The name under which a class is registered, or None."""
-    path = f"{kind.__module__}:{kind.__qualname__}"
-    return next((name for name, target in registry.items() if target is kind or target == path), None)
+    return next((name for name, target in registry.items() if target is kind or target == _path(kind)), None)
 
 
 def unknown(name: str, known, what: str) -> UserError:

@@ -23,7 +23,7 @@ FLOORS = {
     "rein_jax.segmenter": 6, "rein_jax.optim": 6, "rein_jax.interop": 6,
     "rein_jax.configuration": 7,
     "rein_jax.datasets": 8,
-    "rein_jax.build": 9,
+    "rein_jax.build": 9, "rein_jax.data": 9,
     "rein_jax.training": 10, "rein_jax.evaluation": 10,
     "rein_jax.planning": 11, "rein_jax.predict": 11, "rein_jax.export": 11,
     "rein_jax.public": 12,

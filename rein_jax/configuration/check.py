@@ -16,7 +16,10 @@ from rein_jax.errors import UserError
 from rein_jax.kinds import FLAG, NOTHING, TEXT, Kind, either, is_number, number, several, whole
 
 SECTION = Kind("a section with keys of its own", lambda v: isinstance(v, Mapping) or hasattr(v, "items"))
-ENTRIES = Kind("a list of data sets, such as [{'name': 'streets'}]", lambda v: isinstance(v, list | tuple) and all(map(SECTION.fits, v)))
+ENTRIES = Kind("a list of data sets, such as [{'name': 'streets'}]",
+               lambda v: isinstance(v, list | tuple) and all(SECTION.fits(entry) or hasattr(entry, "__getitem__") and
+                                                             not isinstance(entry, str | list | tuple) for entry in v))
+PART = either(TEXT, Kind("a class", lambda v: isinstance(v, type)))  # a registered name, or the class itself
 SIZE = either(whole(1), several(whole(1), 2))
 SHARE = number(0, 1)
 
@@ -25,7 +28,7 @@ TOP: dict[str, Kind] = {
     "init_from": TEXT, **dict.fromkeys(("backbone", "adapter", "head", "loss", "augment", "data", "eval", "optim", "train"), SECTION),
 }
 SECTIONS: dict[str, dict[str, Kind]] = {
-    "backbone": {"name": TEXT, "weights": TEXT, "image_size": SIZE, "out_indices": several(whole(0)), "remat": TEXT, "unroll": FLAG,
+    "backbone": {"name": PART, "weights": TEXT, "image_size": SIZE, "out_indices": several(whole(0)), "remat": TEXT, "unroll": FLAG,
                  "options": SECTION},
     "data": {"root": TEXT, "train": ENTRIES, "weights": several(number(0)), "crop": several(whole(1), 2), "resize": TEXT,
              "photometric": FLAG, "flip": SHARE, "cat_max_ratio": SHARE, "cache": TEXT, "threads": whole(1), "workers": whole(0)},

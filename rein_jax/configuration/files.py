@@ -12,7 +12,7 @@ import importlib.util
 import inspect
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from ml_collections import ConfigDict
 from data_pipelines.errors import DataError
 from data_pipelines.paths import ELSEWHERE, local_path
 from data_pipelines.spelling import did_you_mean
+from rein_jax.configuration.objects import stated
 from rein_jax.configuration.renamed import RENAMED, current, rename
 from rein_jax.configuration.training import defaults
 from rein_jax.errors import UserError, read_json
@@ -97,6 +98,28 @@ def apply(config: ConfigDict, override: str) -> None:
     path, equals, text = override.partition("=")
     if not equals:
         raise UserError(f"The override {override!r} needs the form KEY=VALUE.")
+    _set(config, path, lambda old: _value(path, old, text))
+
+
+def assign(config: ConfigDict, path: str, value: Any) -> None:
+    """`apply` for a value of Python, `assign(config, "train.steps", 100)`; a mapping updates the section of that name."""
+    if isinstance(value, Mapping) and isinstance(_at(config, path), ConfigDict | Mapping):
+        for key, item in value.items():
+            assign(config, f"{path}.{key}", item)
+        return
+    _set(config, path, lambda old: _fitting(path, old, value))
+
+
+def _at(config: ConfigDict, path: str) -> Any:
+    """What lies at a path, or None."""
+    found: Any = config
+    for key in path.split("."):
+        found = found.get(key) if isinstance(found, Mapping | ConfigDict) else None
+    return found
+
+
+def _set(config: ConfigDict, path: str, value_of: Callable[[Any], Any]) -> None:
+    """Put `value_of(the old value)` at a path; an unknown key is a UserError."""
     section, keys = config, RENAMED.get(path, path).split(".")
     for depth, key in enumerate(keys):
         if isinstance(section, (list, tuple)) and key.isdigit() and int(key) < len(section):
@@ -107,7 +130,7 @@ def apply(config: ConfigDict, override: str) -> None:
             raise _unknown(path, ".".join(map(str, keys[:depth])), key, section)
         if depth < len(keys) - 1:
             section = section[key]
-    value = _value(path, section.get(keys[-1]) if isinstance(section, Mapping | ConfigDict) else section[keys[-1]], text)
+    value = value_of(section.get(keys[-1]) if isinstance(section, Mapping | ConfigDict) else section[keys[-1]])
     if isinstance(section, ConfigDict):
         with section.unlocked(), section.ignore_type():
             section[keys[-1]] = value
@@ -115,6 +138,20 @@ def apply(config: ConfigDict, override: str) -> None:
         apply(config, f"{'.'.join(map(str, keys[:-1]))}={(*section[:keys[-1]], value, *section[keys[-1] + 1:])!r}")
     else:
         section[keys[-1]] = value
+
+
+def _fitting(path: str, old: Any, value: Any) -> Any:
+    """A value of Python in place of the old one: of its type, a number for a float, or an object, which its part will check."""
+    if isinstance(old, ConfigDict):
+        keys = ", ".join(f"{path}.{key}" for key in sorted(old))
+        raise UserError(f"The config key {path!r} is a section; set one of its keys: {keys}.")
+    if old is None or type(value) is type(old) or not isinstance(value, bool | int | float | str | list | tuple):
+        return value
+    if isinstance(old, float) and type(value) is int:
+        return float(value)
+    if isinstance(old, list | tuple) and isinstance(value, list | tuple):
+        return type(old)(value)
+    raise UserError(f"The config key {path!r} needs a value of type {type(old).__name__}, such as {old!r}, not {value!r}.")
 
 
 def _is_option(section: str, key: str) -> bool:
@@ -213,8 +250,7 @@ def _call(module: Any, argument: str | None) -> ConfigDict:
 
 def to_json(config: ConfigDict | Mapping[str, Any]) -> str:
     """JSON text with sorted keys; tuples become lists."""
-    plain = config.to_dict() if isinstance(config, ConfigDict) else config
-    return json.dumps(plain, indent=1, sort_keys=True)
+    return json.dumps(stated(config), indent=1, sort_keys=True)
 
 
 def from_json(plain: Mapping[str, Any]) -> ConfigDict:

@@ -14,7 +14,7 @@ def plain(section: Any) -> Any:
     """A ConfigDict (and what it holds) as plain dicts, lists and values."""
     if hasattr(section, "items"):
         return {key: plain(value) for key, value in section.items()}
-    return [plain(value) for value in section] if isinstance(section, list | tuple) else section
+    return [plain(value) for value in section] if type(section) in (list, tuple) else section
 
 
 def options_of(section: Mapping[str, Any], target: Callable, where: str,

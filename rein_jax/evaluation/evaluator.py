@@ -25,7 +25,7 @@ from rein_jax.reporting import results, robustness
 
 def evaluate(
     model: Any,
-    domains: Mapping[str, Any] | Sequence[Any],
+    domains: Any,
     *,
     protocol: str | Protocol = "full",
     mode: str = "slide",
@@ -52,7 +52,8 @@ def evaluate(
 ) -> results.Results:
     """Measure a model on data sets it may never have seen; every number comes with the protocol it was measured by.
 
-    model: run folder or model.safetensors, a Segmenter, or (module_def, params). domains: {name: source}, or sources.
+    model: run folder or model.safetensors, a Segmenter, or (module_def, params). domains: a source, several, or
+    {name: source}.
     protocol: resolution, "official-512", "official-1024", "full" or "fit-WxH" (data_pipelines.protocols).
     mode: "slide" over windows of `crop` pixels every `stride`, or "whole". batch: windows per device in one call.
     scales, flip: average the probabilities of several views. boundary, calibration: measure these too.
@@ -144,6 +145,8 @@ def document(chosen: EvalModel, options: Options, summaries: Mapping[str, Any]) 
 
 def named(domains: Mapping[str, Any] | Sequence[Any]) -> dict[str, Any]:
     """{name: source}; sources without a name of their own choice go by their `domain`, numbered when two are alike."""
+    if hasattr(domains, "fingerprint"):  # one source
+        domains = [domains]
     if isinstance(domains, Mapping):
         found = dict(domains)
     else:

@@ -15,6 +15,7 @@ from jax.sharding import PartitionSpec as P
 
 from rein_jax import __version__
 from rein_jax.components import TrainComponents
+from rein_jax.configuration.objects import stated
 from rein_jax.configuration.training import Settings
 from rein_jax.errors import UserError
 from rein_jax.precision import Policy
@@ -23,9 +24,8 @@ from rein_jax.training.workdir import LENGTH, difference, refuse_changes
 
 
 def as_dict(config: Any) -> dict[str, Any]:
-    """A ConfigDict or mapping as JSON would hold it (tuples become lists)."""
-    plain = config.to_dict() if hasattr(config, "to_dict") else dict(config)
-    return json.loads(json.dumps(plain))
+    """A ConfigDict or mapping as JSON would hold it (tuples become lists, objects are named)."""
+    return json.loads(json.dumps(stated(config)))
 
 
 def rules(config: Mapping[str, Any]) -> Rules:
