@@ -67,7 +67,7 @@ def test_annotations_of_options_are_understood():
     from rein_jax.heads import HEADS
     from rein_jax.losses import LOSSES
 
-    given = ("self", "rngs", "spec", "in_channels", "num_classes")
+    given = ("self", "rngs", "backbone", "adapter", "in_channels", "num_classes")
     for target in (*ADAPTERS.values(), *AUGMENTS.values(), *HEADS.values(), *LOSSES.values()):
         for name, annotation in accepted(registry.resolve(target)).items():
             if name not in given:
