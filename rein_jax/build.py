@@ -154,7 +154,7 @@ def build_all(config, *, abstract: bool = False) -> TrainComponents:
         if domains:
             same_classes({"data.train": SimpleNamespace(classes=classes), **{f"eval domain {n}": s for n, s in domains.items()}})
         module_def, trainable, frozen, weights = build_params(config, classes)
-    tx, schedule = optim.make_optimizer(config.optim, trainable, steps=config.train.steps)
+    tx, schedule = optim.make_optimizer(config.optim, trainable, module_def.wishes, steps=config.train.steps)
     return TrainComponents(
         module_def, trainable, frozen, classes, tx, schedule, tuple(config.data.crop), batches, make_augment(config), domains,
         evaluation_options(config), fingerprint, weights, {"mean": Preprocessing().mean, "std": Preprocessing().std},

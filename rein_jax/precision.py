@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,11 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from rein_jax.errors import UserError
-from rein_jax.trees import FlatParams, cast
-
-# Factors of linear maps (SoMA's, of which small differences are taken: in bfloat16 the first steps would vanish) stay float32, and LoRA's
-# with them, which are cast where they are used. Rein's tokens are not among them.
-EXACT = re.compile(r"adapters/\d+/layers/(?!tokens)\w+_(a|b|bias)0?$")
+from rein_jax.trees import PLAIN, FlatParams, Wishes, cast
 
 
 @dataclass(frozen=True)
@@ -23,6 +19,7 @@ class Policy:
 
     params: master copy of the trainable leaves; frozen: storage of the frozen leaves; compute: what both are cast to at
     the entry of the step, and so what the model computes in; loss: what the loss and its terms are reported in.
+    wishes: `ModuleDef.wishes`; what is `exact` there stays as it is.
     """
 
     params: Any = jnp.float32
@@ -34,21 +31,21 @@ class Policy:
         """Trainable leaves as they are stored and optimised."""
         return cast(trainable, self.params)
 
-    def store(self, frozen: FlatParams) -> FlatParams:
+    def store(self, frozen: FlatParams, wishes: Mapping[str, Wishes]) -> FlatParams:
         """Frozen leaves as they are stored: once, in the dtype they are used in."""
-        return _cast(frozen, self.frozen)
+        return _cast(frozen, self.frozen, wishes)
 
-    def entry(self, trainable: FlatParams, frozen: FlatParams) -> tuple[FlatParams, FlatParams]:
+    def entry(self, trainable: FlatParams, frozen: FlatParams, wishes: Mapping[str, Wishes]) -> tuple[FlatParams, FlatParams]:
         """Both trees as the model sees them: the one cast of a step."""
-        return self.inputs(trainable), self.inputs(frozen)
+        return self.inputs(trainable, wishes), self.inputs(frozen, wishes)
 
-    def inputs(self, arrays: FlatParams) -> FlatParams:
+    def inputs(self, arrays: FlatParams, wishes: Mapping[str, Wishes]) -> FlatParams:
         """Any leaves as the model sees them."""
-        return _cast(arrays, self.compute)
+        return _cast(arrays, self.compute, wishes)
 
 
-def _cast(arrays: FlatParams, dtype: Any) -> FlatParams:
-    done = cast({name: array for name, array in arrays.items() if not EXACT.match(name)}, dtype)
+def _cast(arrays: FlatParams, dtype: Any, wishes: Mapping[str, Wishes]) -> FlatParams:
+    done = cast({name: array for name, array in arrays.items() if not wishes.get(name, PLAIN).exact}, dtype)
     return {name: done.get(name, array) for name, array in arrays.items()}
 
 

@@ -1,13 +1,13 @@
 """Where arrays live: the device mesh, path rules that split parameters over it, and the way from host to devices.
 
-A mesh has the axes "data" and "fsdp". A batch is split over both; parameters are replicated, or split over "fsdp" by rules
-`[(regex, PartitionSpec)]` of which the first match wins. Modules know nothing of it: XLA inserts the communication.
+A mesh has the axes "data" and "fsdp". A batch is split over both; parameters are replicated, or split over "fsdp" as they wish
+themselves (`trees.Wishes`) or by their size, or by rules `[(regex, PartitionSpec)]` of which the first match wins.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import jax
@@ -16,12 +16,10 @@ from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from rein_jax.errors import UserError
-from rein_jax.trees import FlatParams, first_match
+from rein_jax.trees import PLAIN, FlatParams, Wishes, first_match
 
 AXES = ("data", "fsdp")
 SPLIT_FROM = 4 * 2**20  # bytes: splitting smaller arrays costs more in latency than it saves in memory
-# Arrays with a leading layer axis, which lax.scan walks along: blocks/..., layers/... and the numbered stacks of SAM, ResNet and ConvNeXt.
-STACKED = re.compile(r"(^|/)(blocks|layers)/(?!\d)|^backbone/(runs|layers|blocks)/\d+/")
 
 Rules = str | Sequence[tuple[str, P]]
 
@@ -58,28 +56,31 @@ def batch_sharding(mesh: Mesh) -> NamedSharding:
     return NamedSharding(mesh, P(AXES))
 
 
-def shard_flat(flat: Mapping[str, Any], mesh: Mesh, rules: Rules = "dp") -> dict[str, NamedSharding]:
-    """{name: sharding} by the preset "dp" (all replicated), "fsdp" (large arrays split), or by first-match rules."""
+def shard_flat(flat: Mapping[str, Any], mesh: Mesh, rules: Rules = "dp", wishes: Mapping[str, Wishes] = MappingProxyType({})
+               ) -> dict[str, NamedSharding]:
+    """{name: sharding} by the preset "dp" (all replicated), "fsdp" (as the arrays wish, large ones split), or by first-match rules."""
     if isinstance(rules, str):
         if rules not in ("dp", "fsdp"):
             raise UserError(f"Unknown sharding {rules!r}; choose 'dp' or 'fsdp'.")
-        specs = {name: _fsdp_spec(name, array, mesh.shape["fsdp"]) if rules == "fsdp" else P() for name, array in flat.items()}
+        split = rules == "fsdp"
+        specs = {name: fsdp_spec(array, wishes.get(name, PLAIN), mesh.shape["fsdp"]) if split else P() for name, array in flat.items()}
     else:
         specs = first_match(rules, flat)
-        for name, spec in specs.items():
-            _check(name, flat[name].shape, spec, mesh)
+    for name, spec in specs.items():
+        _check(name, flat[name].shape, spec, mesh)
     return {name: NamedSharding(mesh, spec) for name, spec in specs.items()}
 
 
-def _fsdp_spec(name: str, array: Any, parts: int) -> P:
-    """The largest axis that `parts` divides, for arrays over 4 MB; never the layer axis of stacked blocks."""
+def fsdp_spec(array: Any, wishes: Wishes, parts: int) -> P:
+    """What the array wishes, else for arrays over 4 MB the largest axis that `parts` divides; never an axis of a stack."""
+    if wishes.sharding is not None:
+        return wishes.sharding
     size = int(np.prod(array.shape)) * np.dtype(array.dtype).itemsize
-    first = 1 if STACKED.search(name) else 0
-    axes = [i for i in range(first, len(array.shape)) if array.shape[i] % parts == 0]
+    axes = [i for i in range(wishes.stacked, len(array.shape)) if array.shape[i] % parts == 0]
     if parts == 1 or size < SPLIT_FROM or not axes:
         return P()
     axis = max(axes, key=lambda i: array.shape[i])
-    return P(*(("fsdp",) if i == axis else (None,) for i in range(axis + 1)))
+    return P(*("fsdp" if i == axis else None for i in range(axis + 1)))
 
 
 def _check(name: str, shape: Sequence[int], spec: P, mesh: Mesh) -> None:
@@ -88,6 +89,9 @@ def _check(name: str, shape: Sequence[int], spec: P, mesh: Mesh) -> None:
         raise UserError(f"The sharding {spec} of {name!r} has more axes than its shape {tuple(shape)}; shorten it.")
     for size, axes in zip(shape, spec, strict=False):
         names = axes if isinstance(axes, tuple) else (axes,) if axes else ()
+        for axis in names:
+            if axis not in mesh.shape:
+                raise UserError(f"The sharding {spec} of {name!r} names the axis {axis!r}; a mesh has {' and '.join(map(repr, AXES))}.")
         parts = int(np.prod([mesh.shape[axis] for axis in names]))
         if size % parts:
             raise UserError(f"The sharding {spec} splits an axis of {size} of {name!r} in {parts}; choose another axis.")

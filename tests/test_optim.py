@@ -1,17 +1,15 @@
 """Schedules, parameter groups and AdamW against the published recipes and torch."""
 
+import re
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from rein_jax import optim
+from data_pipelines.labels import CITYSCAPES
+from rein_jax import build, configuration, optim
 from rein_jax.errors import UserError
-
-NAMES = ["backbone/blocks/norm1/scale", "backbone/blocks/mlp/ffn_ln/bias", "backbone/ln_pre/scale", "backbone/layers/0/bn1/bias",
-         "backbone/blocks/attn/qkv/bias", "backbone/pos_embed", "adapters/0/layers/tokens_a",
-         "adapters/0/scale", "adapters/0/merge/kernel", "head/level_embed", "head/pixel_decoder/level_encoding",
-         "head/query_embed", "head/query_feat", "head/post_norm/bias", "head/cls_embed/bias"]
 
 
 @pytest.mark.parametrize("recipe, options", [
@@ -28,31 +26,39 @@ def test_learning_rates_equal_the_originals(fixture_case, recipe, options):
     np.testing.assert_allclose(jax.jit(rate)(jnp.asarray(at)), want[recipe], rtol=2e-6, atol=0)
 
 
-def _undecayed(preset, names=NAMES):
-    return {name for name, group in optim.assign_groups(preset, names).items() if group.decay == 0}
+NORMS = r".*(norm|bn\d?/|ffn_ln/|ln_pre/)|head/(query_embed|level_embed)$"
+TOKENS = r"|adapters/\d+/layers/tokens(_a|_b)?$"
+FEAT = r"|head/query_feat$"
 
 
-def test_presets_decay_what_the_original_decays():
-    norms = {"head/post_norm/bias", *(f"backbone/{n}" for n in ("blocks/norm1/scale", "blocks/mlp/ffn_ln/bias", "ln_pre/scale",
-                                                                "layers/0/bn1/bias"))}
-    embeds = {"head/level_embed", "head/query_embed"}
-    rein = {"adapters/0/layers/tokens_a", "adapters/0/scale"}
-    assert _undecayed("rein_512") == _undecayed("rein_1024") == norms | embeds | rein
-    assert _undecayed("rein_cnn") == norms | embeds | rein - {"adapters/0/scale"}
-    assert _undecayed("full_512") == _undecayed("full_paper") == norms | embeds
-    assert _undecayed("soma") == norms | embeds | {"head/query_feat"}
-    assert _undecayed("frozen_512") == norms | embeds | {"head/query_feat"}
+@pytest.mark.parametrize("preset, model, undecayed, lr", [
+    ("rein_512", {"backbone": "clip_b"}, NORMS + TOKENS + "|adapters/0/scale$", {}),
+    ("rein_1024", {"rank": "none"}, NORMS + TOKENS + "|adapters/0/scale$", {}),
+    ("rein_cnn", {"backbone": "resnet50"}, NORMS + TOKENS, {}),
+    ("full_512", {"backbone": "clip_b", "method": "full"}, NORMS, {}),
+    ("full_512", {"backbone": "eva02_s", "method": "full", "head": "semantic_fpn"}, NORMS, {}),
+    ("full_512", {"backbone": "convnext_l", "method": "full"}, NORMS, {}),
+    ("full_paper", {"backbone": "resnet50", "method": "full"}, NORMS, {"backbone/": 0.1}),
+    ("eomt", {"method": "full", "head": "eomt"}, "$", {}),
+    ("frozen_512", {"backbone": "clip_b", "method": "freeze"}, NORMS + FEAT, {}),
+    ("frozen_512", {"method": "lora"}, NORMS + FEAT, {}),
+    ("frozen_512", {"method": "vpt"}, NORMS + FEAT, {}),
+    ("soma", {"method": "soma"}, NORMS + FEAT, {"adapters/": 0.5}),
+    ("recyclelora", {"method": "recyclelora"}, NORMS + FEAT + "|adapters/", {"adapters/.*_sub_": 0.5}),
+])
+def test_presets_decay_what_the_original_decays(preset, model, undecayed, lr):
+    arguments = ",".join(f"{key}={value}" for key, value in {"backbone": "dinov2_s", **model}.items())
+    config = configuration.load(f"configs/gta_to_cbm.py:{arguments}")
+    config.optim.groups = preset
+    module_def, trainable, _ = build.abstract_params(config, CITYSCAPES)
+    groups = optim.assign_groups(preset, {name: module_def.wishes[name] for name in trainable})
+    for name, group in groups.items():
+        assert group.decay == (0 if re.match(undecayed, name) else 1), name
+        assert group.lr == next((factor for pattern, factor in lr.items() if re.match(pattern, name)), 1), name
+    assert not lr or any(group.lr != 1 for group in groups.values())
 
 
-def test_backbone_factors():
-    groups = optim.assign_groups("full_paper", NAMES)
-    assert {n for n, g in groups.items() if g.lr == 0.1} == {n for n in NAMES if n.startswith("backbone/")}
-    groups = optim.assign_groups("soma", NAMES)
-    assert {n for n, g in groups.items() if g.lr == 0.5} == {n for n in NAMES if not n.startswith("head/")}
-    factors = [f"adapters/0/layers/qkv_{part}_{which}" for part in ("main", "sub") for which in "ab"]
-    groups = optim.assign_groups("recyclelora", [*factors, "head/query_feat", "head/class_embed/kernel"])
-    assert [groups[name].lr for name in factors] == [1, 1, 0.5, 0.5] and not any(groups[name].decay for name in factors)
-    assert groups["head/query_feat"].decay == 0 and groups["head/class_embed/kernel"].decay == 1
+NAMES = ["backbone/blocks/norm1/scale", "backbone/pos_embed", "adapters/0/scale", "head/query_feat", "head/cls_embed/bias"]
 
 
 def test_backbone_lr_and_adapter_lr_are_factors_on_the_groups():

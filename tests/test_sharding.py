@@ -11,7 +11,8 @@ from jax.sharding import PartitionSpec as P
 from rein_jax import registry, trees
 from rein_jax.backbones import BACKBONES
 from rein_jax.errors import UserError
-from rein_jax.sharding import STACKED, _fsdp_spec, make_mesh, place, place_batch, shard_flat
+from rein_jax.sharding import fsdp_spec, make_mesh, place, place_batch, shard_flat
+from rein_jax.trees import Wishes
 
 LARGE = 4 * 2**20
 
@@ -32,30 +33,26 @@ def test_mesh_mistakes_are_one_sentence(shape, words):
         make_mesh(shape)
 
 
-@pytest.mark.parametrize("name, shape, spec", [
-    ("backbone/blocks/attn/qkv/kernel", (24, 1024, 3072), P(None, None, "fsdp")),
-    ("backbone/blocks/attn/proj/kernel", (4096, 512, 8), P(None, "fsdp")),  # the layer axis is the largest and yet never split
-    ("adapters/0/layers/tokens", (32, 33, 5000), P(None, None, "fsdp")),
-    ("backbone/blocks_0/kernel", (4096, 1024), P("fsdp")),
-    ("head/layers/3/mlp/kernel", (2048, 1024), P("fsdp")),  # numbered layers are not stacked
-    ("backbone/runs/0/mlp/fc1/kernel", (4096, 512, 8), P(None, "fsdp")),  # but the stacks of SAM, ConvNeXt and ResNet are
-    ("backbone/blocks/2/pwconv1/kernel", (4096, 512, 8), P(None, "fsdp")),
-    ("backbone/layers/3/rest/conv2/kernel", (4096, 3, 3, 8, 64), P(None, None, None, None, "fsdp")),
-    ("head/small", (1024, 1023), P()),  # below 4 MB
-    ("head/odd", (1025, 2047), P()),  # nothing divides
+@pytest.mark.parametrize("stacked, shape, spec", [
+    (1, (24, 1024, 3072), P(None, None, "fsdp")),
+    (1, (4096, 512, 8), P(None, "fsdp")),  # the layer axis is the largest and yet never split
+    (2, (24, 4096, 512, 8), P(None, None, "fsdp")),
+    (0, (4096, 1024), P("fsdp")),
+    (0, (1024, 1023), P()),  # below 4 MB
+    (0, (1025, 2047), P()),  # nothing divides
 ])
-def test_fsdp_preset(name, shape, spec):
-    assert _fsdp_spec(name, struct(*shape), 4) == spec
+def test_fsdp_preset(stacked, shape, spec):
+    assert fsdp_spec(struct(*shape), Wishes(stacked=stacked), 4) == spec
 
 
 @pytest.mark.parametrize("name, other", [
     ("dinov2_vits14", r"cls_token|pos_embed|patch_embed"), ("sam_b", r"pos_embed|patch_embed"), ("resnet_50", "stem"),
     ("convnext_l", "downsample|norms"),
 ])
-def test_layer_axes_of_every_family_are_known(name, other):
+def test_layer_axes_of_every_family_say_so(name, other):
     make = registry.load(BACKBONES, name, "backbone")
-    shapes = trees.flatten(nnx.eval_shape(lambda: make(name, rngs=nnx.Rngs(0), image_size=512)))
-    loose = {key for key in shapes if not STACKED.search(f"backbone/{key}")}
+    module_def, _, shapes = trees.split(nnx.eval_shape(lambda: make(name, rngs=nnx.Rngs(0), image_size=512)), ())
+    loose = {key for key, wishes in module_def.wishes.items() if not wishes.stacked}
     assert loose == {key for key in shapes if re.match(f"({other})(/|$)", key)}
     depths = {"dinov2_vits14": 12, "sam_b": 12, "resnet_50": 16, "convnext_l": 36}
     kernels = r"blocks/norm1/scale|runs/\d/norm1/scale|layers/\d/(first|rest)/bn1/scale|blocks/\d/norm/scale"

@@ -11,6 +11,7 @@ from rein_jax.adapters.base import Adapter, Blocks, BlockSpec, LayerContext, act
 from rein_jax.errors import UserError
 from rein_jax.layers.init import torch_uniform
 from rein_jax.layers.stack import stacked
+from rein_jax.trees import param
 
 THIRDS = ("q", "k", "v")
 ATTENTION = ("qkv", *THIRDS)
@@ -39,13 +40,16 @@ def pick_targets(targets, spec: BlockSpec, default: tuple[str, ...], parts: bool
 
 
 class LowRank(nnx.Module):
-    """The factors of one block: {target}_a [parts, in, r] and {target}_b [parts, r, out / parts]."""
+    """The factors of one block: {target}_a [parts, in, r] and {target}_b [parts, r, out / parts].
+
+    They stay float32 and are cast where they are used: of SoMA's small differences are taken, whose first steps bfloat16 would lose.
+    """
 
     def __init__(self, targets: dict[str, tuple[int, int]], rank: int, parts: dict[str, int], *, rngs: nnx.Rngs):
         for name, (fan_in, fan_out) in targets.items():
             n = parts[name]
-            setattr(self, f"{name}_a", nnx.Param(torch_uniform(fan_in)(rngs.params(), (n, fan_in, rank))))
-            setattr(self, f"{name}_b", nnx.Param(jnp.zeros((n, rank, fan_out // n))))
+            setattr(self, f"{name}_a", param(torch_uniform(fan_in)(rngs.params(), (n, fan_in, rank)), exact=True, stacked=1))
+            setattr(self, f"{name}_b", param(jnp.zeros((n, rank, fan_out // n)), exact=True, stacked=1))
 
     def factors(self, name: str, suffix: str = ""):
         """A and B of a target."""

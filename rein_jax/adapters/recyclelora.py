@@ -28,8 +28,8 @@ class RecycledLayer(nnx.Module):
         for name, (fan_in, fan_out) in targets.items():
             for part, rank in ranks:
                 for which, shape in (("a", (1, fan_in, rank)), ("b", (1, rank, fan_out))):
-                    setattr(self, f"{name}_{part}_{which}", nnx.Param(jnp.zeros(shape)))
-                    setattr(self, f"{name}_{part}_{which}0", trees.Frozen(jnp.zeros(shape)))
+                    setattr(self, f"{name}_{part}_{which}", trees.param(jnp.zeros(shape), decay=False, exact=True, stacked=1))
+                    setattr(self, f"{name}_{part}_{which}0", trees.Frozen(jnp.zeros(shape), exact=True, stacked=1))
 
     def factors(self, name: str, suffix: str = ""):
         """A and B of a target, main and sub side by side."""

@@ -17,6 +17,7 @@ from rein_jax.adapters.base import Adapter, Blocks, LayerContext, active_blocks,
 from rein_jax.errors import UserError
 from rein_jax.layers.init import torch_linear
 from rein_jax.layers.stack import stacked
+from rein_jax.trees import param
 from rein_jax.weight_rules import Rule
 
 QUERY_INITS = ("torch", "spread")
@@ -27,7 +28,7 @@ class ReinLayer(nnx.Module):
 
     def __init__(self, embed_dim: int, num_tokens: int, rank: int | None, bound: float, maps, *, rngs: nnx.Rngs):
         def uniform(*shape):
-            return nnx.Param(jax.random.uniform(rngs.params(), shape, jnp.float32, -bound, bound))
+            return param(jax.random.uniform(rngs.params(), shape, jnp.float32, -bound, bound), decay=False)
 
         if rank is None:
             self.tokens = uniform(num_tokens, embed_dim)
@@ -100,7 +101,7 @@ class Rein(Adapter):
         own = None if shared else maps
         self.layers = stacked(lambda r: ReinLayer(spec.embed_dim, num_tokens, rank, bound, own, rngs=r), count, rngs)
         self.maps = maps(rngs) if shared else None
-        self.scale = None if zero_mlp_delta_f else nnx.Param(jnp.asarray(scale_init, jnp.float32))
+        self.scale = None if zero_mlp_delta_f else param(jnp.asarray(scale_init, jnp.float32), decay=False)
         self.merge = torch_linear(3 * query_dims, query_dims, init=init, rngs=rngs) if link else None
         if link and query_init == "spread":
             self._spread()

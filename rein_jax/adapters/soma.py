@@ -25,10 +25,11 @@ class SoMALayer(LowRank):
         super().__init__(targets, rank, parts, rngs=rngs)
         for name, (_, fan_out) in targets.items():
             for which in "ab":
-                setattr(self, f"{name}_{which}0", trees.Frozen(jnp.zeros_like(getattr(self, f"{name}_{which}")[...])))
+                twin = jnp.zeros_like(getattr(self, f"{name}_{which}")[...])
+                setattr(self, f"{name}_{which}0", trees.Frozen(twin, exact=True, stacked=1))
             if name in biases:
-                setattr(self, f"{name}_bias", nnx.Param(jnp.zeros(fan_out)))
-                setattr(self, f"{name}_bias0", trees.Frozen(jnp.zeros(fan_out)))
+                setattr(self, f"{name}_bias", trees.param(jnp.zeros(fan_out), exact=True))
+                setattr(self, f"{name}_bias0", trees.Frozen(jnp.zeros(fan_out), exact=True))
 
 
 class SoMA(Decomposed):

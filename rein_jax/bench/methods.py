@@ -136,7 +136,8 @@ def compile_step(config, components) -> dict[str, Any]:
     """Compile the training step without arrays: operations and memory."""
     plain = run_metadata.as_dict(config)
     chosen, policy, mesh = settings(plain["train"]), precision_policy(plain["precision"]), make_mesh(plain["mesh"])
-    sharded = place_run(components.trainable, components.frozen, components.tx, policy, mesh, run_metadata.rules(plain), chosen.ema > 0)
+    sharded = place_run(components.trainable, components.frozen, components.tx, policy, mesh, run_metadata.rules(plain), chosen.ema > 0,
+                        wishes=components.module_def.wishes)
     step = make_step(components.module_def, components.tx, policy, mesh, sharded.shardings, schedule=components.schedule,
                      augment=components.augment,
                      **chosen.of_step())

@@ -70,7 +70,7 @@ class Prepared:
         self.mesh = make_mesh(plain.get("mesh"))
         run_metadata.check_batch(self.chosen, self.mesh)
         self.sharded = place_run(components.trainable, components.frozen, components.tx, self.policy, self.mesh,
-                                 run_metadata.rules(plain), self.chosen.ema > 0)
+                                 run_metadata.rules(plain), self.chosen.ema > 0, wishes=components.module_def.wishes)
         self.jitted = make_step(components.module_def, components.tx, self.policy, self.mesh, self.sharded.shardings,
                                 schedule=components.schedule,
                                 augment=components.augment, **self.chosen.of_step())

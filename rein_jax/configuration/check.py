@@ -34,11 +34,14 @@ SECTIONS: dict[str, dict[str, Kind]] = {
              "photometric": FLAG, "flip": SHARE, "cat_max_ratio": SHARE, "cache": TEXT, "threads": whole(1), "workers": whole(0)},
     "eval": {"domains": ENTRIES, "protocol": TEXT, "mode": Kind("slide or whole", lambda v: v in ("slide", "whole")), "crop": SIZE,
              "stride": SIZE, "batch": whole(1)},
-    "optim": {"betas": several(Kind("at least 0 and below 1", lambda v: is_number(v) and 0 <= v < 1), 2), "power": number(0),
+    "optim": {"name": either(TEXT, Kind("an optax.GradientTransformation", lambda v: hasattr(v, "init") and hasattr(v, "update"))),
+              "schedule": either(TEXT, NOTHING), "power": number(0), "momentum": either(number(0), NOTHING),
+              "betas": either(several(Kind("at least 0 and below 1", lambda v: is_number(v) and 0 <= v < 1), 2), NOTHING),
               "clip": either(number(0), NOTHING), "decay_end": either(number(0), NOTHING), "warmup_factor": SHARE,
               "warmup_steps": whole(0), "backbone_warmup": whole(0),
-              "steps": whole(0), "groups": either(TEXT, Kind("rows (pattern, decay, lr, optional)", lambda v: isinstance(v, list | tuple))),
-              **dict.fromkeys(("lr", "weight_decay", "eps", "lr_end", "backbone_lr", "adapter_lr", "layer_decay"), number(0))},
+              "steps": whole(0), "eps": either(number(0), NOTHING),
+              "groups": either(TEXT, NOTHING, Kind("rows (pattern, decay, lr, optional)", lambda v: isinstance(v, list | tuple))),
+              **dict.fromkeys(("lr", "weight_decay", "lr_end", "backbone_lr", "adapter_lr", "layer_decay"), number(0))},
 }
 
 
@@ -54,6 +57,11 @@ def check(config: Any) -> None:
     for name, kinds in SECTIONS.items():
         if name in config:
             _section(f"{name}.", config[name], kinds)
+    from rein_jax.optim import OPTIMIZERS, SHAPES  # with optax, for which nothing else here waits
+
+    for key, known in (("name", OPTIMIZERS), ("schedule", SHAPES)):
+        if isinstance(config.optim.get(key), str) and config.optim[key] not in known:
+            raise registry.unknown(config.optim[key], known, f"optim.{key}")
     if "protocol" in config.get("eval", {}):
         protocol(config.eval.protocol.replace("_", "-"))
 

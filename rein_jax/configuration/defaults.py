@@ -51,6 +51,8 @@ def default() -> ConfigDict:
             "stride": 341,
             "batch": 4,  # windows at once
         },
+        # Also optim.name: adamw (the default: torch's, exact), adam, lion, muon, sgd, lamb; optim.schedule: poly (the default), linear,
+        # cosine, constant; betas, eps, momentum (None: the optimizer's usual ones), power, clip, ...: rein_jax.optim.OptimConfig.
         "optim": {"lr": 1e-4, "weight_decay": 0.05, "groups": "rein_512", "warmup_steps": 0, "steps": 0,  # steps 0 = train.steps
                   "backbone_lr": 1.0, "adapter_lr": 1.0,  # factors on the learning rate of what trains under backbone/ and adapters/
                   "layer_decay": 1.0, "backbone_warmup": 0},  # a factor from block to block of the backbone; its own warm-up (EoMT)

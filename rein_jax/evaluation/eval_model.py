@@ -53,7 +53,7 @@ def eval_model(model: Any, facts: Mapping[str, Any] | None = None, precision: st
     if "identity" not in known:
         known["identity"] = identity(params)
     if precision is not None:
-        params = policy(precision).inputs(params)
+        params = policy(precision).inputs(params, module_def.wishes)
     known["parameters"] = trees.count(params)
     dtype = max(params.values(), key=lambda a: a.size).dtype if precision is None else policy(precision).compute
     known["computes_in"] = np.dtype(dtype).name

@@ -21,7 +21,7 @@ def evaluate_run(components: TrainComponents, trainable: Mapping[str, Any], froz
     """
     if not components.domains:
         return {}
-    trained, kept = policy.entry(trainable, frozen)
+    trained, kept = policy.entry(trainable, frozen, components.module_def.wishes)
     source = str(components.weights.get("source", "unknown"))
     facts = {"name": folder.resolve().name, "path": str(folder), "weights": dict(components.weights), "random_weights": source == "random"}
     model = components.module_def, {**trained, **kept}

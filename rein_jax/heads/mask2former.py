@@ -24,6 +24,7 @@ from rein_jax.layers.init import torch_linear
 from rein_jax.layers.norm import layer_norm
 from rein_jax.layers.positions import sine_positions
 from rein_jax.layers.stack import REMAT, stacked
+from rein_jax.trees import param
 from rein_jax.weight_rules import Rule
 
 QUERY_SOURCES = ("linked", "learned_feat", "learned")
@@ -61,12 +62,12 @@ class Mask2Former(Head):
         self.layers = stacked(lambda r: DecoderLayer(channels, heads, decoder_ffn, rngs=r), decoder_layers, rngs)
         self.post_norm = layer_norm(channels, 1e-5, rngs=rngs)
 
-        def normal(rows):
-            return nnx.Param(jax.random.normal(rngs.params(), (rows, channels)))
+        def normal(rows, **wishes):
+            return param(jax.random.normal(rngs.params(), (rows, channels)), **wishes)
 
-        self.level_embed = normal(LEVELS)
+        self.level_embed = normal(LEVELS, decay=False)
         self.query_feat = normal(num_queries) if query_source != "linked" else None
-        self.query_embed = normal(num_queries) if query_source == "learned" else None
+        self.query_embed = normal(num_queries, decay=False) if query_source == "learned" else None
         self.query_to_feat = torch_linear(channels, channels, rngs=rngs) if query_source == "linked" else None
         self.cls_embed = torch_linear(channels, num_classes + 1, rngs=rngs)
         self.mask_embed = nnx.List([torch_linear(channels, channels, rngs=rngs) for _ in range(3)])

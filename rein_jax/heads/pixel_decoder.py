@@ -16,7 +16,7 @@ from rein_jax.layers import resize
 from rein_jax.layers.conv import Conv3x3
 from rein_jax.layers.deformable import DeformableAttention
 from rein_jax.layers.init import torch_uniform
-from rein_jax.layers.norm import layer_norm
+from rein_jax.layers.norm import group_norm, layer_norm
 from rein_jax.layers.positions import sine_positions
 from rein_jax.layers.stack import REMAT, stacked
 
@@ -59,7 +59,7 @@ class Project(nnx.Module):
             self.conv = nnx.Linear(inputs, outputs, use_bias=bias, kernel_init=init, rngs=rngs)
         else:
             self.conv = Conv3x3(inputs, outputs, use_bias=bias, kernel_init=init, rngs=rngs)
-        self.norm = nnx.GroupNorm(outputs, groups, epsilon=1e-5, use_fast_variance=False, rngs=rngs)
+        self.norm = group_norm(outputs, groups, rngs=rngs)
 
     def __call__(self, x: jax.Array) -> jax.Array:
         return self.norm(self.conv(x))

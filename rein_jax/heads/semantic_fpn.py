@@ -18,6 +18,7 @@ from rein_jax.errors import UserError
 from rein_jax.heads.base import Head, shapes_of
 from rein_jax.layers import resize
 from rein_jax.layers.conv import Conv3x3, FrozenBatchNorm
+from rein_jax.layers.norm import group_norm
 
 _XAVIER = nnx.initializers.xavier_uniform()
 _KAIMING = nnx.initializers.variance_scaling(2.0, "fan_out", "normal")  # mmcv's default of a convolution before ReLU
@@ -28,7 +29,7 @@ class ConvNormReLU(nnx.Module):
 
     def __init__(self, inputs: int, outputs: int, *, norm: str, groups: int, rngs: nnx.Rngs):
         self.conv = Conv3x3(inputs, outputs, use_bias=False, kernel_init=_KAIMING, rngs=rngs)
-        self.norm = FrozenBatchNorm(outputs) if norm == "batch" else nnx.GroupNorm(outputs, groups, epsilon=1e-5, rngs=rngs)
+        self.norm = FrozenBatchNorm(outputs) if norm == "batch" else group_norm(outputs, groups, fast=True, rngs=rngs)
 
     def __call__(self, x: jax.Array) -> jax.Array:
         return jax.nn.relu(self.norm(self.conv(x)))

@@ -9,6 +9,7 @@ from flax import nnx
 from rein_jax.kernels.conv3x3 import conv3x3
 from rein_jax.kernels.conv_transpose2x2 import conv_transpose2x2
 from rein_jax.kernels.depthwise_conv3x3 import depthwise_conv3x3
+from rein_jax.trees import param
 
 
 def conv(
@@ -63,7 +64,7 @@ class FrozenBatchNorm(nnx.Module):
     """
 
     def __init__(self, width: int):
-        self.scale, self.bias = nnx.Param(jnp.ones(width)), nnx.Param(jnp.zeros(width))
+        self.scale, self.bias = param(jnp.ones(width), decay=False), param(jnp.zeros(width), decay=False)
         self.mean, self.var = nnx.BatchStat(jnp.zeros(width)), nnx.BatchStat(jnp.ones(width))
 
     def __call__(self, x):

@@ -6,6 +6,7 @@ from flax import nnx
 
 from rein_jax.kernels.gelu import gelu
 from rein_jax.layers.conv import Doubled, FrozenBatchNorm, max_pool
+from rein_jax.layers.norm import group_norm
 from rein_jax.weight_rules import Rule
 
 
@@ -17,10 +18,7 @@ class FeaturePyramid(nnx.Module):
     """
 
     def __init__(self, width: int, *, rngs: nnx.Rngs):
-        def group_norm():
-            return nnx.GroupNorm(width, num_groups=1, epsilon=1e-5, use_fast_variance=False, rngs=rngs)
-
-        self.norms = nnx.List([group_norm() for _ in range(4)])
+        self.norms = nnx.List([group_norm(width, 1, rngs=rngs) for _ in range(4)])
         self.up4a, self.bn, self.up4b = Doubled(width, rngs=rngs), FrozenBatchNorm(width), Doubled(width, rngs=rngs)
         self.up2 = Doubled(width, rngs=rngs)
 

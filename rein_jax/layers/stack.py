@@ -6,6 +6,9 @@ from collections.abc import Callable
 
 import jax
 from flax import nnx
+from jax.sharding import PartitionSpec
+
+from rein_jax.trees import wishes_of
 
 REMAT = {
     "none": lambda f: f,
@@ -15,7 +18,7 @@ REMAT = {
 
 
 def stacked(make: Callable[[nnx.Rngs], nnx.Module], depth: int, rngs: nnx.Rngs) -> nnx.Module:
-    """`depth` independently initialised modules as one module whose arrays have a leading axis of length `depth`."""
+    """`depth` independently initialised modules as one module whose arrays have a leading axis of length `depth`, and say so."""
     graphs = []
 
     def arrays(key):
@@ -24,6 +27,11 @@ def stacked(make: Callable[[nnx.Rngs], nnx.Module], depth: int, rngs: nnx.Rngs) 
         return state
 
     state = jax.vmap(arrays)(jax.random.split(rngs.params(), depth))
+    for _, variable in nnx.to_flat_state(state):
+        wishes = wishes_of(variable)
+        variable.set_metadata(stacked=wishes.stacked + 1)
+        if wishes.sharding:
+            variable.set_metadata(out_sharding=PartitionSpec(None, *wishes.sharding))
     return nnx.merge(graphs[0], state)
 
 

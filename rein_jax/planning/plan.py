@@ -109,7 +109,7 @@ class _Planner:
         self.mesh = make_mesh(config.get("mesh"), devices)
         self.chosen = settings(config["train"])
         self.sharded = place_run(components.trainable, components.frozen, components.tx, policy, self.mesh,
-                                 run_metadata.rules(config), self.chosen.ema > 0)
+                                 run_metadata.rules(config), self.chosen.ema > 0, wishes=components.module_def.wishes)
         self.step = make_step(components.module_def, components.tx, policy, self.mesh, self.sharded.shardings,
                               schedule=components.schedule, augment=components.augment, **self.chosen.of_step())
 
@@ -127,10 +127,11 @@ class _Planner:
         whole = replicated(self.mesh)
         flat = {name: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=whole)
                 for name, a in {**self.sharded.state.trainable, **self.sharded.frozen}.items()}
+        module_def = self.components.module_def
         pixels = jax.ShapeDtypeStruct((images * self.mesh.devices.size, *crop, 3), jnp.uint8, sharding=batch_sharding(self.mesh))
 
         def scores(params, pixels):
-            return trees.merge(self.components.module_def, self.policy.inputs(params)).scores(pixels)
+            return trees.merge(module_def, self.policy.inputs(params, module_def.wishes)).scores(pixels)
 
         return {"images_per_chip": images, "crop": list(crop), **self._compile(jax.jit(scores), flat, pixels)}
 

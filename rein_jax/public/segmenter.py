@@ -181,7 +181,7 @@ class Segmenter(SegmentationModel):
     def _predictor(self, kinds: Sequence[str], own: Mapping[str, Any], protocol, mode, crop, stride, batch, scales, flip, precision):
         module_def, _, params = trees.split(self, ())
         if precision is not None:
-            params = policy(precision).inputs(params)
+            params = policy(precision).inputs(params, module_def.wishes)
         parts = EvalModel(module_def, params, self.classes, self.backbone.patch)
         return map_predictor(parts, own, kinds, protocol, mode, crop, stride, batch, scales, flip)
 

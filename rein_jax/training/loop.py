@@ -104,7 +104,8 @@ class _Run:
         run_metadata.check_batch(chosen, self.mesh)
         self.meta = run_metadata.meta(self.config, components, self.policy)
         self.sharded: ShardedState = place_run(components.trainable, components.frozen, components.tx, self.policy, self.mesh,
-                                        run_metadata.rules(self.config), ema=chosen.ema > 0)
+                                        run_metadata.rules(self.config), ema=chosen.ema > 0,
+                                        wishes=components.module_def.wishes)
         components.trainable = components.frozen = {}  # the sharded copies are the only ones from here on
         self.step = make_step(components.module_def, components.tx, self.policy, self.mesh, self.sharded.shardings,
                               schedule=components.schedule, augment=components.augment, **chosen.of_step())
@@ -160,7 +161,7 @@ class _Run:
             self._say(f"beginning with what was learnt in {self.components.weights['init_from']}")
         if step:
             self._say(f"resuming at step {step} of {self.chosen.steps}")
-            if self.before != self.chosen.steps:
+            if self.before != self.chosen.steps and self.components.schedule is not None:
                 self._say(f"The run was to have {self.before} steps; the learning rate goes on where the schedule of "
                           f"{self.chosen.steps} steps is at step {step}: {float(self.components.schedule(step)):.3g}.")
 

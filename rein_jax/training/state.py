@@ -7,6 +7,7 @@ Frozen parameters are not part of it (never donated, never saved), nor is a rand
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -18,7 +19,7 @@ from jax.sharding import Mesh
 
 from rein_jax.precision import Policy
 from rein_jax.sharding import Rules, place, replicated, shard_flat, shard_like
-from rein_jax.trees import FlatParams
+from rein_jax.trees import FlatParams, Wishes
 
 
 @jax.tree_util.register_dataclass
@@ -40,10 +41,10 @@ def initial(trainable: FlatParams, tx: Any, ema: bool) -> TrainState:
     return TrainState(zero, zero, zero, trainable, tx.init(trainable), dict(trainable) if ema else {})
 
 
-def state_shardings(state: TrainState, mesh: Mesh, rules: Rules) -> TrainState:
+def state_shardings(state: TrainState, mesh: Mesh, rules: Rules, wishes: Mapping[str, Wishes]) -> TrainState:
     """Where each leaf of the state lives; moments and EMA follow their parameter."""
     flat = state.trainable
-    shardings = shard_flat(flat, mesh, _only(rules, flat)) if flat else {}
+    shardings = shard_flat(flat, mesh, _only(rules, flat), wishes) if flat else {}
     whole = replicated(mesh)
     return TrainState(whole, whole, whole, shardings, shard_like(state.opt_state, shardings, flat, mesh),
                       {name: shardings[name] for name in state.ema})
@@ -64,21 +65,22 @@ class ShardedState:
 
 
 def place_run(trainable: FlatParams, frozen: FlatParams, tx: Any, policy: Policy, mesh: Mesh, rules: Rules,
-              ema: bool = False) -> ShardedState:
-    """Cast by the policy and put on the mesh; abstract leaves become ShapeDtypeStructs that carry their sharding."""
+              ema: bool = False, *, wishes: Mapping[str, Wishes]) -> ShardedState:
+    """Cast by the policy and put on the mesh, as the arrays wish (`ModuleDef.wishes`); abstract leaves become ShapeDtypeStructs that
+    carry their sharding."""
     abstract = any(isinstance(leaf, jax.ShapeDtypeStruct) for leaf in (*trainable.values(), *frozen.values()))
-    build = partial(initial, tx=tx, ema=ema)
+    build, store = partial(initial, tx=tx, ema=ema), partial(policy.store, wishes=wishes)
     state = jax.eval_shape(build, jax.eval_shape(policy.master, trainable))
-    where = state_shardings(state, mesh, rules)
-    still = shard_flat(frozen, mesh, _only(rules, frozen)) if frozen else {}
+    where = state_shardings(state, mesh, rules, wishes)
+    still = shard_flat(frozen, mesh, _only(rules, frozen), wishes) if frozen else {}
     if abstract:
         def pin(a, s):
             return jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=s)
 
-        return ShardedState(jax.tree.map(pin, state, where), jax.tree.map(pin, jax.eval_shape(policy.store, frozen), still), where)
+        return ShardedState(jax.tree.map(pin, state, where), jax.tree.map(pin, jax.eval_shape(store, frozen), still), where)
     leaves = place(policy.master(trainable), where.trainable)
     state = jax.jit(build, out_shardings=where)(leaves)  # moments are split from the start: whole they may not fit
-    return ShardedState(state, place(policy.store(frozen), still), where)
+    return ShardedState(state, place(store(frozen), still), where)
 
 
 def abstract_arrays(state: TrainState) -> dict[str, dict[str, tuple[tuple[int, ...], str]]]:

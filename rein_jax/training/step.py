@@ -23,7 +23,7 @@ STOP = "stop"  # int32 [b] in every batch: 1 if this process was told to stop; t
 def make_loss(module_def: trees.ModuleDef, policy: Policy) -> Callable:
     """loss(trainable, frozen, batch, key, progress=None) -> (total, terms), computed and reported in the policy's dtypes."""
     def loss(trainable: trees.FlatParams, frozen: trees.FlatParams, batch: Any, key: jax.Array, progress: jax.Array | None = None):
-        model = trees.merge(module_def, *policy.entry(trainable, frozen))
+        model = trees.merge(module_def, *policy.entry(trainable, frozen, module_def.wishes))
         batch = batch if progress is None else {**batch, "progress": progress}
         total, terms = model.loss(batch, key)
         return total.astype(policy.loss), {name: value.astype(policy.loss) for name, value in terms.items()}

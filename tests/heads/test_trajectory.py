@@ -43,7 +43,7 @@ def run(fixture_case):
     module_def, params = filled(_model, weights, RULES)
     chosen = trees.matching(params, ("adapters/", "head/"))
     trainable = {name: params.pop(name) for name in sorted(chosen)}
-    tx, schedule = optim.make_optimizer({"steps": 20, "groups": "rein_512"}, trainable)
+    tx, schedule = optim.make_optimizer({"steps": 20, "groups": "rein_512"}, trainable, module_def.wishes)
     loss = MaskLoss(19, points=POINTS)
 
     @partial(jax.jit, compiler_options=AS_IN_USE)
@@ -140,6 +140,7 @@ def test_parameter_groups_are_the_originals(fixture_case, run):
     groups = fixture_case("train_rein_dinov2", "groups")
     want = dict(zip(groups["name"].tolist(), groups["decay"].tolist(), strict=True))
     shapes = {name: array.shape for name, array in run[2]["trainable"].items()}
-    ours = optim.assign_groups("rein_512", list(shapes))
+    said = trees.split(nnx.eval_shape(_model), ())[0].wishes
+    ours = optim.assign_groups("rein_512", {name: said[name] for name in shapes})
     decay = {source: 0.05 * ours[name].decay for name, shape in shapes.items() for source in unplace(RULES, {name: np.empty(shape)})[0]}
     assert decay == want

@@ -28,7 +28,7 @@ def setup(shape: dict, rules: str, devices: int = 8, accumulate: int = 1, full: 
         components.trainable, components.frozen = {**components.trainable, **components.frozen}, {}
     mesh = sharding.make_mesh(shape, jax.devices()[:devices])
     fp32 = policy("fp32")
-    sharded = place_run(components.trainable, components.frozen, components.tx, fp32, mesh, rules)
+    sharded = place_run(components.trainable, components.frozen, components.tx, fp32, mesh, rules, wishes=components.module_def.wishes)
     step = make_step(components.module_def, components.tx, fp32, mesh, sharded.shardings, schedule=components.schedule,
                      accumulate=accumulate)
     return sharded, step, mesh, components.batches(0, 0, 1)

@@ -20,7 +20,8 @@ META = {"config": {}}
 
 
 def state_of(rows=4, dtype=None, ema=False, value=1.0, tx=None):
-    sharded = place_run({"head/kernel": jnp.full((rows, 3), value)}, {}, tx or optax.adam(0.1), policy("fp32"), make_mesh(), "dp", ema)
+    sharded = place_run({"head/kernel": jnp.full((rows, 3), value)}, {}, tx or optax.adam(0.1), policy("fp32"), make_mesh(), "dp", ema,
+                        wishes={})
     if dtype:
         sharded.state.trainable = {n: a.astype(dtype) for n, a in sharded.state.trainable.items()}
     return sharded.state
@@ -146,7 +147,7 @@ def test_full_disk_keeps_the_checkpoints_and_goes_on(tmp_path):
     said = []
     store = saved(tmp_path, 1, said=said)
     noise = jnp.asarray(np.random.default_rng(0).normal(size=(200, 300)), jnp.float32)  # does not compress
-    big = place_run({"head/kernel": noise}, {}, optax.sgd(0.1), policy("fp32"), make_mesh(), "dp").state
+    big = place_run({"head/kernel": noise}, {}, optax.sgd(0.1), policy("fp32"), make_mesh(), "dp", wishes={}).state
     before, ignored = resource.getrlimit(resource.RLIMIT_FSIZE), signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (64 * 1024, before[1]))
     try:

@@ -65,7 +65,8 @@ def test_flops_of_products_convolutions_and_loops():
 
 def test_memory_plan_counts_per_device_and_advises():
     components, mesh = make_components(CONFIG, depth=5), make_mesh()
-    sharded = place_run(components.trainable, components.frozen, components.tx, policy("fp32"), mesh, "dp", ema=True)
+    sharded = place_run(components.trainable, components.frozen, components.tx, policy("fp32"), mesh, "dp", ema=True,
+                        wishes=components.module_def.wishes)
     batch = {n: s for n, s in batch_structs(4, components.crop, mesh).items() if n != "stop"}
     loss, key = make_loss(components.module_def, policy("fp32")), jax.random.key(0)
     found = memory.plan(sharded.state, sharded.frozen, batch, lambda t, f, d: loss(t, f, d, key)[0], 1)

@@ -22,7 +22,8 @@ CONFIG = {"seed": 0, "train": {"steps": 10, "batch": 4}}
 def program(precision="fp32", accumulate=1, ema=0.0, ema_start=0, augment=None):
     """(mesh, shardings, compiled once per module) of the stand-in's step."""
     components, mesh = make_components(CONFIG), make_mesh()
-    sharded = place_run(components.trainable, components.frozen, components.tx, policy(precision), mesh, "dp", ema > 0)
+    sharded = place_run(components.trainable, components.frozen, components.tx, policy(precision), mesh, "dp", ema > 0,
+                        wishes=components.module_def.wishes)
     return mesh, make_step(components.module_def, components.tx, policy(precision), mesh, sharded.shardings, schedule=components.schedule,
                            accumulate=accumulate, ema=ema, ema_start=ema_start, augment=augment)
 
@@ -34,7 +35,7 @@ class Bench:
         self.components = make_components(CONFIG, bad=bad)
         self.mesh, self.step = program(precision, **options)
         self.sharded = place_run(self.components.trainable, self.components.frozen, self.components.tx, policy(precision), self.mesh, "dp",
-                                options.get("ema", 0.0) > 0)
+                                options.get("ema", 0.0) > 0, wishes=self.components.module_def.wishes)
         self.batches = self.components.batches(0, 0, 1)
 
     def go(self, **more):
