@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from rein_jax.heads.semantic_fpn import SemanticFPN as SemanticFPN
     from rein_jax.losses.mask_loss import MaskLoss as MaskLoss
     from rein_jax.losses.pixel_loss import PixelLoss as PixelLoss
+    from rein_jax.optim.make import optimizer as optimizer
     from rein_jax.predict.run import predict_files as predict_files
     from rein_jax.public.register import register as register
     from rein_jax.public.result import Segmentation as Segmentation
@@ -59,6 +60,7 @@ if TYPE_CHECKING:
     from rein_jax.run import Run as Run
     from rein_jax.run import train as train
     from rein_jax.segmenter import Preprocessing as Preprocessing
+    from rein_jax.trees import param as param
 
 __version__ = "0.1.0"
 _PUBLIC = typed_names(__name__, __file__)

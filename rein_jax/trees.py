@@ -81,7 +81,7 @@ def param(value: Any, *, decay: bool = True, exact: bool = False, stacked: int =
         UserError: a wish of another kind.
 
     Example:
-        >>> self.tokens = param(jnp.zeros((100, 768)), decay=False, sharding=PartitionSpec(None, "fsdp"))
+        self.tokens = rj.param(jnp.zeros((100, 768)), decay=False, sharding=PartitionSpec(None, "fsdp"))
     """
     said = {name: wish for name, wish, plain in (("decay", decay, True), ("exact", exact, False), ("stacked", stacked, 0)) if wish != plain}
     if sharding is not None:  # a wish for the trainer's mesh; there is none yet

@@ -8,7 +8,7 @@ import pytest
 from flax import nnx
 
 from data_pipelines.labels import CITYSCAPES
-from rein_jax import build, optim, trainable, trees
+from rein_jax import build, optim, optimizer, trainable, trees
 from rein_jax.errors import UserError
 from rein_jax.layers.stack import stacked
 from tests.use.tiny import tiny_config
@@ -152,7 +152,7 @@ def test_the_optimizer_of_stock_loops_makes_the_trainers_steps(name):
     module_def, arrays, frozen = trees.split(model, ("adapters/", "head/"))
     flat, _ = optim.make_optimizer({"name": name, **options}, arrays, module_def.wishes, steps=5)
     state = flat.init(arrays)
-    stock = nnx.Optimizer(model, optim.optimizer(model, trained, name, steps=5, **options), wrt=trained)
+    stock = nnx.Optimizer(model, optimizer(model, trained, name, steps=5, **options), wrt=trained)
     before = trees.flatten(model)
     for _ in range(2):
         grads = jax.grad(lambda t: trees.merge(module_def, t, frozen)(x))(arrays)
@@ -175,7 +175,7 @@ def test_one_update_of_a_segmenter_equals_the_trainers():
     model = trees.merge(module_def, arrays, frozen)
     tx, _ = optim.make_optimizer(config.optim, arrays, module_def.wishes, steps=10)
     want = tx.update(grads, tx.init(arrays), arrays)[0]
-    stock = nnx.Optimizer(model, optim.optimizer(model, which, steps=10), wrt=which)
+    stock = nnx.Optimizer(model, optimizer(model, which, steps=10), wrt=which)
     paths = nnx.to_flat_state(nnx.state(model, which))
     found = stock.update(model, nnx.from_flat_state([(path, nnx.Param(grads[trees.name_of(path)])) for path, _ in paths]))
     found = {trees.name_of(path): update for path, update in nnx.to_flat_state(found)}
@@ -187,9 +187,9 @@ def test_one_update_of_a_segmenter_equals_the_trainers():
 def test_mistakes_of_stock_loops_are_named():
     model = Net(nnx.Rngs(0))
     with pytest.raises(UserError, match="steps="):
-        optim.optimizer(model, trained)
+        optimizer(model, trained)
     with pytest.raises(UserError, match="matches no parameter"):
-        optim.optimizer(model, nnx.BatchStat, steps=5)
+        optimizer(model, nnx.BatchStat, steps=5)
     with pytest.raises(UserError, match="Did you mean 'warmup_steps'"):
-        optim.optimizer(model, trained, steps=5, warm_up_steps=2)
-    assert optim.optimizer(model, trained, "sgd", schedule="constant").init(nnx.state(model, trained))
+        optimizer(model, trained, steps=5, warm_up_steps=2)
+    assert optimizer(model, trained, "sgd", schedule="constant").init(nnx.state(model, trained))

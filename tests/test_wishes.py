@@ -8,6 +8,7 @@ from flax import nnx
 from jax.sharding import AbstractMesh
 from jax.sharding import PartitionSpec as P
 
+import rein_jax as rj
 from rein_jax import optim, sharding, trees
 from rein_jax.errors import UserError
 from rein_jax.layers.norm import layer_norm
@@ -19,7 +20,7 @@ class Own(nnx.Module):
     """An adapter's layer as somebody else writes it."""
 
     def __init__(self, rngs):
-        self.tokens = trees.param(jnp.zeros((8, 4)), decay=False, sharding=P(None, "fsdp"))
+        self.tokens = rj.param(jnp.zeros((8, 4)), decay=False, sharding=P(None, "fsdp"))
         self.factor = trees.param(jnp.ones((2, 4, 4)), exact=True, stacked=1, sharding=P())
         self.twin = trees.Frozen(jnp.ones(4), exact=True)
         self.norm = layer_norm(4, 1e-6, rngs=rngs)

@@ -81,8 +81,9 @@ def optimizer(model: nnx.Module, wrt: Any = nnx.Param, name: str | optax.Gradien
         UserError: an unknown name or option, or a value outside its range.
 
     Example:
-        >>> tx = optimizer(model, trainable, "lion", lr=3e-5, steps=1000)
-        >>> state = nnx.Optimizer(model, tx, wrt=trainable)
+        trainable = rj.trainable("adapter", "head")
+        tx = rj.optimizer(model, trainable, "lion", lr=3e-5, steps=1000)
+        optimizer = nnx.Optimizer(model, tx, wrt=trainable)
     """
     state = nnx.state(model, wrt)
     flat = nnx.to_flat_state(state)

@@ -140,7 +140,8 @@ class Progress:
         if not self.active:
             return
         eta = (self.total - step) * values["step_seconds"]
-        text = (f"loss {values['loss']:.4f}  lr {values['lr']:.3g}  {values['images_per_second']:.1f} img/s  "
+        lr = f"lr {values['lr']:.3g}  " if "lr" in values else ""
+        text = (f"loss {values['loss']:.4f}  {lr}{values['images_per_second']:.1f} img/s  "
                 f"data wait {values['data_wait']:.0%}  ETA {int(eta // 60)}:{int(eta % 60):02d}")
         if self.tty:
             with unheard():

@@ -50,7 +50,7 @@ def make_step(module_def: trees.ModuleDef, tx: Any, policy: Policy, mesh: Mesh, 
     after the other and their gradients averaged; where a loss normalises by the batch (number of masks, of labelled pixels)
     this is the mean of the micro-batches' losses, not the loss of the whole batch.
     steps: length of the training, for models that change as it goes on (0: they stay as at its start).
-    metrics: fp32 scalars "loss", one per loss term, "grad_norm", "lr", and "finite", "row", "stop".
+    metrics: fp32 scalars "loss", one per loss term, "grad_norm", "lr" (with a schedule), and "finite", "row", "stop".
     """
     loss_fn = make_loss(module_def, policy)
 
@@ -73,9 +73,9 @@ def make_step(module_def: trees.ModuleDef, tx: Any, policy: Policy, mesh: Mesh, 
                 (loss, terms), grads = _accumulated(at_progress, state.trainable, frozen, batch, key, accumulate, mesh)
         with jax.named_scope("update"):
             new, finite, norm = _update(state, tx, grads, loss, ema, ema_start)
-        lr = schedule(state.step - state.skipped) if schedule is not None else 0.0
-        metrics = {"loss": loss, **terms, "grad_norm": norm, "lr": jnp.asarray(lr, jnp.float32), "finite": finite,
-                   "row": new.row, "stop": stop}
+        metrics = {"loss": loss, **terms, "grad_norm": norm, "finite": finite, "row": new.row, "stop": stop}
+        if schedule is not None:
+            metrics["lr"] = jnp.asarray(schedule(state.step - state.skipped), jnp.float32)
         return new, metrics
 
     return jax.jit(step, donate_argnums=(0,), out_shardings=(shardings, replicated(mesh)))

@@ -13,7 +13,7 @@ from rein_jax import trees
 from rein_jax.precision import policy
 from rein_jax.sharding import make_mesh, place_batch
 from rein_jax.training.state import place_run
-from rein_jax.training.step import make_step
+from rein_jax.training.step import batch_structs, make_step
 
 CONFIG = {"seed": 0, "train": {"steps": 10, "batch": 4}}
 
@@ -155,3 +155,11 @@ def test_placing_never_aliases_the_callers_arrays():
     bench = Bench()
     bench.go()  # donates the state
     assert all(np.isfinite(np.asarray(a)).all() for a in bench.components.trainable.values())
+
+
+def test_without_a_schedule_no_learning_rate_is_reported():
+    parts, mesh = make_components(CONFIG), make_mesh()
+    sharded = place_run(parts.trainable, parts.frozen, parts.tx, policy("fp32"), mesh, "dp", wishes=parts.module_def.wishes)
+    step = make_step(parts.module_def, parts.tx, policy("fp32"), mesh, sharded.shardings)
+    _, metrics = jax.eval_shape(step, sharded.state, sharded.frozen, batch_structs(CONFIG["train"]["batch"], parts.crop, mesh))
+    assert "loss" in metrics and "lr" not in metrics
