@@ -19,8 +19,13 @@ from rein_jax.weight_rules import Rule
 class CLIP(ViT):
     """CLIP ViT giving four maps.
 
-    fpn: learned rescaling (`layers/fpn.py`) in place of bilinear resizing, as the official Rein-CLIP trains it beside the adapters; name
-    `backbone/fpn/` among the trainable patterns. class_twice: add the class embedding twice; False is CLIP as published.
+    Args:
+        variant: "vitb16", "vitl14", with or without "clip_" in front; or a ViTConfig.
+        rngs: of random initial values (default: nnx.Rngs(0)).
+        fpn: learned rescaling (`layers/fpn.py`) in place of bilinear resizing, as the official Rein-CLIP trains it beside the adapters;
+            name `backbone/fpn/` among the trainable patterns.
+        class_twice: add the class embedding twice, as the official Rein does; False is CLIP as published.
+        **kwargs: of `ViT`: image_size, patch, out_indices, remat, unroll, final_norm.
     """
 
     family = "clip"

@@ -73,7 +73,11 @@ class Downsample(nnx.Module):
 class ConvNeXt(Backbone):
     """ConvNeXt giving four maps at strides 4, 8, 16, 32; one adapter per stage, acting after every block.
 
-    image_size is ignored (nothing depends on it); out_indices are the four stages.
+    Args:
+        variant: "t", "b", "l", with or without "convnext_" in front; or a ConvNeXtConfig.
+        rngs: of random initial values (default: nnx.Rngs(0)).
+        image_size, out_indices: nothing depends on the size, and the outputs are the four stages'.
+        remat, unroll: see `ViT`.
     """
 
     family = "convnext"

@@ -26,9 +26,16 @@ _SIZES = {
 
 
 class DINOv2(ViT):
-    """Pre-norm ViT with LayerScale.
+    """DINOv2 giving four maps: a pre-norm ViT with LayerScale, run at patch 16.
 
-    Positions resized on the fly follow the official models: `interpolate_offset` 0.1 without registers; with them 0, antialiased.
+    Args:
+        variant: "vits14", "vitb14", "vitl14", "vitg14", each also with "_reg" (registers) behind, with or without "dinov2_" in front; or a
+            ViTConfig.
+        interpolate_offset: how positions are resized on the fly; None: as the official models, 0.1 without registers, with them 0.
+        **kwargs: of `ViT`: rngs, image_size, patch, out_indices, remat, unroll, final_norm.
+
+    Example:
+        backbone = rj.DINOv2.from_pretrained("dinov2_vitl14", image_size=512)
     """
 
     family = "dinov2"

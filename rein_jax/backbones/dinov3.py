@@ -22,7 +22,11 @@ PERIODS = ("float32", "bfloat16")
 class DINOv3(ViT):
     """DINOv3 giving four maps. "plus" variants have a SwiGLU in place of the MLP.
 
-    rope_periods: "float32", as transformers and timm compute the periods of the rotation, or "bfloat16", as the official files hold them.
+    Args:
+        variant: "vits16", "vits16plus", "vitb16", "vitl16", "vith16plus", with or without "dinov3_" in front; or a ViTConfig.
+        rope_periods: "float32", as transformers and timm compute the periods of the rotation, or "bfloat16", as the official files hold
+            them.
+        **kwargs: of `ViT`: rngs, image_size, patch, out_indices, remat, unroll, final_norm.
     """
 
     family = "dinov3"

@@ -90,7 +90,12 @@ class SubNormBlock(nnx.Module):
 
 class EVA02(ViT):
     """EVA-02 giving four maps. Rotary positions are computed, never loaded: along each side they run over 16 units (the grid of
-    pretraining), as the official code does for the size a model is built for; absolute positions are resized to match other sizes."""
+    pretraining), as the official code does for the size a model is built for; absolute positions are resized to match other sizes.
+
+    Args:
+        variant: "s", "b", "l", with or without "eva02_" in front; or an EVA02Config.
+        **kwargs: of `ViT`: rngs, image_size, patch, out_indices, remat, unroll, final_norm.
+    """
 
     family = "eva02"
     VARIANTS = {

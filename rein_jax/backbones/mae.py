@@ -11,7 +11,12 @@ from rein_jax.weight_rules import Rule
 
 
 class MAE(ViT):
-    """MAE ViT giving four maps. The encoder's final norm is not part of the module."""
+    """MAE ViT giving four maps.
+
+    Args:
+        variant: "b", "l", "h", with or without "mae_" in front; or a ViTConfig.
+        **kwargs: of `ViT`: rngs, image_size, patch, out_indices, remat, unroll, final_norm.
+    """
 
     family = "mae"
     VARIANTS = {"b": ViTConfig(768, 12, 12), "l": ViTConfig(1024, 24, 16), "h": ViTConfig(1280, 32, 16, patch=14)}

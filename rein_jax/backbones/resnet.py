@@ -94,7 +94,13 @@ class Stem(nnx.Module):
 class ResNet(Backbone):
     """ResNet giving four maps, one per stage; one adapter per stage, acting after every residual block.
 
-    deep_stem: V1c. strides, dilations: of the four stages. image_size is ignored (nothing depends on it), out_indices are the stages.
+    Args:
+        variant: "50", "101", with or without "resnet_" in front; or a ResNetConfig.
+        rngs: of random initial values (default: nnx.Rngs(0)).
+        image_size, out_indices: nothing depends on the size, and the outputs are the four stages'.
+        remat, unroll: see `ViT`.
+        deep_stem: three 3x3 convolutions in place of one 7x7 (V1c).
+        strides, dilations: of the four stages.
     """
 
     family = "resnet"

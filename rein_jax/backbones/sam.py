@@ -94,8 +94,15 @@ class SamBlock(nnx.Module):
 class SAM(Backbone):
     """SAM's encoder giving four maps at strides 4, 8, 16 and 32.
 
-    image_size: side (or height, width) in pixels for which the absolute positions are stored. out_indices: default the global blocks.
     Blocks of one kind that follow each other are one stack; adapters see a single stage of `depth` blocks.
+
+    Args:
+        variant: "b", "l", "h", with or without "sam_" in front; or a SAMConfig.
+        rngs: of random initial values (default: nnx.Rngs(0)).
+        image_size: side (or height, width) in pixels for which the absolute positions are stored.
+        patch: patch size in pixels.
+        out_indices: the four blocks whose outputs become maps (default: the global ones).
+        remat, unroll: see `ViT`.
     """
 
     family = "sam"

@@ -27,9 +27,15 @@ from rein_jax.layers.stack import layer, stacked
 
 @dataclass(frozen=True)
 class ViTConfig:
-    """What differs between the variants of one family. registers: tokens after the class token; gated: SwiGLU instead of an MLP;
-    hidden: channels inside the MLP (None = 4 x embed_dim, of a SwiGLU two thirds of that, rounded up to a multiple of 8); patch: patch
-    size of the published weights."""
+    """What differs between the variants of one family.
+
+    Args:
+        embed_dim: channels of the tokens. depth: number of blocks. num_heads: heads of the attention.
+        registers: tokens after the class token.
+        gated: SwiGLU instead of an MLP.
+        hidden: channels inside the MLP (None: 4 x embed_dim, of a SwiGLU two thirds of that, rounded up to a multiple of 8).
+        patch: patch size of the published weights.
+    """
 
     embed_dim: int
     depth: int
@@ -103,9 +109,14 @@ class Block(nnx.Module):
 class ViT(Backbone):
     """A plain ViT giving four maps. Families subclass it: they set class attributes and override `embed` or `make_block`.
 
-    image_size: side (or height, width) in pixels of the inputs for which the stored position embedding is made; other sizes are resized on
-    the fly. out_indices: the four blocks whose outputs become maps. remat, unroll: see `run_blocks`. final_norm: keep the norm behind
-    the last block, which only the head `eomt` reads.
+    Args:
+        variant: a name of the family's VARIANTS, or a ViTConfig of sizes of one's own.
+        rngs: of random initial values (default: nnx.Rngs(0)).
+        image_size: side (or height, width) in pixels that the position embedding is stored for; other sizes are resized on the fly.
+        patch: patch size in pixels.
+        out_indices: the four blocks whose outputs become maps (default: four evenly spaced ones).
+        remat: what the backward pass recomputes: "none", "dots" or "full". unroll: block after block instead of lax.scan.
+        final_norm: keep the norm behind the last block, which only the head EoMT reads.
     """
 
     family = "vit"

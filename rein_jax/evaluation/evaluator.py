@@ -27,11 +27,11 @@ def evaluate(
     model: Any,
     domains: Any,
     *,
-    protocol: str | Protocol = "full",
-    mode: str = "slide",
-    crop: int | tuple[int, int] = 512,
-    stride: int | tuple[int, int] = 341,
-    batch: int = 4,
+    protocol: str | Protocol | None = None,
+    mode: str | None = None,
+    crop: int | tuple[int, int] | None = None,
+    stride: int | tuple[int, int] | None = None,
+    batch: int | None = None,
     scales: Iterable[float] = (1.0,),
     flip: bool = False,
     boundary: bool = False,
@@ -52,23 +52,40 @@ def evaluate(
 ) -> results.Results:
     """Measure a model on data sets it may never have seen; every number comes with the protocol it was measured by.
 
-    model: run folder or model.safetensors, a Segmenter, or (module_def, params). domains: a source, several, or
-    {name: source}.
-    protocol: resolution, "official-512", "official-1024", "full" or "fit-WxH" (data_pipelines.protocols).
-    mode: "slide" over windows of `crop` pixels every `stride`, or "whole". batch: windows per device in one call.
-    scales, flip: average the probabilities of several views. boundary, calibration: measure these too.
-    corruptions: names, families or suites of data_pipelines.corruptions ("cityscapes-c") under which every domain is
-    measured again at these severities; reference: results of another model for the relative scores (robustness.py).
-    out: folder for results.json, per-image counts, panels of the best and worst images (`panels` each), and with
-    `save_predictions` the predicted train ids as PNG. With `resume` images counted there under the same model, precision,
-    protocol and data are not computed again; counts are written every `save_every` images.
-    precision: "fp32", "bf16" or "auto" (bf16 except on CPU) to compute in; None takes the parameters as they are.
-    Images that cannot be read are named in the result and left out of the numbers, which then say so.
-    Over several processes each takes its share of the images; counts are added exactly, every process returns the sum.
+    Images that cannot be read are named in the result and left out of the numbers, which then say so. Over several processes each takes
+    its share of the images; counts are added exactly, every process returns the sum.
+
+    Args:
+        model: run folder or model.safetensors, a Segmenter, or (module_def, params).
+        domains: a source (`rj.data.open`), several, or {name: source}.
+        protocol: resolution, "official-512", "official-1024", "full" or "fit-WxH" (data_pipelines.protocols).
+        mode: "slide" over windows of `crop` pixels every `stride`, or "whole".
+        batch: windows per device in one call. This and the four before: None is what the model's own run states, otherwise "full", "slide",
+            512, 341 and 4.
+        scales, flip: average the probabilities of several views.
+        boundary, calibration: measure these too.
+        corruptions: names, families or suites of data_pipelines.corruptions ("cityscapes-c") under which every domain is measured again at
+            these severities; reference: results of another model for the relative scores.
+        out: folder for results.json, per-image counts, panels of the best and worst images (`panels` each), and with `save_predictions` the
+            predicted train ids as PNG. With `resume` images counted there under the same model, precision, protocol and data are not
+            computed again; counts are written every `save_every` images.
+        threads: that read images ahead.
+        precision: "fp32", "bf16" or "auto" (bf16 except on CPU) to compute in; None takes the parameters as they are.
+        mesh: devices to use (default: all of this process). progress: show a bar. facts: what results.json is to say about the model.
+
+    Returns:
+        Results: `.domains` {name: {"mIoU", "IoU", ...}}, `.mean`, `.table()`, `.save(folder)`.
+
+    Raises:
+        UserError: no data, other classes than the model's, or options that cannot be.
+
+    Example:
+        results = rj.evaluate(model, rj.data.open("acdc", "/data/acdc", split="val"))
     """
+    chosen, domains = eval_model(model, facts, precision), named(domains)
+    protocol, mode, crop, stride, batch = own_options(chosen, protocol, mode, crop, stride, batch)
     options = make_options(protocol, mode, crop, stride, scales, flip, boundary, calibration, save_predictions, panels, save_every,
                            threads, progress and jax.process_index() == 0)
-    chosen, domains = eval_model(model, facts, precision), named(domains)
     for source in domains.values():
         check_classes(chosen.classes, source)
     # Slips in what is measured last come to light before the hours of what is measured first.
@@ -108,6 +125,15 @@ def evaluate_files(folder: str | Path, domains: Mapping[str, Any] | Sequence[Any
     if out is not None:
         found.save(out)
     return found
+
+
+def own_options(chosen: EvalModel, protocol, mode, crop, stride, batch) -> tuple:
+    """(protocol, mode, crop, stride, batch) as given; None is what the model's own run states, and the published windows without one."""
+    own = {"protocol": "full", "mode": "slide", "crop": 512, "stride": 341, "batch": 4} | (chosen.facts.get("config") or {}).get("eval", {})
+    if crop is not None and stride is None:  # the run's steps belong to its windows
+        stride = tuple(2 * side // 3 for side in crop) if isinstance(crop, tuple | list) else 2 * crop // 3
+    given = {"protocol": protocol, "mode": mode, "crop": crop, "stride": stride, "batch": batch}
+    return tuple(own[key] if value is None else value for key, value in given.items())
 
 
 def _measure(domains, predictor, chosen: EvalModel, options: Options, out: Path | None, resume: bool) -> results.Results:

@@ -97,11 +97,22 @@ def windows(own: dict[str, Any], crop, stride, patch: int) -> dict[str, Any]:
 
 
 def predict_files(model: Any, paths: Iterable[str], out: str | Path = "predictions", *, progress: bool = True, **options: Any) -> Summary:
-    """Predict pictures, folders, globs and videos into the folder `out`; returns what was done and what failed.
+    """Predict pictures, folders, globs and videos into a folder.
 
-    model: run folder, model.safetensors or Segmenter. options: saves (labels, overlay, confidence, entropy, probabilities),
-    ids ("train", "labels" or numbers), palette (class list file), opacity, protocol, mode, crop, stride, batch, scales, flip,
-    precision, megapixels (limit for one picture), frames (label PNGs of video frames too).
+    Args:
+        model: run folder, model.safetensors or Segmenter.
+        paths: pictures, videos, folders (searched below) and globs.
+        out: folder of the results; each kind gets a folder in it.
+        progress: show a bar on a terminal.
+        **options: saves (labels, overlay, confidence, entropy, probabilities), ids ("train", "labels" or numbers), palette (class list
+            file), opacity, protocol, mode, crop, stride, batch, scales, flip, precision, megapixels (limit for one picture), frames (label
+            PNGs of video frames too).
+
+    Returns:
+        What was done and what failed, `.images`, `.frames`, `.failed` {path: reason}; a file that fails does not stop the others.
+
+    Raises:
+        UserError: a path that does not exist, an unknown option, or a model that cannot be loaded.
     """
     items = inputs.find([str(path) for path in paths], local_path(out))
     job = prepare(model, out, **options)
