@@ -22,9 +22,18 @@ class Bottleneck(nnx.Module):
 
 
 class AdaptFormer(Adapter):
-    """mlp branch + scale * up(dropout(relu(down(x)))), x being the stream before the MLP's norm.
+    """AdaptFormer: MLP branch + scale * up(dropout(relu(down(x)))), x being the stream before the MLP's norm.
 
-    hidden: width of the bottleneck (64). scale: fixed factor (0.1). dropout: after the ReLU, in training (0.1). blocks: None = all.
+    Args:
+        backbone: what it adapts, or one of its `block_specs`.
+        rngs: of the initial values (default: nnx.Rngs(0)).
+        hidden: width of the bottleneck.
+        scale: fixed factor of the branch.
+        dropout: after the ReLU, in training.
+        blocks: numbers of the blocks it acts on; None for all.
+
+    Raises:
+        UserError: blocks without an MLP, or a value that cannot be.
     """
 
     def __init__(

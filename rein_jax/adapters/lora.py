@@ -73,9 +73,21 @@ def factor_delta(layers: LowRank, name: str, scale: float, suffix: str = ""):
 
 
 class LoRA(Adapter):
-    """targets: names of linear maps, () = the attention's query, key and value maps; q, k and v may be named in fused qkv maps too.
-    rank: r (8). alpha: s = alpha / r; None = r, so s = 1. dropout: on the input of A. separate: own factors for q, k and v of a fused
-    qkv map (otherwise they share A, as plain LoRA on the fused map does). blocks: numbers of the blocks it acts on, None = all."""
+    """LoRA: y = x W + b + s (x A) B on chosen linear maps; the product merges into W for inference.
+
+    Args:
+        backbone: what it adapts, or one of its `block_specs`.
+        rngs: of the initial values (default: nnx.Rngs(0)).
+        targets: names of linear maps, () for the attention's query, key and value maps; q, k and v may be named in fused qkv maps too.
+        rank: r.
+        alpha: s = alpha / r; None for r, so that s = 1.
+        dropout: on the input of A, in training.
+        separate: own factors for q, k and v of a fused qkv map (otherwise they share A, as plain LoRA on the fused map does).
+        blocks: numbers of the blocks it acts on; None for all.
+
+    Raises:
+        UserError: a target that the backbone lacks, or a value that cannot be.
+    """
 
     def __init__(
         self,

@@ -38,8 +38,19 @@ class RecycledLayer(nnx.Module):
 
 
 class RecycleLoRA(Decomposed):
-    """main, sub: ranks of the two factors (32 and 4; 0 leaves one out). alpha: s = alpha / (main + sub), with alpha 1 as published.
-    targets: linear maps, () = all of attention and MLP. blocks: numbers of the blocks it acts on, None = all. Biases do not train."""
+    """RecycleLoRA: two low-rank factors on the weights' own directions. Biases do not train.
+
+    Args:
+        backbone: what it adapts, or one of its `block_specs`.
+        rngs: unused but for shapes; the factors follow from the backbone.
+        main, sub: ranks of the two factors; 0 leaves one out.
+        alpha: s = alpha / (main + sub), with alpha 1 as published.
+        targets: linear maps, () for all of attention and MLP.
+        blocks: numbers of the blocks it acts on; None for all.
+
+    Raises:
+        UserError: a target that the backbone lacks, or a value that cannot be.
+    """
 
     def __init__(
         self,

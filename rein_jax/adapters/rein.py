@@ -51,16 +51,31 @@ class ReinProjections(nnx.Module):
 
 
 class Rein(Adapter):
-    """The Rein adapter of one stage.
+    """Rein: learned tokens that refine the features behind every block of a frozen backbone.
 
-    backbone: what it adapts, or one of its `block_specs`; embed_dim, depth, num_prefix_tokens: of the blocks of any other network instead,
-    in whose loop `x = rein(block(x), layer=i)` is called.
-    num_tokens: m (100). rank: r of the low-rank tokens (16), or None for whole ones. query_dims: width of the head's queries. link: give
-    object queries. shared: one set of linear maps for all layers (the paper's form) or one per layer (its ablation). blocks: numbers of
-    the blocks it acts on (None = all). init: "torch" (PyTorch's linear default) or "eva02" (N(0, 0.02), zero bias: what the official
-    EVA-02 code ends up with). scale_init: initial refinement scale. zero_mlp_delta_f: start from zero refinement with fixed scale 1.
-    query_init: "torch", or "spread" (ours): initial queries of zero mean and unit variance over the tokens. The original's start
-    almost equal to one another, their bias ten times their differences, which a decoder takes long to tell apart.
+    Args:
+        backbone: what it adapts, or one of its `block_specs`.
+        rngs: of the initial values (default: nnx.Rngs(0)).
+        embed_dim, depth, num_prefix_tokens: of the blocks of any other network in place of a backbone, in whose loop
+            `x = rein(block(x), layer=i)` is called.
+        num_tokens: m, tokens of a layer, the first of which is a sink.
+        rank: r of the low-rank tokens, or None for whole ones.
+        query_dims: width of the object queries; the head's channels.
+        link: give object queries, to which a Mask2Former links its own.
+        shared: one set of linear maps for all layers (the paper's form), or one per layer (its ablation).
+        blocks: numbers of the blocks it acts on; None for all.
+        scale_init: initial refinement scale. zero_mlp_delta_f: start from zero refinement with a fixed scale of 1 instead.
+        use_softmax: of the similarities to the tokens.
+        init: "torch" (PyTorch's linear default) or "eva02" (N(0, 0.02), zero bias: what the official EVA-02 code ends up with).
+        query_init: "torch", or "spread" (ours): initial queries of zero mean and unit variance over the tokens. The original's start
+            almost equal to one another, their bias ten times their differences, which a decoder takes long to tell apart.
+
+    Raises:
+        UserError: a value that cannot be.
+
+    Example:
+        adapter = rj.Rein(backbone, num_tokens=100, rank=16)
+        rein = rj.adapters.Rein(embed_dim=768, depth=12, num_prefix_tokens=1)          # in another network: x = rein(block(x), layer=i)
     """
 
     def __init__(

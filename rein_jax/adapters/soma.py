@@ -33,10 +33,24 @@ class SoMALayer(LowRank):
 
 
 class SoMA(Decomposed):
-    """rank: r (16). alpha: s = alpha / r; None = r. start: first adapted block (None = a third of the depth: 8 of 24); earlier ones stay
-    frozen and need no backward pass. targets: linear maps, () = all of attention and MLP, q, k and v of a fused map each on their own.
-    biases: train the targets' biases too. order: "paper" decomposes the pretrained weights; "released" does what the published code does:
-    it decomposes random weights and subtracts nothing (to use its published checkpoints). no_bias: targets that have no bias."""
+    """SoMA: the smallest singular directions of the pretrained weights train, the rest stays. Its factors are taken from the backbone's
+    values when a model is put together or loaded.
+
+    Args:
+        backbone: what it adapts, or one of its `block_specs`.
+        rngs: unused but for shapes; the factors follow from the backbone.
+        rank: r.
+        alpha: s = alpha / r; None for r.
+        start: first adapted block (None: a third of the depth, 8 of 24); earlier ones stay frozen and need no backward pass.
+        targets: linear maps, () for all of attention and MLP, q, k and v of a fused map each on their own.
+        biases: train the targets' biases too.
+        order: "paper" decomposes the pretrained weights; "released" does what the published code does: it decomposes random weights and
+            subtracts nothing (to use its published checkpoints).
+        no_bias: targets that have no bias.
+
+    Raises:
+        UserError: a target that the backbone lacks, or a value that cannot be.
+    """
 
     def __init__(
         self,

@@ -22,9 +22,19 @@ class Prompts(nnx.Module):
 
 
 class VPT(Adapter):
-    """num_tokens: prompts a block (150). deep: every block gets its own and drops the ones before; otherwise the first block's stay to the
-    end. dropout: on each image's copy of the prompts, in training. Prompts stand after the prefix tokens, carry no position, and are
-    dropped from the features."""
+    """Visual prompt tuning: learned tokens beside the patch tokens. They stand after the prefix tokens, carry no position, and are dropped
+    from the features.
+
+    Args:
+        backbone: a plain ViT, or one of its `block_specs`.
+        rngs: of the initial values (default: nnx.Rngs(0)).
+        num_tokens: prompts of a block.
+        deep: every block gets its own and drops the ones before; otherwise the first block's stay to the end.
+        dropout: on each image's copy of the prompts, in training.
+
+    Raises:
+        UserError: blocks that do not attend over one token sequence, or a value that cannot be.
+    """
 
     def __init__(
         self, backbone: Blocks | None = None, *, rngs: nnx.Rngs | None = None, num_tokens: int = 150, deep: bool = True,

@@ -44,9 +44,24 @@ class EoMT(Head):
     In training every one of these blocks is preceded by a prediction, whose masks close to each query the patches outside its own
     (masking="annealed": for a share of the queries that falls to none as training goes on, block after block, so that the finished model
     needs no masks; "always"; or "never", which also leaves one prediction). The backbone needs its last norm
-    (`backbone.options.final_norm=True`), and its last blocks have to learn: tune it whole, or with an adapter.
-    upscale: doublings of the patches' resolution before masks are read. backbone, adapter: what the head works in, checked where given; or
-    in_channels: of the backbone's maps, whose last number is the width of its blocks.
+    (`final_norm=True`), and its last blocks have to learn: tune it whole, or with an adapter.
+
+    Args:
+        backbone: the plain ViT that it works in; or in_channels: of its maps, whose last number is the width of its blocks.
+        num_classes: K.
+        adapter: of the backbone, checked where given.
+        rngs: of the initial values (default: nnx.Rngs(0)).
+        num_queries: Q.
+        blocks: of the backbone that the queries pass.
+        upscale: doublings of the patches' resolution before masks are read.
+        masking: "annealed", "always" or "never".
+
+    Raises:
+        UserError: a backbone or an adapter that it cannot work in.
+
+    Example:
+        backbone = rj.DINOv2.from_pretrained("dinov2_vitl14_reg", final_norm=True)
+        head = rj.EoMT(backbone, num_classes=19)
     """
 
     loss_name = "mask"

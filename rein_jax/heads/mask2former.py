@@ -33,14 +33,27 @@ QUERY_SOURCES = ("linked", "learned_feat", "learned")
 class Mask2Former(Head):
     """Scores every query for every class and gives it a mask, before the first and after every decoder layer.
 
-    backbone: what gives the maps; or in_channels: channels of its four maps, finest first. adapter: its object queries are linked by
-    themselves. query_source: None ("linked" where the adapter gives queries, else "learned"), "linked" (the adapter's queries are the query
-    positions, and a linear map of them the initial query features: the published Rein recipe), "learned_feat" (the adapter's
-    queries are the positions, initial features are learned: Rein with CLIP and SAM), "learned" (both are learned: plain
-    Mask2Former). num_queries: the queries' number where any part is learned; linked ones come in the adapter's number.
-    low_memory: deformable attention for some queries at a time (on CPU it always is). remat: what the encoder recomputes for gradients
-    ("none", "dots", "full"). neck: two trained convolutions on every map first (`layers/fpn.py:MultiLevelNeck`), as the
-    official frozen CLIP.
+    Args:
+        backbone: what gives the four maps; or in_channels: their channels, finest first.
+        num_classes: K.
+        adapter: of the backbone; its object queries are linked by themselves.
+        rngs: of the initial values (default: nnx.Rngs(0)).
+        num_queries: the queries' number where any part is learned; linked ones come in the adapter's number.
+        query_source: None ("linked" where the adapter gives queries, else "learned"); "linked" (the adapter's queries are the query
+            positions, and a linear map of them the initial query features: the published Rein recipe), "learned_feat" (the adapter's
+            queries are the positions, initial features are learned: Rein with CLIP and SAM), "learned" (both are: plain Mask2Former).
+        channels: width. encoder_layers, decoder_layers: of the pixel and the query decoder. heads, points: of the attentions.
+        encoder_ffn, decoder_ffn: widths of the feed-forward parts. groups: of the group norms.
+        low_memory: deformable attention for some queries at a time (on CPU it always is).
+        remat: what the encoder recomputes for gradients ("none", "dots", "full").
+        neck: two trained convolutions on every map first (`layers/fpn.py:MultiLevelNeck`), as the official frozen CLIP.
+
+    Raises:
+        UserError: a value that cannot be, or an adapter whose queries do not fit.
+
+    Example:
+        head = rj.Mask2Former(backbone, num_classes=19, adapter=adapter)
+        head = rj.Mask2Former(in_channels=(384,) * 4, num_classes=19)                  # alone: head(maps)
     """
 
     loss_name = "mask"

@@ -86,12 +86,21 @@ def _of_queries(masks: jax.Array, features: jax.Array | None, query: jax.Array) 
 class MaskLoss:
     """Loss of a Mask2Former head.
 
-    points: n points a mask is judged at; oversample * n candidates are drawn, the int(importance * n) least certain kept, the
-    rest drawn afresh. weights: of class, mask and dice, in matching and loss. no_object: class weight of unmatched queries.
-    ignore_void: False is the original's treatment (void pixels count as "not this class" in masks and matching); True leaves
-    out every point that touches a void pixel. shards: data-parallel shards whose averages are averaged, as DDP with one
-    process a shard does: the class loss divides by its own shard's class weights, masks by the mean number of masks.
-    Void is `ignore` and every label outside [0, K). by_prediction: one prediction after the other, for memory.
+    Args:
+        num_classes: K.
+        points: n points a mask is judged at.
+        oversample, importance: oversample * n candidates are drawn, the int(importance * n) least certain kept, the rest drawn afresh.
+        weights: of class, mask and dice, in matching and loss.
+        no_object: class weight of unmatched queries.
+        ignore_void: False is the original's treatment (void pixels count as "not this class" in masks and matching); True leaves out every
+            point that touches a void pixel.
+        ignore: a label that is void; every label outside [0, K) is too.
+        shards: data-parallel shards whose averages are averaged, as DDP with one process a shard does: the class loss divides by its own
+            shard's class weights, masks by the mean number of masks.
+        by_prediction: one prediction after the other, for memory.
+
+    Example:
+        loss, terms = rj.MaskLoss(19)(head(maps), labels, key=key)
     """
 
     def __init__(self, num_classes: int, *, points: int = 12_544, oversample: float = 3.0, importance: float = 0.75,
@@ -107,11 +116,17 @@ class MaskLoss:
 
     def __call__(self, outputs: dict[str, jax.Array], label: jax.Array, key: jax.Array | None = None, *,
                  draws: Draws | None = None) -> tuple[jax.Array, dict[str, jax.Array]]:
-        """outputs {"cls": [P, B, Q, K + 1], "mask": [P, B, Q, h, w]}, label int [B, H, W] -> (total, terms), float32.
+        """The loss of a batch.
 
-        Where the masks' factors "embedding" [P, B, Q, C] and "features" [B, h, w, C] are given, they stand in for "mask": only the matched
-        masks are then made with a gradient. Terms: loss_cls, loss_mask, loss_dice of the last prediction and d0.loss_cls ... of the
-        earlier ones, all weighted; the total is their sum. `key` draws the points, unless they are given.
+        Args:
+            outputs: of the head, {"cls": [P, B, Q, K + 1], "mask": [P, B, Q, h, w]}. Where the masks' factors "embedding" [P, B, Q, C] and
+                "features" [B, h, w, C] are given, they stand in for "mask": only the matched masks are then made with a gradient.
+            label: integer [B, H, W].
+            key: draws the points, unless they are given by `draws`.
+
+        Returns:
+            (total, terms), float32: loss_cls, loss_mask, loss_dice of the last prediction and d0.loss_cls ... of the earlier ones, all
+            weighted; the total is their sum.
         """
         cls, masks, features = _parts(outputs)
         predictions, batch = cls.shape[:2]

@@ -12,9 +12,16 @@ from rein_jax.layers import resize
 class PixelLoss:
     """Mean cross-entropy after resizing the logits to the label (mmseg's CrossEntropyLoss in a decode head).
 
-    classes: number of classes K; a label outside [0, K) is void, whatever `ignore` is, since no logit stands for it.
-    average: "all" divides by every pixel, void ones included, as mmseg does (`avg_non_ignore=False`); "valid" divides
-    by the labelled pixels only. A batch without labelled pixels gives zero, with zero gradients, in both cases.
+    A batch without labelled pixels gives zero, with zero gradients.
+
+    Args:
+        num_classes: K; a label outside [0, K) is void, whatever `ignore` is, since no logit stands for it.
+        ignore: a label that is void.
+        average: "all" divides by every pixel, void ones included, as mmseg does (`avg_non_ignore=False`); "valid" by the labelled pixels.
+        weight: factor on the loss.
+
+    Example:
+        loss, terms = rj.PixelLoss(19)(head(maps), labels)
     """
 
     def __init__(self, num_classes: int, *, ignore: int = 255, average: str = "all", weight: float = 1.0):

@@ -4,11 +4,12 @@ import json
 
 import jax
 import numpy as np
+import optax
 import pytest
 
 import rein_jax as rj
 from data_pipelines.errors import DataError
-from rein_jax import configuration
+from rein_jax import configuration, trees
 from rein_jax.datasets import training_data
 from rein_jax.losses.pixel_loss import PixelLoss
 from tests.use import tiny  # noqa: F401  (registers dinov2_tiny)
@@ -38,6 +39,9 @@ def doubled(outputs, label, key=None):
     return 2 * total, {"doubled": 2 * total, **terms}
 
 
+STEPS = optax.sgd(1e-2, momentum=0.9)
+
+
 class Flat(rj.LinearHead):
     """A head of one's own, not registered."""
 
@@ -53,7 +57,7 @@ def settings(**more) -> dict:
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    config = rj.config(loss={"name": doubled}, **settings(head={"name": Flat}))
+    config = rj.config(loss={"name": doubled}, optim_name=STEPS, **settings(head={"name": Flat}))
     return rj.train(config, tmp_path_factory.mktemp("run") / "run")
 
 
@@ -68,20 +72,33 @@ def test_a_run_of_objects_gives_results_model_and_report(run):
     assert all(row["doubled"] == pytest.approx(row["loss"]) == pytest.approx(2 * row["loss_ce"]) for row in trained)
 
 
+def test_a_run_of_objects_goes_on_where_it_was(run, tmp_path):
+    """Two steps, and then the other two: as four at once."""
+    config = rj.config(loss={"name": doubled}, optim_name=STEPS, **settings(head={"name": Flat}))
+    config.train.steps, config.train.eval_at_end = 2, False
+    rj.train(config, tmp_path / "run")
+    config.train.steps = 4
+    longer = rj.train(config, tmp_path / "run", extend=True)
+    ours, theirs = (trees.flatten(one.model) for one in (longer, run))
+    for name, array in theirs.items():
+        np.testing.assert_array_equal(array, ours[name], err_msg=name)
+
+
 def test_objects_are_stated_by_name_and_tell_one_run_from_another(run, tmp_path):
     config = json.loads((run.workdir / "config.json").read_text())
     assert config["loss"]["name"] == {"object": "tests.public.test_train:doubled"}
     assert config["head"]["name"] == {"object": "tests.public.test_train:Flat"}
     entry = config["data"]["train"][0]
     assert entry["object"] == "tests.public.test_train:Scenes"
-    again = rj.config(loss={"name": doubled}, **settings(head={"name": Flat}))
+    assert config["optim"]["name"]["object"].startswith("optax.")
+    again = rj.config(loss={"name": doubled}, optim_name=STEPS, **settings(head={"name": Flat}))
     assert rj.train(again, run.workdir).results["steps"] == 4  # the same: nothing is left to do
-    other = rj.config(loss={"name": doubled}, **settings(head={"name": Flat}))
+    other = rj.config(loss={"name": doubled}, optim_name=STEPS, **settings(head={"name": Flat}))
     other.data.train = [Scenes(9)]
     with pytest.raises(rj.UserError, match="The training data changed since the checkpoint was written"):
         rj.train(other, run.workdir)
     with pytest.raises(rj.UserError, match=r"loss.name.object: 'tests.public.test_train:doubled' -> '\(unset\)'"):
-        rj.train(rj.config(**settings(head={"name": Flat})), run.workdir)
+        rj.train(rj.config(optim_name=STEPS, **settings(head={"name": Flat})), run.workdir)
     opened = rj.Run(run.workdir)
     assert opened.results["evaluation"] == run.results["evaluation"] and opened.config.train.steps == 4 and "4 steps" in repr(opened)
     with pytest.raises(rj.UserError, match="holds no finished run"):
