@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import jax
+
 from rein_jax.layers.resize import bilinear_by
 
 SCALES = (4.0, 2.0, 1.0, 0.5)
@@ -14,6 +16,7 @@ def to_map(tokens, grid: tuple[int, int], num_prefix_tokens: int):
     return tokens[:, num_prefix_tokens:].reshape(tokens.shape[0], *grid, tokens.shape[-1])
 
 
+@jax.named_scope("pyramid")
 def pyramid(maps: Sequence) -> tuple:
     """The maps resized by 4, 2, 1 and 0.5 (bilinear, no antialias; the sampling step is the factor itself, as the original's
     `scale_factor`, which matters where half of an odd side is rounded down)."""

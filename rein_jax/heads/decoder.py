@@ -47,6 +47,7 @@ class DecoderLayer(nnx.Module):
         return self.norm3(x + self.ffn(x))
 
 
+@jax.named_scope("decoder")
 def run_decoder(layers: nnx.Module, x: jax.Array, place: jax.Array, keys: Sequence[jax.Array], values: Sequence[jax.Array],
                 mask_of) -> tuple[jax.Array, list[jax.Array]]:
     """All decoder layers; layer i reads level i mod 3.

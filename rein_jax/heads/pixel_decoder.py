@@ -82,6 +82,7 @@ class PixelDecoder(nnx.Module):
         self.mask_feature = nnx.Linear(channels, channels, kernel_init=_FAN_IN_UNIFORM, rngs=rngs)
         self.remat = remat
 
+    @jax.named_scope("pixel_decoder")
     def __call__(self, maps: Sequence[jax.Array]) -> tuple[jax.Array, list[jax.Array]]:
         """maps: four [B, h_i, w_i, C_i] -> (mask features [B, h_0, w_0, C], memories [B, h_i, w_i, C] for i = 3, 2, 1)."""
         levels = [project(x) for project, x in zip(self.inputs, reversed(maps[1:]), strict=True)]
@@ -90,6 +91,7 @@ class PixelDecoder(nnx.Module):
         y = y + resize.bilinear(memories[-1], y.shape[1:3])
         return self.mask_feature(jax.nn.relu(self.output(y))), memories
 
+    @jax.named_scope("encoder")
     def encode(self, levels: list[jax.Array]) -> list[jax.Array]:
         """The deformable encoder over the flattened levels."""
         sizes = [x.shape[1:3] for x in levels]

@@ -173,6 +173,7 @@ class MaskLoss:
         """Which classes a label [..., H, W] holds: bool [..., K]."""
         return jnp.any(label[..., None] == jnp.arange(self.num_classes), axis=(-3, -2))
 
+    @jax.named_scope("matching")
     def _match(self, cls: jax.Array, masks: jax.Array, features: jax.Array | None, label: jax.Array,
                points: jax.Array) -> tuple[Costs, Slots]:
         """One prediction of one image: cls [Q, K + 1], masks [Q, h, w] or [Q, C] with features [h, w, C], label [H, W], points [n, 2]."""
@@ -200,6 +201,7 @@ class MaskLoss:
             targets += jnp.where(value == names, weight, 0.0)
         return targets, jnp.where(self.ignore_void & void, 0.0, 1.0)
 
+    @jax.named_scope("points")
     def _select(self, cls: jax.Array, masks: jax.Array, features: jax.Array | None, label: jax.Array, draws: Draws,
                 most: jax.Array) -> tuple[Slots, jax.Array]:
         """Pairs, and points [P, K, n, 2], of the predictions of one image; `most`: how many slots are looked at, the rest has zeros."""

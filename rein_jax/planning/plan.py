@@ -1,4 +1,5 @@
-"""Compiling the real training and evaluation steps for machines that are not there: memory, operations and communication per chip.
+"""Compiling the real training and evaluation steps for machines that are not there: memory, operations and communication per chip, and
+on TPUs the compiler's estimate of their time.
 
 TPU programs are compiled by the real TPU compiler (libtpu, extra `tpu`), which needs no TPU, GPU programs by XLA's CUDA compiler (extra
 `gpu`), which needs no GPU but cannot try out kernels without one; "cpu:8" uses virtual CPU devices.
@@ -21,6 +22,7 @@ from rein_jax.configuration.training import settings
 from rein_jax.errors import UserError
 from rein_jax.kernels.platforms import compiling_for
 from rein_jax.planning.collectives import collectives
+from rein_jax.planning.estimate import estimate
 from rein_jax.planning.flops import count_flops
 from rein_jax.planning.gpus import GPUS, gpu_devices
 from rein_jax.precision import Policy
@@ -70,7 +72,8 @@ def devices_of(topology: str) -> tuple[list[Any], str, int | None]:
 def plan(config: Any, topology: str, *, build: Callable[..., TrainComponents] | None = None, batch: int | None = None,
          largest: bool = False,
          evaluate: bool = True, say: Callable[[str], None] = print) -> dict[str, Any]:
-    """Numbers per chip of the training step (and the evaluation step) of `config` on `topology`, as one JSON-able dict.
+    """Numbers per chip of the training step (and the evaluation step) of `config` on `topology`, as one JSON-able dict; on TPUs also the
+    time that the compiler estimates.
 
     batch: images per chip in one of train.accumulate micro-batches (default: train.batch over chips and micro-batches, at least 1).
     largest: also look for the largest batch per chip that fits.
@@ -78,7 +81,8 @@ def plan(config: Any, topology: str, *, build: Callable[..., TrainComponents] | 
     plain = run_metadata.as_dict(config)
     devices, backend, limit = devices_of(topology)
     components = (build or _build())(config, abstract=True)
-    planner = _Planner(plain, components, devices, precision_policy(plain.get("precision", "auto"), backend), limit)
+    tpu = topology.split(":")[0] if backend == "tpu" else None
+    planner = _Planner(plain, components, devices, precision_policy(plain.get("precision", "auto"), backend), limit, tpu)
     images = batch or max(1, planner.chosen.batch // (len(devices) * planner.chosen.accumulate))
     out: dict[str, Any] = {"topology": topology, "chips": len(devices), "mesh": dict(planner.mesh.shape), "sharding": plain.get("sharding"),
                            "compute": jnp.dtype(planner.policy.compute).name, "hbm_bytes": limit,
@@ -103,9 +107,10 @@ class _Planner:
     """Compiles the steps of one run for one set of devices."""
 
     def __init__(self, config: Mapping[str, Any], components: TrainComponents, devices: Sequence[Any], policy: Policy,
-                 limit: int | None) -> None:
+                 limit: int | None, tpu: str | None) -> None:
+        """tpu: kind of TPU to estimate times for."""
         self.config, self.components, self.policy, self.limit = config, components, policy, limit
-        self.platform = devices[0].platform
+        self.platform, self.tpu = devices[0].platform, tpu
         self.mesh = make_mesh(config.get("mesh"), devices)
         self.chosen = settings(config["train"])
         self.sharded = place_run(components.trainable, components.frozen, components.tx, policy, self.mesh,
@@ -116,7 +121,7 @@ class _Planner:
     def train(self, images: int) -> dict[str, Any]:
         """The training step with `images` per chip."""
         structs = batch_structs(images * self.chosen.accumulate * self.mesh.devices.size, self.components.crop, self.mesh)
-        return {"images_per_chip": images, **self._compile(self.step, self.sharded.state, self.sharded.frozen, structs)}
+        return self._compile(images, self.step, self.sharded.state, self.sharded.frozen, structs)
 
     def evaluate(self) -> dict[str, Any]:
         """Class scores of windows of eval.crop pixels, eval.batch of them per chip, all weights on every chip."""
@@ -133,9 +138,10 @@ class _Planner:
         def scores(params, pixels):
             return trees.merge(module_def, self.policy.inputs(params, module_def.wishes)).scores(pixels)
 
-        return {"images_per_chip": images, "crop": list(crop), **self._compile(jax.jit(scores), flat, pixels)}
+        return {"crop": list(crop), **self._compile(images, jax.jit(scores), flat, pixels)}
 
-    def _compile(self, function: Any, *arguments: Any) -> dict[str, Any]:
+    def _compile(self, images: int, function: Any, *arguments: Any) -> dict[str, Any]:
+        """What a program for `images` per chip needs."""
         start = time.perf_counter()
         try:
             with compiling_for(self.platform):
@@ -145,15 +151,18 @@ class _Planner:
             if not _FULL.search(str(error)):
                 raise
             seconds = round(time.perf_counter() - start, 1)
-            return {"fits": False, "spare_bytes": None, "needs": _needs(str(error)), "compile_seconds": seconds}
+            return {"images_per_chip": images, "fits": False, "spare_bytes": None, "needs": _needs(str(error)), "compile_seconds": seconds}
         seconds = time.perf_counter() - start
         used, cost = compiled.memory_analysis(), compiled.cost_analysis()
         cost = cost[0] if isinstance(cost, list) else cost or {}
         peak = used.argument_size_in_bytes + used.output_size_in_bytes - used.alias_size_in_bytes + used.temp_size_in_bytes
-        return {"fits": self.limit is None or peak <= self.limit, "spare_bytes": None if self.limit is None else self.limit - peak,
-                "argument_bytes": used.argument_size_in_bytes, "temporary_bytes": used.temp_size_in_bytes, "peak_bytes": peak,
-                "flops": count_flops(function, *arguments) / self.mesh.devices.size, "bytes_accessed_once": cost.get("bytes accessed"),
-                "collectives": collectives(compiled.as_text()), "compile_seconds": round(seconds, 1)}
+        text, flops = compiled.as_text(), count_flops(function, *arguments) / self.mesh.devices.size
+        timed = {} if self.tpu is None else {"estimate": estimate(text).report(self.tpu, images, flops)}
+        return {"images_per_chip": images, "fits": self.limit is None or peak <= self.limit,
+                "spare_bytes": None if self.limit is None else self.limit - peak, "argument_bytes": used.argument_size_in_bytes,
+                "temporary_bytes": used.temp_size_in_bytes, "peak_bytes": peak, "flops": flops,
+                "bytes_accessed_once": cost.get("bytes accessed"), "collectives": collectives(text),
+                "compile_seconds": round(seconds, 1), **timed}
 
     def largest(self, images: int, fits: bool, say: Callable[[str], None]) -> int:
         """The largest number of images per chip that fits: doubling, then halving the interval. 0 if not even one does."""

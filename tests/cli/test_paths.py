@@ -54,7 +54,7 @@ def line(words: str, parse: argparse.ArgumentParser, chosen: argparse.Action, va
         given = value if action is chosen else (list(action.choices)[0] if action.choices else "1")
         if action.option_strings and (action is chosen or action.required):
             flags.append(f"{action.option_strings[-1]}={given}" if action.nargs is None else action.option_strings[-1])
-            flags += [] if action.nargs is None else [given]
+            flags += [] if action.nargs is None else [given] * (action.nargs if isinstance(action.nargs, int) else 1)
         elif not action.option_strings and (action is chosen or action.nargs not in ("?", "*")):
             places.append(given)
     return [*words.split(), *places, *flags]

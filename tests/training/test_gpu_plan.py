@@ -51,7 +51,7 @@ def test_a_plan_for_several_gpus():
     *(f"backbone=dinov2_s,augment={name}" for name in ("advstyle", "pasta", "gtr_ltr"))])
 def test_bf16_steps_of_every_kind_can_be_traced(arguments, monkeypatch):
     """Training and evaluation step; what JAX refuses on a GPU it refuses here."""
-    def lower(planner, function, *of):
+    def lower(planner, images, function, *of):
         with compiling_for("gpu"):
             function.lower(*of)
         return {}
