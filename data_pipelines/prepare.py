@@ -22,14 +22,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from array_record.python.array_record_data_source import ArrayRecordDataSource
-
 from data_pipelines.atomic import write_atomically
 from data_pipelines.errors import DataError
 from data_pipelines.lock import Taken, locked
 from data_pipelines.paths import local_path
 from data_pipelines.places import locate
-from data_pipelines.records import FORMAT, LOCK, MANIFEST, facts_to_json, file_digest, is_prepared, read_manifest, tfds_split
+from data_pipelines.records import FORMAT, LOCK, MANIFEST, array_records, facts_to_json, file_digest, is_prepared, read_manifest, tfds_split
 from data_pipelines.source import FileSource, Source
 
 CHECKSUMS = "checksums.json"
@@ -199,7 +197,7 @@ def write_part(out: str, name: str, source: FileSource, part: Part) -> Part:
 def _check_whole(folder: Path, split: str, count: int) -> None:
     """Raises OSError if not every record that was written can be found again."""
     shards = [str(path) for path in folder.glob(f"*-{tfds_split(split)}.array_record-*")]
-    if not shards or len(ArrayRecordDataSource(shards)) != count:
+    if not shards or len(array_records(shards)) != count:
         raise OSError(errno.EIO, os.strerror(errno.EIO), str(folder))
 
 

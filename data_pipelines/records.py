@@ -10,10 +10,10 @@ import bisect
 import hashlib
 import json
 import os
+from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from array_record.python.array_record_data_source import ArrayRecordDataSource
 from google.protobuf.message import Error as ProtobufError
 
 from data_pipelines import decoders
@@ -165,12 +165,22 @@ class RecordSource(Source):
         ]
 
 
-def _open_part(folder: Path, part: dict[str, Any], split: str) -> ArrayRecordDataSource:
+def _open_part(folder: Path, part: dict[str, Any], split: str) -> Sequence[bytes]:
     """The records of a part; a folder that Beam wrote holds those of other splits too."""
     shards = sorted(name for name in part["files"] if f"-{tfds_split(split)}.array_record-" in name)
     if not shards:
         raise ValueError("it holds no records of this split")
-    return ArrayRecordDataSource([str(folder / name) for name in shards])
+    return array_records([str(folder / name) for name in shards])
+
+
+def array_records(shards: Sequence[str]) -> Sequence[bytes]:
+    """The records of some files as one sequence; a DataError where the system has no array_record (Windows)."""
+    try:
+        from array_record.python.array_record_data_source import ArrayRecordDataSource
+    except ImportError:
+        raise DataError("Prepared folders (ArrayRecord files) need the package array_record, which this system lacks; on Windows use WSL, "
+                        "or open the original data set.") from None
+    return ArrayRecordDataSource(shards)
 
 
 def _parse(record: bytes) -> dict[str, bytes]:

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import json
 import os
-import resource
 import statistics
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
+
+from rein_jax.bench.machine import peak_rss
 
 REIN = (sys.executable, "-m", "rein_jax.cli.main")  # the `rein` command: what users get
 
@@ -46,7 +47,7 @@ def timed(once: Callable[[], Any], passes: int, warmup: int = 1) -> dict[str, An
         seconds.append(time.perf_counter() - wall)
         processor.append(time.process_time() - cpu)
     return {"seconds": seconds[warmup:], "cpu_seconds": processor[warmup:],
-            "peak_rss_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}
+            "peak_rss_mb": peak_rss() / 1024**2}
 
 
 def _run(command: Sequence[str]) -> dict[str, Any]:

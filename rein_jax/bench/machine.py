@@ -5,11 +5,17 @@ from __future__ import annotations
 import os
 import platform
 import subprocess
+import sys
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import jax
+
+try:
+    import resource
+except ImportError:  # Windows
+    resource = None
 
 PACKAGES = ("rein_jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy", "opencv-python-headless")
 
@@ -63,6 +69,13 @@ def memory_gb() -> tuple[float, float]:
         return tuple(round(int(entries[key].split()[0]) / 1e6, 1) for key in ("MemTotal", "MemAvailable"))
     except (OSError, KeyError, ValueError):
         return 0.0, 0.0
+
+
+def peak_rss() -> int:
+    """Largest resident size of this process so far, in bytes; 0 where the system does not tell."""
+    if resource is None:
+        return 0
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
 def device_name(device: jax.Device) -> str:

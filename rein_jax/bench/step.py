@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import itertools
-import resource
 import statistics
 import time
 from collections.abc import Callable, Iterator
@@ -14,7 +13,7 @@ import jax
 import numpy as np
 
 from rein_jax import configuration, trees
-from rein_jax.bench.machine import memory_stats
+from rein_jax.bench.machine import memory_stats, peak_rss
 from rein_jax.components import TrainComponents
 from rein_jax.configuration.training import settings
 from rein_jax.planning.flops import count_flops, peak
@@ -155,6 +154,6 @@ def _line(run: Prepared, measured: dict) -> dict[str, Any]:
             "batch": run.chosen.batch, "crop": list(run.components.crop), "devices": devices, "device": device.device_kind,
             "mfu": share, "argument_bytes": used.argument_size_in_bytes, "temporary_bytes": used.temp_size_in_bytes,
             "peak_device_bytes": memory_stats(device).get("peak_bytes_in_use"),
-            "peak_host_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+            "peak_host_bytes": peak_rss(),
             "plan_bytes": memory.on_device(run.sharded.state) + memory.on_device(run.sharded.frozen),
             "trainable": trees.count(run.sharded.state.trainable), "frozen": trees.count(run.sharded.frozen), "jax": jax.__version__}

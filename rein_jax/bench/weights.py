@@ -8,7 +8,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import resource
 import subprocess
 import sys
 import tempfile
@@ -20,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from data_pipelines.paths import local_path
+from rein_jax.bench.machine import peak_rss
 
 TASKS = ("open", "load", "convert")
 
@@ -79,19 +79,14 @@ def measure(task: str, path: Path, name: str) -> dict[str, float]:
 
     cls = registry.load(BACKBONES, name, "backbone")
     shapes = {f"backbone/{k}": v for k, v in trees.flatten(nnx.eval_shape(lambda: cls(name, rngs=nnx.Rngs(0)))).items()}
-    before, start, busy = _peak(), time.perf_counter(), time.process_time()
+    before, start, busy = peak_rss(), time.perf_counter(), time.process_time()
     if task == "open":
         read_checkpoint(path)
     elif task == "load":
         load_backbone(path, name, shapes)
     else:
         convert(path, path.with_name("converted" + (".safetensors" if path.suffix == ".pth" else ".pth")), force=True)
-    return {"seconds": time.perf_counter() - start, "cpu_seconds": time.process_time() - busy, "peak_before": before, "peak": _peak()}
-
-
-def _peak() -> int:
-    """Largest resident size of this process so far, in bytes."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    return {"seconds": time.perf_counter() - start, "cpu_seconds": time.process_time() - busy, "peak_before": before, "peak": peak_rss()}
 
 
 def main(argv: list[str]) -> dict[str, Any]:

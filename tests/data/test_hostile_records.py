@@ -179,7 +179,7 @@ def test_a_disk_that_fills_up_before_the_manifest_leaves_none(made, tmp_path, mo
 
 
 def test_records_that_were_cut_by_the_system_are_never_finished(made, tmp_path, monkeypatch):
-    monkeypatch.setattr(writing, "ArrayRecordDataSource", lambda shards: range(4))  # one of five is missing
+    monkeypatch.setattr(writing, "array_records", lambda shards: range(4))  # one of five is missing
     with pytest.raises(DataError, match="cannot be written .Input/output error."):
         prepare("gtav", made, tmp_path / "records", say=lambda line: None)
     assert not list(tmp_path.rglob("checksums.json"))
