@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from rein_jax.kernels.attention_cpu import blocked_attention, worth
+from rein_jax.kernels.attention_tpu import recomputed_attention
 from rein_jax.kernels.platforms import target
 
 
@@ -31,7 +32,7 @@ def _form(q: jax.Array, k: jax.Array, allowed: jax.Array | None) -> str:
     if target() == "gpu" and q.dtype in (jnp.bfloat16, jnp.float16) and allowed is None:
         takes = q.shape[-1] % 8 == 0 and q.shape[-1] <= 128  # the widest heads that every cuDNN flash kernel takes
         return "cudnn" if takes else "reference"
-    return "reference"
+    return "recomputed" if target() == "tpu" else "reference"
 
 
 def _reference(q, k, v, scale, allowed):
@@ -52,4 +53,4 @@ def _cudnn(q, k, v, scale, allowed=None, implementation: str = "cudnn"):
     return y[:, :length]
 
 
-FORMS = {"reference": _reference, "blocked": blocked_attention, "cudnn": _cudnn}
+FORMS = {"reference": _reference, "blocked": blocked_attention, "cudnn": _cudnn, "recomputed": recomputed_attention}

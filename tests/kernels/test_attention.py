@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from rein_jax.kernels import attention
+from rein_jax.kernels import attention, attention_tpu
 from rein_jax.kernels.attention import FORMS, attend
 from rein_jax.kernels.attention_cpu import SCORES, worth
 from tests.kernels.forms import hold, picked
@@ -53,6 +53,24 @@ def test_several_blocks(kind):
     hold(RUNNABLE, lambda form, *qkv: form(*qkv, *options), *arrays(queries, 800), skip=("cudnn",), values=3e-6, gradients=3e-6)
 
 
+@pytest.mark.parametrize("kind", ["plain", "masked", "half"])
+def test_one_head_at_a_time_on_a_tpu(kind, monkeypatch):
+    monkeypatch.setattr(attention_tpu, "WHOLE", 0)
+    allowed = jax.random.bernoulli(KEYS[3], 0.3, (2, 17, 9)).at[:, :, 2].set(True).at[:, 0, 3:].set(False) if kind == "masked" else None
+    forms = {name: FORMS[name] for name in ("reference", "recomputed")}
+    limits = {"values": 2**-6, "gradients": 2**-5} if kind == "half" else {"gradients": 1e-5}
+    dtype = jnp.bfloat16 if kind == "half" else jnp.float32
+    hold(forms, lambda form, *qkv: form(*qkv, 0.3, allowed), *arrays(17, 9, dtype=dtype), **limits)
+
+
+@pytest.mark.parametrize("whole", [0, attention_tpu.WHOLE])
+def test_no_probabilities_are_kept_on_a_tpu(whole, monkeypatch):
+    monkeypatch.setattr(attention_tpu, "WHOLE", whole)
+    total = lambda *qkv: FORMS["recomputed"](*qkv, None, None).sum()
+    kept = jax.tree.leaves(jax.eval_shape(lambda *qkv: jax.vjp(total, *qkv)[1], *arrays(64, 64)))
+    assert max(a.size for a in kept) <= 2 * 64 * 3 * 8 < 2 * 3 * 64 * 64
+
+
 def test_an_exported_program_has_no_loops():
     batch, = jax.export.symbolic_shape("b")
     shapes = [jax.ShapeDtypeStruct((batch, 780, 3, 8), jnp.float32)] * 3
@@ -65,7 +83,7 @@ def test_an_exported_program_has_no_loops():
     ("gpu", (2, 65, 3, 64), jnp.bfloat16, False, "cudnn"), ("gpu", (2, 65, 3, 128), jnp.float16, False, "cudnn"),
     ("gpu", (2, 65, 3, 64), jnp.bfloat16, True, "reference"), ("gpu", (2, 65, 3, 64), jnp.float32, False, "reference"),
     ("gpu", (2, 65, 3, 136), jnp.bfloat16, False, "reference"), ("gpu", (2, 65, 3, 12), jnp.bfloat16, False, "reference"),
-    ("tpu", (2, 780, 3, 64), jnp.bfloat16, False, "reference"), ("tpu", (2, 780, 3, 64), jnp.float32, False, "reference")])
+    ("tpu", (2, 780, 3, 64), jnp.bfloat16, False, "recomputed"), ("tpu", (2, 780, 3, 64), jnp.float32, True, "recomputed")])
 def test_which_form_runs_where(monkeypatch, platform, shape, dtype, masked, form):
     x = jax.ShapeDtypeStruct(shape, dtype)
     allowed = jax.ShapeDtypeStruct((shape[0], shape[1], shape[1]), bool) if masked else None
