@@ -58,7 +58,7 @@ def test_two_steps_equal_optax(name, options, theirs):
 
 @pytest.mark.parametrize("name", [n for n in optim.OPTIMIZERS if n != "lamb"])
 def test_groups_and_decay_of_every_optimizer(name):
-    """Decay is apart from the gradient: times the learning rate, by group, on its way to decay_end; a factor holds for both."""
+    """Decay is apart from the gradient: times the learning rate, by group; a factor holds for both."""
     def updates(**options):
         tx, _ = optim.make_optimizer({**AS_SAID, "name": name, **options}, params, STACK)
         return tx.update(numbers(1), tx.init(params), params)[0]
@@ -71,6 +71,23 @@ def test_groups_and_decay_of_every_optimizer(name):
     np.testing.assert_allclose(by_rows["bias"], 3 * plain["bias"], atol=1e-6)
     np.testing.assert_array_equal(by_rows["w"], plain["w"])
     np.testing.assert_allclose(by_rows["stack"], plain["stack"] - 0.1 * params["stack"], atol=1e-6)
+
+
+def test_decay_falls_to_decay_end():
+    config = {**AS_SAID, "name": "sgd", "lr": 1.0, "weight_decay": 0.5, "decay_end": 0.1, "steps": 4}
+    params, none = {"w": jnp.ones(3)}, {"w": jnp.zeros(3)}
+    tx, _ = optim.make_optimizer(config, params)
+    state = tx.init(params)
+    for step in range(4):
+        updates, state = tx.update(none, state, params)
+        np.testing.assert_allclose(updates["w"], -(0.1 + 0.4 * (1 + np.cos(np.pi * step / 4)) / 2), rtol=1e-6)
+
+
+@pytest.mark.parametrize("part", ["w", "bias"])
+def test_muon_takes_matrices_alone_and_vectors_alone(part):
+    arrays, grads = {part: numbers()[part]}, {part: numbers(1)[part]}
+    tx, _ = optim.make_optimizer({**AS_SAID, "name": "muon"}, arrays)
+    assert jnp.isfinite(two_steps(tx, arrays, grads)[part]).all()
 
 
 def test_lamb_weighs_the_decay_too():
@@ -148,17 +165,18 @@ def trained(path, value):
 @pytest.mark.parametrize("name", ["lamb", "muon"])
 def test_the_optimizer_of_stock_loops_makes_the_trainers_steps(name):
     options = {"lr": 0.01, "clip": 0.5, "adapter_lr": 3.0, "groups": (("head/1/", 2.0), (".*", None))}
-    model, x = Net(nnx.Rngs(0)), jnp.ones((4, 3))
+    model = Net(nnx.Rngs(0))
+    gradients = nnx.jit(nnx.grad(lambda model: model(jnp.ones((4, 3))), argnums=nnx.DiffState(0, trained)))
     module_def, arrays, frozen = trees.split(model, ("adapters/", "head/"))
     flat, _ = optim.make_optimizer({"name": name, **options}, arrays, module_def.wishes, steps=5)
     state = flat.init(arrays)
     stock = nnx.Optimizer(model, optimizer(model, trained, name, steps=5, **options), wrt=trained)
     before = trees.flatten(model)
     for _ in range(2):
-        grads = jax.grad(lambda t: trees.merge(module_def, t, frozen)(x))(arrays)
-        updates, state = flat.update(grads, state, arrays)
+        grads = gradients(model)
+        updates, state = flat.update({trees.name_of(path): g[...] for path, g in nnx.to_flat_state(grads)}, state, arrays)
         arrays = optax.apply_updates(arrays, updates)
-        stock.update(model, nnx.grad(lambda model: model(x), argnums=nnx.DiffState(0, trained))(model))
+        stock.update(model, grads)
         after = trees.flatten(model)
         for key in arrays:
             np.testing.assert_array_equal(after[key], arrays[key], key)
