@@ -44,7 +44,7 @@ def linear_sum_assignment(cost: jax.Array, wanted: jax.Array, unroll: int = 2) -
     cost [K, Q] finite, at least as many columns as wanted rows; wanted bool [K]. Successive shortest augmenting paths with prices
     (Jonker and Volgenant 1987). One loop does both the search and the change of hands, a row or a column a turn (`unroll` turns before
     its end is looked at), so that problems under `vmap` do not wait for one another: optax's has two loops within one, which takes a
-    GPU, where the host decides about each turn, twice as long (`benchmarks/NOTES.md`).
+    GPU, where the host decides about each turn, twice as long (`docs/speed.md`).
     """
     rows, columns = cost.shape
     row_ids = jnp.arange(rows)
