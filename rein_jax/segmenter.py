@@ -82,16 +82,17 @@ class SegmentationModel(nnx.Module):
         with jax.named_scope("head"):
             return self.head(maps, queries, key=keys[1])
 
-    def loss(self, batch: Mapping[str, Any], key) -> tuple[jax.Array, dict[str, jax.Array]]:
+    def loss(self, batch: Mapping[str, Any], key, draws: Any = None) -> tuple[jax.Array, dict[str, jax.Array]]:
         """Training loss of a batch {"image" uint8 [B,H,W,3], "label" [B,H,W], "size" [B,2]} and its terms, float32 scalars.
 
-        An augmented batch may hold float images (0..255) in place of uint8 ones. "progress", where given: see `outputs`.
+        An augmented batch may hold float images (0..255) in place of uint8 ones. "progress", where given: see `outputs`. draws: the random
+        points of the mask loss (`losses.Draws`) in place of those that `key` draws, for comparisons with another code's.
         """
         model_key, loss_key = jax.random.split(key)
         outputs = self.outputs(batch["image"], batch.get("size"), model_key, batch.get("progress"))
         label = pad_to(batch["label"][..., None].astype(jnp.int32), self.backbone.patch, value=255)[..., 0]
         with jax.named_scope("loss"):
-            return self.criterion(outputs, label, loss_key)
+            return self.criterion(outputs, label, loss_key, **({} if draws is None else {"draws": draws}))
 
     def scores(self, images, size=None) -> jax.Array:
         """uint8 images [B, h, w, 3] -> class scores, float32 [B, h, w, K]; the larger the likelier.

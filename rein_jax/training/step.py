@@ -21,11 +21,12 @@ STOP = "stop"  # int32 [b] in every batch: 1 if this process was told to stop; t
 
 
 def make_loss(module_def: trees.ModuleDef, policy: Policy) -> Callable:
-    """loss(trainable, frozen, batch, key, progress=None) -> (total, terms), computed and reported in the policy's dtypes."""
-    def loss(trainable: trees.FlatParams, frozen: trees.FlatParams, batch: Any, key: jax.Array, progress: jax.Array | None = None):
+    """loss(trainable, frozen, batch, key, progress=None, draws=None) -> (total, terms), computed and reported in the policy's dtypes."""
+    def loss(trainable: trees.FlatParams, frozen: trees.FlatParams, batch: Any, key: jax.Array, progress: jax.Array | None = None,
+             draws: Any = None):
         model = trees.merge(module_def, *policy.entry(trainable, frozen, module_def.wishes))
         batch = batch if progress is None else {**batch, "progress": progress}
-        total, terms = model.loss(batch, key)
+        total, terms = model.loss(batch, key) if draws is None else model.loss(batch, key, draws)
         return total.astype(policy.loss), {name: value.astype(policy.loss) for name, value in terms.items()}
 
     return loss
@@ -42,9 +43,11 @@ def batch_structs(size: int, crop: tuple[int, int], mesh: Mesh) -> dict[str, jax
 def make_step(module_def: trees.ModuleDef, tx: Any, policy: Policy, mesh: Mesh, shardings: TrainState, *,
               schedule: Callable | None = None, augment: Augment | None = None, accumulate: int = 1, ema: float = 0.0, ema_start: int = 0,
               steps: int = 0):
-    """Jitted `step(state, frozen, batch, key=None) -> (state, metrics)`; the state is donated.
+    """Jitted `step(state, frozen, batch, key=None, draws=None) -> (state, metrics)`; the state is donated.
 
     key: data of the run's random key, uint32 (None: that of seed 0); an argument, so that all seeds of a config are one program.
+    draws: the random points of the mask loss in place of the key's (`losses.Draws`), to run the very step of another code; not for
+    micro-batches.
 
     A step whose loss or gradients are not finite changes nothing but the counters. `accumulate` micro-batches are run one
     after the other and their gradients averaged; where a loss normalises by the batch (number of masks, of labelled pixels)
@@ -54,20 +57,22 @@ def make_step(module_def: trees.ModuleDef, tx: Any, policy: Policy, mesh: Mesh, 
     """
     loss_fn = make_loss(module_def, policy)
 
-    def gradients(trainable, frozen, batch, key, progress):
+    def gradients(trainable, frozen, batch, key, progress, draws=None):
         augment_key, loss_key = jax.random.split(key)
         if augment is not None:
-            batch = augment(batch, augment_key, lambda data: loss_fn(trainable, frozen, data, loss_key, progress)[0])
-        return jax.value_and_grad(loss_fn, has_aux=True)(trainable, frozen, batch, loss_key, progress)
+            batch = augment(batch, augment_key, lambda data: loss_fn(trainable, frozen, data, loss_key, progress, draws)[0])
+        return jax.value_and_grad(loss_fn, has_aux=True)(trainable, frozen, batch, loss_key, progress, draws)
 
-    def step(state: TrainState, frozen: trees.FlatParams, batch: dict[str, jax.Array], key: jax.Array | None = None):
+    def step(state: TrainState, frozen: trees.FlatParams, batch: dict[str, jax.Array], key: jax.Array | None = None, draws: Any = None):
+        if draws is not None and accumulate > 1:
+            raise ValueError("draws are of a whole batch; give none with micro-batches")
         batch = dict(batch)
         stop = jnp.max(batch.pop(STOP)) if STOP in batch else jnp.zeros((), jnp.int32)
         key = jax.random.fold_in(jax.random.key(0) if key is None else jax.random.wrap_key_data(key), state.step)
         progress = (state.step - state.skipped) / steps if steps else jnp.zeros(())
         with jax.named_scope("gradients"):
             if accumulate == 1:
-                (loss, terms), grads = gradients(state.trainable, frozen, batch, key, progress)
+                (loss, terms), grads = gradients(state.trainable, frozen, batch, key, progress, draws)
             else:
                 at_progress = partial(gradients, progress=progress)
                 (loss, terms), grads = _accumulated(at_progress, state.trainable, frozen, batch, key, accumulate, mesh)

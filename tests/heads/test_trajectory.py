@@ -1,9 +1,8 @@
-"""Ten training steps of Rein + Mask2Former on a tiny DINOv2, against the official training run."""
+"""Ten steps of the trainer, Rein + Mask2Former on a tiny DINOv2, against the official training run."""
 
 from functools import partial
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
@@ -15,7 +14,11 @@ from rein_jax.backbones.vit import ViTConfig
 from rein_jax.heads import mask2former
 from rein_jax.kernels.sampling import sample
 from rein_jax.losses.mask_loss import MaskLoss
+from rein_jax.precision import policy
 from rein_jax.segmenter import SegmentationModel
+from rein_jax.sharding import make_mesh, place_batch
+from rein_jax.training.state import place_run
+from rein_jax.training.step import make_step
 from rein_jax.weight_rules import prefixed, unplace
 from tests.heads.official import filled, official_draws, sampled, small_head, truths
 
@@ -32,7 +35,7 @@ RULES = (*rein.rules("backbone.reins.", "adapters/0/"), *prefixed(dinov2.RULES, 
 def _model():
     backbone = dinov2.DINOv2(ViTConfig(96, 4, 3), rngs=nnx.Rngs(0), image_size=64, out_indices=(0, 1, 2, 3))
     adapter = rein.Rein(backbone.block_specs[0], rngs=nnx.Rngs(0), num_tokens=20, rank=8, query_dims=64)
-    return SegmentationModel(backbone, small_head(), adapter=adapter)
+    return SegmentationModel(backbone, small_head(), adapter=adapter, loss=MaskLoss(19, points=POINTS))
 
 
 @pytest.fixture(scope="module")
@@ -44,41 +47,41 @@ def run(fixture_case):
     chosen = trees.matching(params, ("adapters/", "head/"))
     trainable = {name: params.pop(name) for name in sorted(chosen)}
     tx, schedule = optim.make_optimizer({"steps": 20, "groups": "rein_512"}, trainable, module_def.wishes)
-    loss = MaskLoss(19, points=POINTS)
+    mesh = make_mesh(devices=jax.devices()[:1])
+    sharded = place_run(trainable, params, tx, policy("fp32"), mesh, "dp", wishes=module_def.wishes)
+    state, frozen = sharded.state, sharded.frozen
+    step = make_step(module_def, tx, policy("fp32"), mesh, sharded.shardings, schedule=schedule)
 
     @partial(jax.jit, compiler_options=AS_IN_USE)
-    def step(trainable, opt_state, image, label, draws):
-        def total(leaves):
-            outputs = trees.merge(module_def, leaves, params).outputs(image)
-            value, terms = loss(outputs, label, draws=draws)
-            return value, (terms, outputs)
+    def look(trainable, image, label, draws):
+        model = trees.merge(module_def, trainable, frozen)
+        outputs = model.outputs(image)
+        return model.criterion.match(outputs, label, draws)[1], outputs["mask"]
 
-        (value, (terms, outputs)), grads = jax.value_and_grad(total, has_aux=True)(trainable)
-        updates, opt_state = tx.update(grads, opt_state, trainable)
-        trainable = {name: trainable[name] + updates[name] for name in trainable}
-        return trainable, opt_state, value, terms, loss.match(outputs, label, draws)[1], grads, outputs["mask"]
-
-    random, ours = np.random.RandomState(777), {"losses": [], "slots": [], "tied": []}
-    opt_state = tx.init(trainable)
+    random, ours, program = np.random.RandomState(777), {"losses": [], "slots": [], "tied": [], "lr": []}, None
     for i in range(STEPS):
         draws = official_draws(random, truths(inputs["label"][i]), POINTS)
-        image = jnp.asarray(inputs["image"][i][..., ::-1].copy())  # stored BGR
-        label = jnp.asarray(inputs["label"][i])
+        batch = place_batch({"image": np.ascontiguousarray(inputs["image"][i][..., ::-1]), "label": inputs["label"][i]}, mesh)  # stored BGR
+        slots, masks = look(state.trainable, batch["image"], batch["label"], draws)
         if i in TIES:
             mask, kept, left_out = TIES[i]
-            *_, slots, _, masks = step(trainable, opt_state, image, label, draws)
             points = draws.candidates[mask]
             doubt = np.abs(sample(masks[mask[:-1]][slots.query[mask]], points))
             ours["tied"].append(doubt[[kept, left_out]])
             elsewhere = points[doubt.argmax()]  # the surest point of all is never chosen
             draws = draws._replace(candidates=draws.candidates.at[(*mask, left_out)].set(elsewhere))
-        trainable, opt_state, value, terms, slots, grads, _ = step(trainable, opt_state, image, label, draws)
-        ours["losses"].append([value, *(terms[key.removeprefix("decode.")] for key in want["loss_keys"][1:].tolist())])
+        key = jax.random.key_data(jax.random.key(0))
+        program = program or step.lower(state, frozen, batch, key, draws).compile(compiler_options=AS_IN_USE)
+        state, metrics = program(state, frozen, batch, key, draws)
+        ours["losses"].append([metrics["loss"], *(metrics[key.removeprefix("decode.")] for key in want["loss_keys"][1:].tolist())])
         ours["slots"].append(jax.tree.map(np.asarray, slots))
+        ours["lr"].append(float(metrics["lr"]))
         if i == 0:
-            ours["grad_step0"], ours["w_after1"] = _official(grads), _official(trainable)
-    ours["w_after10"], ours["lr"] = _official(trainable), [float(schedule(i)) for i in range(STEPS)]
-    ours["losses"], ours["trainable"] = np.asarray(ours["losses"]), trainable
+            first = next(leaf for leaf in state.opt_state if hasattr(leaf, "mu")).mu  # a tenth of the gradients, and no more yet
+            ours["grad_step0"] = _official({name: moment / 0.1 for name, moment in first.items()})
+            ours["w_after1"] = _official(state.trainable)
+    ours["w_after10"] = _official(state.trainable)
+    ours["losses"], ours["trainable"] = np.asarray(ours["losses"]), state.trainable
     return want, inputs, ours
 
 
