@@ -9,14 +9,15 @@ from data_pipelines.files import shown
 from rein_jax.cli import path_argument
 
 DESCRIPTION = """Copies the arrays of a checkpoint (.safetensors, .npz, .pth/.pt, .onnx) to .safetensors or .pth, bit for bit; names stay.
-A model trained here becomes a checkpoint of the official Rein code when it is written as .pth; an official checkpoint becomes a model
-of this package with --config, and so does a published EoMT model. Neither needs torch, and no code inside a file is ever run."""
+A model trained here becomes a checkpoint of the official Rein (or SoMA) code when it is written as .pth; an official checkpoint becomes a
+model of this package with --config, and so does a published EoMT model. Neither needs torch, and no code inside a file is ever run."""
 EPILOG = """examples:
   rein convert dinov2_vitl14_pretrain.pth dinov2_vitl14.safetensors
   rein convert dinov2_vitl14.safetensors back.pth
   rein convert training.pth student.safetensors --part model.student          # one of several sets of weights
   rein convert runs/gta/model.safetensors iter_40000.pth                     # for the official code
   rein convert iter_40000_published.pth model.safetensors --config configs/gta_to_cbm.py:backbone=dinov2_l
+  rein convert soma.pth model.safetensors --config configs/gta_to_cbm.py:method=soma --config.adapter.order=released
   rein convert eomt.safetensors model.safetensors --config configs/citys_to_acdc.py:backbone=dinov2_vitl14_reg,method=full,head=eomt"""
 
 
@@ -28,7 +29,7 @@ def parser() -> argparse.ArgumentParser:
     parse.add_argument("target", type=path_argument, metavar="DST")
     parse.add_argument("--to", choices=("safetensors", "torch"), help="format of DST (default: by its ending)")
     parse.add_argument("--config", metavar="FILE[:ARG]",
-                       help="SRC is an official Rein checkpoint, or an EoMT model, of this config; DST becomes a model file")
+                       help="SRC is an official Rein or SoMA checkpoint, or an EoMT model, of this config; DST becomes a model file")
     parse.add_argument("--part", default="", metavar="NAME",
                        help="only what stands under this dotted name, such as student or model.teacher; it is taken off the names")
     parse.add_argument("--force", action="store_true", help="overwrite DST")
@@ -53,7 +54,7 @@ def main(argv: list[str]) -> int:
     source = read_checkpoint(options.source, options.part)
     if is_model(source) and not options.part and format_of(options.target, options.to) == "torch":
         writable(options.source, options.target, options.force)
-        print(f"wrote {options.target}: {export_model(options.source, options.target)} arrays under the official Rein names")
+        print(f"wrote {options.target}: {export_model(options.source, options.target)} arrays under the official names")
         return 0
     source = convert(options.source, options.target, options.to, force=options.force, part=options.part)
     found = identify(source.shapes())
@@ -73,14 +74,15 @@ def _options(argv: list[str]) -> tuple[argparse.Namespace, list[str]]:
 
 
 def import_model(source, target: Path, config_name: str, overrides: list[str]):
-    """An official Rein checkpoint, or with head=eomt a published EoMT model, as a model file of the given config; returns the loader's
-    summary. source: the opened Checkpoint."""
+    """An official Rein or SoMA checkpoint, or with head=eomt a published EoMT model, as a model file of the given config; returns the
+    loader's summary. source: the opened Checkpoint."""
     from data_pipelines.labels import CITYSCAPES
     from rein_jax import __version__, build, configuration
     from rein_jax.backbones.vit import grid_of
     from rein_jax.configuration.options import plain
     from rein_jax.interop.eomt import import_eomt
     from rein_jax.interop.rein import import_official
+    from rein_jax.interop.soma import import_soma
     from rein_jax.segmenter import Preprocessing
     from rein_jax.weights.fetch import file_hash
     from rein_jax.weights.modelfile import write_model
@@ -90,6 +92,8 @@ def import_model(source, target: Path, config_name: str, overrides: list[str]):
     if config.head.name == "eomt":
         grid = grid_of(plain(config.backbone.image_size), config.backbone.options.get("patch", 16))
         values, summary = import_eomt(source, {**trainable, **frozen}, config.backbone.name, grid)
+    elif config.adapter.name == "soma":
+        values, summary = import_soma(source, trainable, order=config.adapter.get("order", "paper"))
     else:
         values, summary = import_official(source, shapes=trainable)
     pixels = Preprocessing()
@@ -103,11 +107,22 @@ def import_model(source, target: Path, config_name: str, overrides: list[str]):
 
 
 def export_model(source: Path, target: Path) -> int:
-    """A model file as an official Rein checkpoint; returns the number of arrays."""
+    """A model file as a checkpoint of the official Rein code, or of SoMA's; returns the number of arrays."""
     from rein_jax.interop.rein import export_official
     from rein_jax.weights.modelfile import read_model
 
     arrays, meta = read_model(source)
+    if (meta.get("config", {}).get("adapter") or {}).get("name") == "soma":
+        return _export_soma(source, target)
     backbone = str((meta.get("weights") or {}).get("name", ""))
     whole = any(name.startswith("backbone/blocks") for name in arrays)
     return len(export_official(arrays, target, backbone=backbone if whole else ""))
+
+
+def _export_soma(source: Path, target: Path) -> int:
+    from rein_jax import build, trees
+    from rein_jax.interop.soma import export_soma
+
+    module_def, leaves, _ = build.load_parts(source)
+    adapter = trees.merge(module_def, leaves).adapters[0]
+    return len(export_soma(leaves, target, start=adapter.active[0] if adapter.active else 0, factor=adapter.factor))
