@@ -13,6 +13,7 @@ from rein_jax.backbones import BACKBONES, FAMILIES
 from rein_jax.configuration import default
 from rein_jax.errors import UserError
 from rein_jax.heads import HEADS
+from rein_jax.layers.component import Component
 from rein_jax.registry import name_of
 from rein_jax.segmenter import SegmentationModel
 
@@ -28,15 +29,20 @@ def config_of(model: SegmentationModel) -> ConfigDict:
     else:
         config.trainable = ("head/",)
     config.head = ConfigDict(_section(HEADS, "head", model.head))
-    config.loss = ConfigDict({"name": model.head.loss_name})
-    size = config.backbone.image_size
-    window = size if isinstance(size, int) else min(size)
-    config.eval.crop, config.eval.stride = window, max(1, 2 * window // 3)
+    config.loss = ConfigDict({"name": getattr(model.head, "loss_name", "pixel")})
+    config.eval.update(windows_of(model))
     return config
 
 
+def windows_of(model: SegmentationModel) -> dict[str, int]:
+    """Windows of the size that the backbone's positions are stored for, in steps of two thirds; 512 where it has none."""
+    size = getattr(model.backbone, "options", {}).get("image_size", 512)
+    window = size if isinstance(size, int) else min(size)
+    return {"crop": window, "stride": max(1, 2 * window // 3)}
+
+
 def _backbone(section: ConfigDict, backbone: Any) -> None:
-    options = {key: _plain(value) for key, value in backbone.options.items()}
+    options = _options(backbone, "Backbone")
     variant = options.pop("variant", None)
     family = name_of(FAMILIES, type(backbone))
     registered = name_of(BACKBONES, type(backbone))
@@ -60,7 +66,15 @@ def _section(registry: Mapping[str, Any], what: str, part: Any) -> dict[str, Any
     name = name_of(registry, type(part))
     if name is None:
         raise _unregistered(what, type(part))
-    return {"name": name, **{key: _plain(value) for key, value in part.options.items()}}
+    return {"name": name, **_options(part, what.capitalize())}
+
+
+def _options(part: Any, base: str) -> dict[str, Any]:
+    """What the part was made with, as a config states it."""
+    if not isinstance(part, Component):
+        raise UserError(f"{type(part).__name__} does not derive from rein_jax.{base}, which keeps its options: a saved model could "
+                        "not be built again. Derive it.")  # fmt: skip
+    return {key: _plain(value) for key, value in part.options.items()}
 
 
 def _unregistered(what: str, kind: type) -> UserError:

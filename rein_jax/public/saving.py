@@ -25,7 +25,7 @@ def save_model(model: Segmenter, path: str | Path, backbone: bool | None) -> Pat
     module_def, _, leaves = trees.split(model, ())
     arrays = gather(leaves)
     derived = trees.never_trained(module_def)  # an adapter's follow from the backbone's weights
-    origin = model.backbone.origin
+    origin = getattr(model.backbone, "origin", None)
     named = origin is not None and (backbone is False or backbone is None and _unchanged(arrays, config))
     if backbone is False and not named:
         raise UserError("The backbone's weights are not those of a file, so that a model without them could not be loaded; leave out "

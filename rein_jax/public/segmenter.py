@@ -26,7 +26,7 @@ from rein_jax.evaluation.windows import Query
 from rein_jax.precision import policy
 from rein_jax.predict.run import map_predictor
 from rein_jax.public import images as pictures
-from rein_jax.public.describe import config_of
+from rein_jax.public.describe import config_of, windows_of
 from rein_jax.public.result import Segmentation
 from rein_jax.public.saving import save_model
 from rein_jax.public.trainable import Trainable, trainable
@@ -165,7 +165,7 @@ class Segmenter(SegmentationModel):
         named = [pictures.read(image, i) for i, image in enumerate(listed)]
         if whole:
             protocol, mode = "full", "whole"
-        own = self.config.eval.to_dict()
+        own = self.config.eval.to_dict() if self.written else windows_of(self)
         given = (own, protocol, mode, crop, stride, batch, tuple(scales), flip, precision)
         predictor, fit = self._predictor((), *given)
         answers = predictor.stream(Query(i, fit(image), image.shape[:2]) for i, (_, image) in enumerate(named))

@@ -185,6 +185,7 @@ def test_own_parts_have_to_be_registered_to_be_saved(tmp_path, monkeypatch):
 
     backbone = rj.DINOv2(SIZES, image_size=64)
     model = rj.Segmenter(backbone, Flat(backbone, num_classes=3), classes=NAMES)
+    assert model.predict(photo()).labels.shape == (48, 80)  # which needs no name
     with pytest.raises(rj.UserError, match=r"Flat is not registered.* rein_jax.register\('head', 'a name', Flat\)"):
         model.save(tmp_path)
     monkeypatch.delitem(rj.heads.HEADS, "flat", raising=False)  # and out again after the test
@@ -195,6 +196,27 @@ def test_own_parts_have_to_be_registered_to_be_saved(tmp_path, monkeypatch):
         rj.register("head", "linear", Flat)
     with pytest.raises(rj.UserError, match="Unknown kind of part 'heads'. Did you mean 'head'"):
         rj.register("heads", "flat", Flat)
+
+
+def test_a_head_that_is_a_plain_module_works_but_is_not_saved(tmp_path, monkeypatch):
+    class Plain(nnx.Module):
+        def __init__(self, rngs):
+            self.map = nnx.Linear(24, 3, rngs=rngs)
+
+        def __call__(self, maps, queries=None, key=None):
+            return {"logits": self.map(maps[2])}
+
+        def scores(self, outputs, size):
+            return jax.image.resize(outputs["logits"], (len(outputs["logits"]), *size, 3), "linear")
+
+        def probabilities(self, scores):
+            return jax.nn.softmax(scores)
+
+    model = rj.Segmenter(rj.DINOv2(SIZES, image_size=64), Plain(nnx.Rngs(0)), classes=NAMES)
+    assert model.predict(photo()).probabilities.shape == (48, 80, 3)
+    monkeypatch.setitem(rj.heads.HEADS, "plain", Plain)
+    with pytest.raises(rj.UserError, match="Plain does not derive from rein_jax.Head"):
+        model.save(tmp_path)
 
 
 def test_which_parameters_train(model):
