@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import colorsys
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from data_pipelines import classformats
@@ -86,7 +86,7 @@ def class_info(classes: ClassInfo | Sequence[str] | Mapping[str, Sequence[int]])
     """
     if isinstance(classes, ClassInfo):
         return classes
-    if isinstance(classes, str) or not all(isinstance(name, str) for name in classes):
+    if isinstance(classes, str) or not isinstance(classes, Iterable) or not all(isinstance(name, str) for name in classes):
         raise DataError(f"classes= is {classes!r}; give a list of names, or names with colours such as {{'road': (128, 64, 128)}}.")
     names = tuple(classes)
     if not names or len(set(names)) < len(names) or len(names) > MAX_CLASSES:

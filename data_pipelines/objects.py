@@ -11,7 +11,7 @@ import numpy as np
 
 from data_pipelines.classlist import class_info
 from data_pipelines.errors import DataError
-from data_pipelines.labels import VOID
+from data_pipelines.labels import VOID, ClassInfo
 from data_pipelines.source import Encoded, Facts, Source
 
 SAMPLED = 8  # elements that enter the fingerprint
@@ -24,7 +24,11 @@ class ObjectSource(Source):
     element is checked when it is read.
     """
 
-    def __init__(self, data: Any, classes: Any = None, *, name: str | None = None, split: str = "train", **policy: str):
+    def __init__(self, data: Any, classes: Any = None, *, name: str | None = None, split: str = "train", policy: str = "raise",
+                 **unknown: Any):
+        if unknown:
+            raise DataError(f"{type(data).__name__} has no option {next(iter(unknown))!r}; an object as data set takes classes, name, "
+                            "policy, split.")
         missing = [method for method in ("__len__", "__getitem__") if not hasattr(data, method)]
         if missing:
             raise DataError(f"{type(data).__name__} is no data set: it lacks {' and '.join(missing)}; give an object with a length whose "
@@ -34,7 +38,7 @@ class ObjectSource(Source):
             raise DataError(f"{type(data).__name__} does not say its classes; give classes=, names in the order of the labels' values.")
         name = name or getattr(data, "name", None) or type(data).__name__
         found = f"{len(data)} elements of {type(data).__module__}.{type(data).__qualname__}"
-        super().__init__(Facts(str(name), split, str(name), class_info(classes), found, None), **policy)
+        super().__init__(Facts(str(name), split, str(name), class_info(classes), found, None), policy=policy)
         self.data = data
 
     def __len__(self) -> int:
@@ -69,7 +73,10 @@ class ObjectSource(Source):
             raise DataError(f"{self.name}: element {index} is a {type(element).__name__}; it must be {{'image': ..., 'label': ...}} or "
                             "(image, label).")
         name = element.get("name") if isinstance(element, Mapping) else None
-        return np.asarray(image), np.asarray(label), str(name or self.entry_name(index))
+        try:
+            return np.asarray(image), np.asarray(label), str(name or self.entry_name(index))
+        except (TypeError, ValueError) as error:
+            raise DataError(f"{self.name}: element {index} is nothing that NumPy makes an array of: {error}") from error
 
     def entry_name(self, index: int) -> str:
         """Name of element `index` where it does not say one."""
@@ -86,7 +93,8 @@ class ObjectSource(Source):
     def fingerprint(self) -> str:
         """The object's own `fingerprint()`, or a hash of its type, length, classes and a few elements, evenly spaced.
 
-        A run is resumed only on data of the same fingerprint: an object that changes elsewhere than in these should have its own.
+        A run is resumed only on data of the same fingerprint. An object that changes elsewhere than in these, or that gives another element
+        each time it is asked (random augmentation), should have its own.
         """
         return self._fingerprint
 
@@ -97,11 +105,29 @@ class ObjectSource(Source):
             return str(own())
         digest = hashlib.sha256(repr((self.found, self.classes.names, self.split)).encode())
         for index in np.unique(np.linspace(0, len(self) - 1, min(SAMPLED, len(self))).round().astype(int)) if len(self) else ():
-            element = self.read(int(index))
+            element = self[int(index)]  # by the policy
             digest.update(element["image"].tobytes() + element["label"].tobytes())
         return digest.hexdigest()
 
 
+def is_source(data: Any) -> bool:
+    """Whether an object keeps a source's contract (ARCHITECTURE.md) already."""
+    attributes = ("name", "domain", "split", "fingerprint")
+    return isinstance(getattr(data, "classes", None), ClassInfo) and all(hasattr(data, name) for name in attributes)
+
+
 def as_source(data: Any, **options: Any) -> Any:
     """`data` itself if it is a source, otherwise an `ObjectSource` over it."""
-    return data if isinstance(data, Source) or hasattr(data, "read") and hasattr(data, "fingerprint") else ObjectSource(data, **options)
+    return data if is_source(data) else ObjectSource(data, **options)
+
+
+def open_object(data: Any, *, split: str | None = None, **options: Any) -> Any:
+    """`as_source` for options that a user gave: a source has its own, and others are refused."""
+    if not is_source(data):
+        return ObjectSource(data, split=split or "train", **options)
+    given = [key for key, value in options.items() if value is not None]
+    if split not in (None, data.split):
+        given.append("split")
+    if given:
+        raise DataError(f"{data.name} is a source already, opened at split {data.split!r}; give {given[0]}= where it is opened.")
+    return data

@@ -11,10 +11,12 @@ import numpy as np
 import data_pipelines
 from data_pipelines import mixture
 from data_pipelines.labels import ClassInfo
-from data_pipelines.objects import as_source
+from data_pipelines.objects import as_source, open_object
 from data_pipelines.transforms import Photometric, TrainTransform
+from rein_jax.configuration.check import refuse
 from rein_jax.datasets import make_resize, same_classes
 from rein_jax.errors import UserError
+from rein_jax.kinds import FLAG, TEXT, either, number, several, whole
 
 
 def open(data: Any, source: str | Path | None = None, *, split: str = "train",
@@ -25,28 +27,34 @@ def open(data: Any, source: str | Path | None = None, *, split: str = "train",
         data: name of a data set ("cityscapes", "folder", "streets", or of one registered by `rj.register("dataset", ...)`); or any object
             with `__len__` and `__getitem__` whose elements are {"image": uint8 [H, W, 3], "label": integer [H, W]} or (image, label).
         source: folder or .zip of a named data set (default: $REIN_DATA/<name>).
-        split: "train", "val" or "test".
+        split: "train", "val" or "test"; of an object it is only said.
         classes: of an object: names in the order of the labels' values, {name: colour}, or a ClassInfo; None: its own `.classes`.
         name: of an object, for results and messages.
-        **options: of the data set, such as policy="skip", subset="1/16", or of a folder values={"car": [13, 14], "ignore": [0, 255]}.
+        **options: of the data set, such as policy="skip" (which objects take, too), subset="1/16", or of a folder
+            values={"car": [13, 14], "ignore": [0, 255]}.
 
     Returns:
         A source: `len(source)`, `source[i]` -> {"image", "label" uint8 [H, W] with 255 for void, "name"}, `source.classes`.
 
+        A run resumes on data of the same fingerprint: an object's own `fingerprint()`, else a hash of its type, length, classes and eight
+        elements.
+
     Raises:
-        DataError: an unknown data set or option, or files that do not fit.
+        DataError: an unknown data set or option, or files that do not fit; of an object each element is checked when it is read.
 
     Example:
         source = rj.data.open("cityscapes", "/data/cityscapes", split="val")
         source = rj.data.open(my_dataset, classes=["road", "car"])
     """
     if isinstance(data, str):
+        if name is not None:
+            raise UserError(f"name={name!r} is for an object; the data set {data!r} has its name already.")
         if classes is not None:
             options["classes"] = classes
         return data_pipelines.open_source(data, split=split, source=source, **options)
     if source is not None:
         raise UserError(f"source={source!r} belongs to a data set by name; a {type(data).__name__} brings its own elements.")
-    return as_source(data, classes=classes, name=name, split=split, **options)
+    return open_object(data, classes=classes, name=name, split=None if split == "train" else split, **options)
 
 
 def loader(sources: Any, *, crop: int | tuple[int, int] = 512, batch_size: int = 16, weights: Sequence[float] | None = None, seed: int = 0,
@@ -72,7 +80,7 @@ def loader(sources: Any, *, crop: int | tuple[int, int] = 512, batch_size: int =
         also a context manager that ends its threads.
 
     Raises:
-        UserError: other classes in one source than in another. DataError: weights or sizes that cannot be.
+        UserError: other classes in one source than in another, or an argument that cannot be. DataError: weights that cannot be.
 
     Example:
         for batch in rj.data.loader([rj.data.open("cityscapes", "/data/cityscapes")], crop=512, batch_size=16): ...
@@ -82,8 +90,14 @@ def loader(sources: Any, *, crop: int | tuple[int, int] = 512, batch_size: int =
     opened = [as_source(source) for source in (sources if isinstance(sources, list | tuple) else [sources])]
     if opened:
         same_classes({f"sources[{i}]": source for i, source in enumerate(opened)})
-    height, width = (crop, crop) if isinstance(crop, int) else crop
-    transform = TrainTransform((height, width), make_resize(resize), cat_max_ratio, flip, Photometric() if photometric else None)
+    side = whole(1)
+    for key, value, kind in (
+        ("crop", crop, either(side, several(side, 2))), ("batch_size", batch_size, side), ("seed", seed, whole(0)),
+        ("start_step", start_step, whole(0)), ("resize", resize, TEXT), ("flip", flip, number(0, 1)), ("photometric", photometric, FLAG),
+        ("cat_max_ratio", cat_max_ratio, number(0, 1)), ("threads", threads, side), ("workers", workers, whole(0)),
+    ):  # fmt: skip
+        refuse(f"loader: {key}", value, kind)
+    transform = TrainTransform(crop, make_resize(resize, "loader: resize"), cat_max_ratio, flip, Photometric() if photometric else None)
     return mixture.train_batches(
         opened, weights, transform, batch=batch_size, seed=seed, start_step=start_step, threads=threads, workers=workers,
         process_index=jax.process_index() if process_index is None else process_index,

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from data_pipelines.paths import local_path
+from rein_jax.configuration.objects import is_stated
 from rein_jax.configuration.options import plain
 from rein_jax.errors import UserError
 
@@ -15,15 +16,19 @@ from rein_jax.errors import UserError
 def open_entry(entry: Mapping[str, Any], root: str = ""):
     """One source of `data.train` or `eval.domains`: {"name", "split", "source", options...}, or a source or other object itself."""
     from data_pipelines import open_source
-    from data_pipelines.objects import as_source
+    from data_pipelines.objects import as_source, open_object
 
     if not hasattr(entry, "items"):
         return as_source(entry)
+    if is_stated(entry) or is_stated(entry.get("source")):
+        path = (entry if is_stated(entry) else entry["source"])["object"]
+        raise UserError(f"The config names a data set that was a Python object, {path}; no file holds it: put such an object back in its "
+                        "place in config.data.train or config.eval.domains.")
     options = {key: plain(value) for key, value in entry.items()}
     options.pop("label", None)  # said of a domain, not of its data set
     name = options.pop("name", None)
     if not isinstance(options.get("source"), str | Path | None):
-        return as_source(options.pop("source"), name=name, **options)
+        return open_object(options.pop("source"), name=name, **options)
     if name is None:
         raise UserError(f"An entry of config.data.train or config.eval.domains has no name: {dict(entry)}.")
     split, source = options.pop("split", "train"), options.pop("source", None)
@@ -61,8 +66,8 @@ def make_transform(config):
     return TrainTransform(tuple(data.crop), make_resize(data.resize), data.cat_max_ratio, data.flip, photometric)
 
 
-def make_resize(text: str):
-    """What `config.data.resize` means: official, none, LOW:HIGH (16 short edges) or WIDTHxHEIGHT:LOW:HIGH (a box times a factor)."""
+def make_resize(text: str, where: str = "config.data.resize"):
+    """What `data.resize` means: official, none, LOW:HIGH (16 short edges) or WIDTHxHEIGHT:LOW:HIGH (a box times a factor)."""
     from data_pipelines.transforms import RandomResize, ShortestEdge
 
     if text in ("official", "none"):
@@ -74,7 +79,7 @@ def make_resize(text: str):
         return ShortestEdge(tuple(low + (high - low) * i // 15 for i in range(16)), 4 * high)
     if box and 0 < float(box[3]) <= float(box[4]) and float(box[3]) * min(int(box[1]), int(box[2])) >= 1:
         return RandomResize((int(box[1]), int(box[2])), (float(box[3]), float(box[4])))
-    raise UserError(f"config.data.resize is {text!r}; give official, none, short edges LOW:HIGH such as 256:512, "
+    raise UserError(f"{where} is {text!r}; give official, none, short edges LOW:HIGH such as 256:512, "
                     "or a box and factors such as 2048x1024:0.5:2.")
 
 

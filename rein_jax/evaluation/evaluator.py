@@ -10,6 +10,7 @@ from typing import Any
 import jax
 
 from data_pipelines.corruptions import suite
+from data_pipelines.objects import as_source
 from data_pipelines.paths import local_path
 from data_pipelines.protocols import Protocol
 from rein_jax.errors import UserError
@@ -171,13 +172,13 @@ def document(chosen: EvalModel, options: Options, summaries: Mapping[str, Any]) 
 
 def named(domains: Mapping[str, Any] | Sequence[Any]) -> dict[str, Any]:
     """{name: source}; sources without a name of their own choice go by their `domain`, numbered when two are alike."""
-    if hasattr(domains, "fingerprint"):  # one source
+    if not isinstance(domains, Mapping | list | tuple):  # one source
         domains = [domains]
     if isinstance(domains, Mapping):
-        found = dict(domains)
+        found = {name: as_source(source) for name, source in domains.items()}
     else:
         found = {}
-        for source in domains:
+        for source in map(as_source, domains):
             name, k = source.domain, 2
             while name in found:
                 name, k = f"{source.domain}-{k}", k + 1
