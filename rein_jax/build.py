@@ -145,6 +145,9 @@ def build_all(config, *, abstract: bool = False) -> TrainComponents:
     from data_pipelines.labels import CITYSCAPES
 
     config_check.check(config)
+    if is_stated(config.loss.name):
+        raise UserError(f"The config names a loss that was a Python object, {config.loss.name['object']}; put such an object back as "
+                        "config.loss.name.")
     if abstract:
         module_def, trainable, frozen = abstract_params(config, CITYSCAPES)
         classes, batches, fingerprint, domains, weights = CITYSCAPES, None, "", {}, {}

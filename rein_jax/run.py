@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
@@ -68,13 +69,15 @@ class Run:
         return f"<Run {self.workdir}: {self.results['steps']} steps>"
 
 
-def train(config: ConfigDict | Mapping[str, Any] | str, workdir: str | Path, *, restart: bool = False, extend: bool = False) -> Run:
+def train(config: ConfigDict | Mapping[str, Any] | str | os.PathLike, workdir: str | Path, *, restart: bool = False,
+          extend: bool = False) -> Run:
     """Train as `rein train` does, to the end; a folder with checkpoints of the same config is resumed.
 
     Args:
         config: of `rj.config`, a plain dict of what differs from the defaults, or a config's name or file. It may hold Python objects in
             place of names: a data source in `data.train` or `eval.domains`, an optax transformation as `optim.name`, a loss as `loss.name`,
-            a class as `backbone.name`, `adapter.name` or `head.name`.
+            a class as `backbone.name`, `adapter.name`, `head.name` or `augment.name`. What such an object does is the caller's to keep: a
+            run is resumed with it where its name, and its fingerprint or repr, are as before.
         workdir: folder of the run: checkpoints, metrics, model, report.
         restart: begin at step 0; what the folder holds is moved into its restarted-<n>.
         extend: go on with a run, also a finished one, to a higher `train.steps`; the learning rate follows the schedule of the new length.
@@ -88,8 +91,10 @@ def train(config: ConfigDict | Mapping[str, Any] | str, workdir: str | Path, *, 
     Example:
         run = rj.train(rj.config("quickstart", train_steps=100), "runs/x")
     """
-    if isinstance(config, str):
-        config = load(config)
+    if isinstance(config, str | os.PathLike):
+        config = load(os.fspath(config))
+    elif not isinstance(config, Mapping | ConfigDict):
+        raise UserError(f"rj.train was given {config!r}; give a config of rj.config, a dict, or the name or file of a config.")
     elif not isinstance(config, ConfigDict):
         config = ConfigDict(dict(config))
         complete(config, default().to_dict())

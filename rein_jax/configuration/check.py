@@ -12,6 +12,7 @@ from typing import Any
 
 from data_pipelines.protocols import protocol
 from rein_jax import registry
+from rein_jax.configuration.objects import is_stated
 from rein_jax.errors import UserError
 from rein_jax.kinds import FLAG, NOTHING, TEXT, Kind, either, is_number, number, several, whole
 
@@ -19,7 +20,8 @@ SECTION = Kind("a section with keys of its own", lambda v: isinstance(v, Mapping
 ENTRIES = Kind("a list of data sets, such as [{'name': 'streets'}]",
                lambda v: isinstance(v, list | tuple) and all(SECTION.fits(entry) or hasattr(entry, "__getitem__") and
                                                              not isinstance(entry, str | list | tuple) for entry in v))
-PART = either(TEXT, Kind("a class", lambda v: isinstance(v, type)))  # a registered name, or the class itself
+PART = either(TEXT, Kind("a class", lambda v: isinstance(v, type) or is_stated(v)))  # a registered name, or the class, which files state
+LOSS = either(TEXT, Kind("a class or function", lambda v: callable(v) or is_stated(v)))
 SIZE = either(whole(1), several(whole(1), 2))
 SHARE = number(0, 1)
 
@@ -57,6 +59,9 @@ def check(config: Any) -> None:
     for name, kinds in SECTIONS.items():
         if name in config:
             _section(f"{name}.", config[name], kinds)
+    for name, kind in (("adapter", PART), ("head", PART), ("augment", PART), ("loss", LOSS)):
+        if name in config:
+            refuse(f"config.{name}.name", config[name].get("name"), kind)
     from rein_jax.optim import OPTIMIZERS, SHAPES  # with optax, for which nothing else here waits
 
     for key, known in (("name", OPTIMIZERS), ("schedule", SHAPES)):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from typing import Any
 
@@ -9,18 +10,23 @@ from ml_collections import ConfigDict
 
 from rein_jax.configuration.arguments import escaped
 from rein_jax.configuration.defaults import default
-from rein_jax.configuration.files import arguments, assign, load
+from rein_jax.configuration.files import arguments, assign, load, local
+from rein_jax.errors import UserError
 from rein_jax.registry import unknown
 
+PARTS = ("backbone", "adapter", "head", "loss", "augment")  # sections that a class may stand for
+PLAIN = bool | int | float | str | list | tuple | os.PathLike | None
 
-def config(family: str | None = None, **settings: Any) -> ConfigDict:
+
+def config(family: str | os.PathLike | None = None, **settings: Any) -> ConfigDict:
     """The config of an experiment.
 
     Args:
         family: a config that comes with the package ("gta_to_cbm", "folder", "quickstart", ...), a file of one's own, or None for the
             defaults alone.
         **settings: arguments of the family (backbone="dinov2_l", method="rein"); a section with its keys (train={"steps": 5}); one key of a
-            section, with an underscore (data_root="/data", train_steps=5) or, in a dict, a dot (**{"train.steps": 5}).
+            section, with an underscore (data_root="/data", train_steps=5) or, in a dict, a dot (**{"train.steps": 5}); or a class of one's
+            own for the section backbone, adapter, head, loss or augment (head=MyHead), whose options then begin at the class's defaults.
 
     Returns:
         The config that `rj.train` takes. Its keys may be changed; what no part reads is refused when the run is built.
@@ -31,20 +37,26 @@ def config(family: str | None = None, **settings: Any) -> ConfigDict:
     Example:
         config = rj.config("gta_to_cbm", backbone="dinov2_l", method="rein", data_root="/data", train_steps=1000)
     """
-    known = {} if family is None else arguments(family)
-    made = default() if family is None else None
+    if not isinstance(family, str | os.PathLike | None):
+        raise UserError(f"rj.config was given {family!r} as a family; give the name or the file of a config.")
+    family, _, given = ("" if family is None else os.fspath(family)).partition(":")
+    known = arguments(family) if family else {}
     sections = [key for key, value in default().items() if isinstance(value, ConfigDict)]
-    texts, keys = {}, {}
+    texts, parts, keys = [given] if given else [], {}, {}
     for name, value in settings.items():
-        if name in known and not isinstance(value, Mapping):
-            texts[name] = _text(value)
+        if name in PARTS and not isinstance(value, PLAIN | Mapping):
+            parts[name] = value
+        elif name in known and not isinstance(value, Mapping):
+            texts.append(f"{name}={escaped(_text(name, value))}")
         else:
             keys.update(_keys(name, value, sections, known))
-    if family is not None:
-        made = load(f"{family}:{','.join(f'{k}={escaped(v)}' for k, v in texts.items())}" if texts else family)
+    made = load(f"{family}:{','.join(texts)}" if texts else family) if family else default()
     made.unlock()
+    for name, value in parts.items():
+        made[name] = {**made.backbone, "name": value, "options": {}} if name == "backbone" else {"name": value}
     for path, value in keys.items():
         assign(made, path, value)
+    local(made.to_dict())
     return made
 
 
@@ -63,8 +75,10 @@ def _keys(name: str, value: Any, sections: list[str], known: Mapping[str, str]) 
     return {f"{section}.{name.removeprefix(f'{section}_')}": value}
 
 
-def _text(value: Any) -> str:
+def _text(name: str, value: Any) -> str:
     """A value as the command line would write it."""
     if isinstance(value, list | tuple):
-        return ",".join(map(_text, value))
+        return ",".join(_text(name, item) for item in value)
+    if not isinstance(value, PLAIN):
+        raise UserError(f"The keyword {name} of rj.config is {value!r}; give a text, a number, true or false, None, or a list of them.")
     return {True: "true", False: "false", None: "none"}[value] if value is None or isinstance(value, bool) else str(value)

@@ -1,6 +1,7 @@
 """`rj.config`, `rj.train` and `rj.data`: a run from Python, with Python objects in its config."""
 
 import json
+from functools import partial
 
 import jax
 import numpy as np
@@ -10,7 +11,8 @@ import pytest
 import rein_jax as rj
 from data_pipelines.errors import DataError
 from rein_jax import configuration, trees
-from rein_jax.datasets import training_data
+from rein_jax.configuration.objects import stated
+from rein_jax.datasets import open_domains, training_data
 from rein_jax.losses.pixel_loss import PixelLoss
 from tests.use import tiny  # noqa: F401  (registers dinov2_tiny)
 
@@ -97,6 +99,9 @@ def test_objects_are_stated_by_name_and_tell_one_run_from_another(run, tmp_path)
     other.data.train = [Scenes(9)]
     with pytest.raises(rj.UserError, match="The training data changed since the checkpoint was written"):
         rj.train(other, run.workdir)
+    other = rj.config(loss={"name": doubled}, optim_name=optax.sgd(1e-2, momentum=0.8), **settings(head={"name": Flat}))
+    with pytest.raises(rj.UserError, match=r"optim.name.fingerprint: '\w+' -> '\w+'"):
+        rj.train(other, run.workdir)
     with pytest.raises(rj.UserError, match=r"loss.name.object: 'tests.public.test_train:doubled' -> '\(unset\)'"):
         rj.train(rj.config(optim_name=STEPS, **settings(head={"name": Flat})), run.workdir)
     opened = rj.Run(run.workdir)
@@ -109,6 +114,75 @@ def test_an_own_class_that_is_not_known_is_not_imported(run, monkeypatch):
     monkeypatch.setattr("rein_jax.registry._USED", [])
     with pytest.raises(rj.UserError, match=r"The head is tests.public.test_train:Flat, which is not known here; import the module"):
         rj.Segmenter.from_pretrained(run.workdir)
+
+
+@pytest.mark.parametrize("changed, said", [
+    ({}, "config.optim.name is {.*'object': 'optax._src.base:GradientTransformationExtraArgs'.*}; it must be a text or an optax"),
+    ({"optim": {"name": "sgd"}, "loss": {"name": "pixel"}},
+     "names a data set that was a Python object, tests.public.test_train:Scenes; no file holds it"),
+    ({"optim": {"name": "sgd"}, "data": {"train": [Scenes()]}, "eval": {"domains": []}},
+     "names a loss that was a Python object, tests.public.test_train:doubled; put such an object back as config.loss.name"),
+])  # fmt: skip
+def test_objects_have_to_be_put_back_into_a_runs_config(run, tmp_path, changed, said):
+    config = run.config
+    for section, values in changed.items():
+        for key, value in values.items():
+            with config.ignore_type():
+                config[section][key] = value
+    with pytest.raises(rj.UserError, match=said):
+        rj.train(config, tmp_path / "run")
+
+
+def test_what_tells_objects_apart():
+    def fingerprint(tx):
+        return stated(tx).get("fingerprint")
+
+    def cosine(steps):
+        return optax.adam(optax.cosine_decay_schedule(1e-3, steps))
+
+    assert fingerprint(cosine(1000)) == fingerprint(cosine(1000)) != fingerprint(cosine(2000))
+    assert fingerprint(optax.sgd(0.1, momentum=0.9)) != fingerprint(optax.sgd(0.1, momentum=0.8))
+    of_one_model = optax.partition({"a": optax.sgd(0.1)}, {"only/this": "a"})
+    assert stated(of_one_model) == {"object": "optax._src.base:GradientTransformationExtraArgs"}
+    assert stated(partial(doubled, key=1)) == {"object": "functools:partial", "repr": "functools.partial(<function doubled>, key=1)"}
+    assert stated({"a": (Scenes(), Flat)}) == {
+        "a": [{"object": "tests.public.test_train:Scenes"}, {"object": "tests.public.test_train:Flat"}]}  # fmt: skip
+
+
+@pytest.mark.parametrize("config, said", [
+    (3, "rj.train was given 3; give a config of rj.config, a dict"),
+    ({"trainn": 3}, "Unknown config key 'config.trainn'. Did you mean 'config.train'"),
+    ({"head": {"name": 3}}, "config.head.name is 3; it must be a text or a class"),
+    ({"loss": {"name": 3}}, "config.loss.name is 3; it must be a text or a class or function"),
+    ({"optim": {"name": optax.sgd}}, "config.optim.name is <function sgd .*; it must be a text or an optax.GradientTransformation"),
+    ({"data": {"train": ["streets"]}}, r"config.data.train is \['streets'\]; it must be a list of data sets"),
+    ({"data": {"train": [{"source": Scenes(), "subset": "1/2"}]}}, "Scenes has no option 'subset'; an object as data set takes classes"),
+])  # fmt: skip
+def test_configs_that_cannot_be_are_refused(tmp_path, config, said):
+    with pytest.raises((rj.UserError, DataError), match=said):
+        rj.train(config, tmp_path / "run")
+
+
+def test_objects_in_entries_take_a_name_and_a_label():
+    config = rj.config(**settings(), eval_domains=[{"source": Scenes(1), "name": "mine", "split": "val", "label": "night"}, Scenes(2)])
+    domains = open_domains(config)
+    assert list(domains) == ["night", "Scenes"] and (domains["night"].name, domains["night"].split) == ("mine", "val")
+
+
+def test_a_class_stands_for_a_section():
+    config = rj.config("gta_to_cbm", head=Flat, adapter=rj.LoRA)
+    assert config.head.to_dict() == {"name": Flat} and config.adapter.to_dict() == {"name": rj.LoRA}
+    backbone = rj.config("gta_to_cbm", backbone=rj.DINOv2).backbone
+    assert backbone.name is rj.DINOv2 and backbone.image_size == 512
+
+
+def test_families_are_named_or_files(tmp_path):
+    same = rj.config("gta_to_cbm", backbone="dinov2_s", method="lora").to_dict()
+    assert rj.config("gta_to_cbm:backbone=dinov2_s", method="lora").to_dict() == same
+    file = tmp_path / "mine.py"
+    file.write_text("from rein_jax.configuration import default, parse\nARGS = {'places': '', 'flip': 'true'}\n\n"
+                    "def get_config(arg=None):\n    config = default()\n    config.name = repr(parse(arg, **ARGS))\n    return config\n")
+    assert rj.config(file, places=["a,b", 3], flip=False).name == "{'places': 'a,b,3', 'flip': 'false'}"
 
 
 def test_config_of_keywords():
@@ -129,6 +203,8 @@ def test_config_of_keywords():
     ({"train_steps": True}, "needs a value of type int"),
     ({"optim_lr": 1, "seed": 2.5}, "The config key 'seed' needs a value of type int"),
     ({"train": 3}, "The config key 'train' is a section"),
+    ({"method": STEPS}, "The keyword method of rj.config is .*; give a text, a number"),
+    ({"data_root": "gs://bucket/data"}, "config.data.root: gs://bucket/data is not a path on this machine"),
 ])  # fmt: skip
 def test_keywords_that_nothing_reads_are_refused(keywords, said):
     with pytest.raises(rj.UserError, match=said):
@@ -152,9 +228,22 @@ def test_loader_gives_the_trainers_batches():
         rj.data.loader([Scenes(), rj.data.open("streets", length=2, size=(64, 96))])
 
 
+@pytest.mark.parametrize("arguments, said", [
+    ({"crop": "512"}, "loader: crop is '512'; it must be a whole number of at least 1 or a list of 2 values"),
+    ({"batch_size": 0}, "loader: batch_size is 0; it must be"), ({"flip": 2}, "loader: flip is 2; it must be a number of at least 0"),
+    ({"resize": "x"}, "loader: resize is 'x'; give official, none"), ({"workers": -1}, "loader: workers is -1; it must be a whole number"),
+    ({"weights": (1, 2)}, "give one number above 0 for each of the 1 sources"),
+])  # fmt: skip
+def test_arguments_of_the_loader_that_cannot_be(arguments, said):
+    with pytest.raises((rj.UserError, DataError), match=said):
+        rj.data.loader(Scenes(), **arguments)
+
+
 def test_evaluate_takes_one_source(run):
-    found = rj.evaluate(run.model, rj.data.open(Scenes(1, 2)), crop=64, stride=32, progress=False)
-    assert found.mean["mIoU"] == pytest.approx(run.results["evaluation"]["mean"]["mIoU"])
+    for domains in (rj.data.open(Scenes(1, 2)), {"mine": Scenes(1, 2)}):
+        found = rj.evaluate(run.model, domains, crop=64, stride=32, progress=False)
+        assert found.mean["mIoU"] == pytest.approx(run.results["evaluation"]["mean"]["mIoU"])
+    assert list(found.domains) == ["mine"]
 
 
 class Pairs(Scenes):
@@ -189,6 +278,7 @@ def test_any_object_is_a_source():
     ({"image": np.zeros((4, 4, 3), np.uint8), "label": np.full((4, 4), -1)}, "the label holds -1, but .* the value 255"),
     ({"image": np.zeros((4, 4, 3), np.uint8)}, "mine: element 0 has no 'label', only 'image'"),
     (3, "mine: element 0 is a int; it must be"),
+    ({"image": [[1], [1, 2]], "label": 3}, "mine: element 0 is nothing that NumPy makes an array of"),
 ])  # fmt: skip
 def test_elements_that_do_not_fit_are_named(element, said):
     source = rj.data.open([element], classes=["a", "b", "c"], name="mine")
@@ -205,6 +295,21 @@ def test_objects_that_are_no_data_sets():
         rj.data.open([], classes=["a", "a"])
     with pytest.raises(rj.UserError, match="belongs to a data set by name"):
         rj.data.open(Scenes(), "/data")
+    with pytest.raises(rj.UserError, match="name='x' is for an object; the data set 'streets' has its name already"):
+        rj.data.open("streets", name="x")
+    with pytest.raises(DataError, match="classes= is 3; give a list of names"):
+        rj.data.open([], classes=3)
+    opened = rj.data.open(Scenes(), split="val")
+    assert rj.data.open(opened) is opened
+    for options in ({"classes": ["a"]}, {"split": "test"}):
+        with pytest.raises(DataError, match=rf"Scenes is a source already, opened at split 'val'; give {next(iter(options))}= where it is"):
+            rj.data.open(opened, **options)
+
+
+def test_elements_that_do_not_fit_are_skipped_on_request():
+    good = (np.zeros((9, 9, 3), np.uint8), np.zeros((9, 9), int))
+    source = rj.data.open([3, good], classes=["a"], policy="skip")
+    assert source[0]["name"] == "list-1" and list(source.problems) == ["list-0"] and len(source.fingerprint()) == 64
 
 
 def test_a_registered_data_set(monkeypatch):
@@ -234,3 +339,5 @@ def test_several_values_of_a_folders_masks_are_one_class(tmp_path):
         rj.data.open("folder", tmp_path, values={"car": [13, 14], "road": [7, 13], "ignore": [0, 255]})
     with pytest.raises(DataError, match="14"):
         rj.data.open("folder", tmp_path, values={"car": [13], "road": [7], "ignore": [0, 255]})[0]
+    with pytest.raises(DataError, match="folder has no option 'value'"):
+        rj.data.open("folder", tmp_path, value={"car": [13]})
