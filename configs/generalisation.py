@@ -53,7 +53,7 @@ def get_config(arg=None):
     try:
         config.optim[key] = float(args[key])
     except ValueError:
-        raise UserError(f"The config argument {key}={args[key]!r} is no number.") from None
+        raise UserError(f"The config argument {key}={args[key]!r} is not a number.") from None
     set_augment(config, args["augment"])
     known = tuple(map(str, EDITIONS))
     if args["edition"] not in known:

@@ -189,7 +189,7 @@ def _warn(report: SplitReport, name: str, counts: np.ndarray, facts: tuple[bool,
     if bits is not None:
         texts.append(said(bits, name))
     if labelled and counts[VOID] == counts.sum():
-        texts.append(f"{name} has a label that is void everywhere; it teaches nothing.")
+        texts.append(f"{name} has a label that is void everywhere; nothing can be learned from it.")
     if texts:
         report.warnings[name] = " ".join(texts)
 

@@ -93,7 +93,7 @@ def _once(pairs: list[tuple[Any, Any]]) -> dict:
     made = dict(pairs)
     if len(made) < len(pairs):
         twice = next(key for k, (key, _) in enumerate(pairs) if key in dict(pairs[:k]))
-        raise DataError(f"{twice!r} is there twice; give every class its own name and value.")
+        raise DataError(f"{twice!r} appears twice; give every class its own name and value.")
     return made
 
 

@@ -95,7 +95,7 @@ def class_info(classes: ClassInfo | Sequence[str] | Mapping[str, Sequence[int]])
 
 
 def collect(rows: Sequence[Row], where: str, short: str | None = None) -> ClassList:
-    """The list that rows make; refuses what is there twice, out of range or given for a part of the rows only."""
+    """The list that rows make; refuses what appears twice, out of range or given for a part of the rows only."""
     if rows and rows[0].name == UNCOUNTED and rows[0].value is None:
         rows = rows[1:]
     if not rows:
@@ -132,11 +132,11 @@ def _refuse_twice(rows: Sequence[Row], where: str) -> None:
         if row.colour is not None and max(row.colour) > 255:
             raise DataError(f"{at}: colour {row.colour} is outside 0-255; write red green blue.")
         if row.name in names:
-            raise DataError(f"{at}: class {row.name!r} is there twice; give every class its own name.")
+            raise DataError(f"{at}: class {row.name!r} appears twice; give every class its own name.")
         if row.colour is not None and row.colour in colours:
-            raise DataError(f"{at}: colour {row.colour} is there twice; give every class its own colour.")
+            raise DataError(f"{at}: colour {row.colour} appears twice; give every class its own colour.")
         if row.value is not None and row.value in values:
-            raise DataError(f"{at}: mask value {row.value} is there twice; give every class its own value.")
+            raise DataError(f"{at}: mask value {row.value} appears twice; give every class its own value.")
         names.add(row.name)
         colours.add(row.colour)
         values.add(row.value)

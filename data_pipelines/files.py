@@ -69,7 +69,7 @@ def read_file(path: str | os.PathLike) -> bytes:
             _check_regular(os.fstat(file.fileno()), where)  # it may have been replaced since
             return file.read()
     except FileNotFoundError:
-        raise DataError(f"{where} has vanished since the data set was opened; restore it or open anew.") from None
+        raise DataError(f"{where} has vanished since the data set was opened; restore it or open it again.") from None
     except OSError as error:
         raise DataError(f"{where} cannot be read ({error.strerror}); check the disk and the permissions.") from None
 
@@ -97,7 +97,7 @@ class Folder:
             prefix, above = waiting.pop()
             ways[above[-1]] += 1
             if ways[above[-1]] > _MAX_VISITS:
-                raise DataError(f"Links below {shown(self.where)} lead to {shown(above[-1])} again and again; remove them.")
+                raise DataError(f"Links below {shown(self.where)} lead to {shown(above[-1])} in a loop; remove them.")
             for entry in self._entries(prefix):
                 link = entry.is_symlink()
                 if not (os.path.isdir(entry.path) if link else entry.is_dir()):

@@ -136,7 +136,7 @@ def decode_colours(data: bytes, file: str) -> np.ndarray:
             return pictures.pixels(picture, file, "RGB")
     values = decode_label(data, file)
     if values.size and not 0 <= values.min() <= values.max() <= 255:
-        raise DataError(f"{file} holds values up to {values.max()}, which are no colours; save colour-coded labels with 8 bits.")
+        raise DataError(f"{file} holds values up to {values.max()}, which are not colours; save colour-coded labels with 8 bits.")
     return np.repeat(values.astype(np.uint8)[..., None], 3, 2)
 
 

@@ -209,7 +209,7 @@ def _doubles(found: Match, what: str, policy: str, within: set[str] | None = Non
     if doubles and policy == "raise":
         names = next(iter(doubles.values()))
         raise DataError(
-            f"{len(doubles)} {what} are there twice, for example {shown(names[0])} and {shown(names[1])}; remove one, "
+            f"{len(doubles)} {what} appear twice, for example {shown(names[0])} and {shown(names[1])}; remove one, "
             "or point the source at one of the folders."
         )
     return {

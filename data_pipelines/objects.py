@@ -31,7 +31,8 @@ class ObjectSource(Source):
                             "policy, split.")
         missing = [method for method in ("__len__", "__getitem__") if not hasattr(data, method)]
         if missing:
-            raise DataError(f"{type(data).__name__} is no data set: it lacks {' and '.join(missing)}; give an object with a length whose "
+            raise DataError(f"{type(data).__name__} is not a data set: it lacks {' and '.join(missing)}; give an object with a length "
+                            "whose "
                             "elements are {'image': ..., 'label': ...}.")
         classes = getattr(data, "classes", None) if classes is None else classes
         if classes is None:

@@ -30,7 +30,7 @@ def local_path(address: str | os.PathLike) -> Path:
     try:
         path = Path(text).expanduser()
     except RuntimeError:  # no HOME and no entry in the table of users, or a name that is not in it
-        whose = "this user has" if text.startswith("~/") or text == "~" else f"{text.split('/')[0]} is the name of no user and has"
+        whose = "this user has" if text.startswith("~/") or text == "~" else f"{text.split('/')[0]} is not a user of this machine and has"
         raise DataError(f"{text}: {whose} no home folder; write the whole path or set HOME.") from None
     return path.absolute() if ELSEWHERE.match(str(path)) else path  # ./gs:/x stays local when it is given again
 

@@ -130,7 +130,7 @@ def open_picture(data: bytes, file: str, formats: Sequence[str] = FORMATS, *, ma
     try:
         picture = Image.open(io.BytesIO(data), formats=tuple(formats))
     except Image.DecompressionBombError:
-        raise TooLarge(f"{file} states more pixels than any camera takes; it is refused before decoding.") from None
+        raise TooLarge(f"{file} states more pixels than any camera produces; it is refused before decoding.") from None
     except Exception:  # a damaged header makes Pillow's readers raise nearly anything
         why = tiff.odd(data) or "cannot be decoded, its header is damaged; fetch it again or remove it"
         raise DataError(f"{file} {why}.") from None

@@ -42,7 +42,7 @@ def recognise(path: Path) -> bool:
     if is_prepared(path):
         return True
     if path.is_dir() and (path / LOCK).exists():
-        raise DataError(f"`rein prepare` has not finished in {path}; run the same command again, it goes on where it was.")
+        raise DataError(f"`rein prepare` has not finished in {path}; run the same command again, it continues where it stopped.")
     return False
 
 

@@ -150,7 +150,7 @@ class Zip:
             if method == zipfile.ZIP_DEFLATED:
                 data = zlib.decompressobj(-zlib.MAX_WBITS).decompress(data, size + 1)  # never more than is stated
         except FileNotFoundError:
-            raise DataError(f"{shown(self.where)} has vanished since the data set was opened; restore it or open anew.") from None
+            raise DataError(f"{shown(self.where)} has vanished since the data set was opened; restore it or open it again.") from None
         except (OSError, zlib.error, struct.error) as error:
             raise DataError(f"{shown(self.path(name))} cannot be read from the .zip ({error}); download it again.") from None
         if len(data) != size or zlib.crc32(data) != checksum:

@@ -62,7 +62,7 @@ def make_backbone(section, rngs: nnx.Rngs) -> nnx.Module:
     options = options_of({"name": section.name, **section.options}, cls, "config.backbone.options")
     common = {"image_size": plain(section.image_size), "out_indices": tuple(section.out_indices) or None, "remat": section.remat,
               "unroll": section.unroll, "variant": section.name}
-    if isinstance(options.get("variant"), Mapping):  # sizes of one's own, from a file
+    if isinstance(options.get("variant"), Mapping):  # your own sizes, from a file
         options["variant"] = get_variant(cls.VARIANTS, options["variant"], cls.family)
     return cls(rngs=rngs, **{**{key: value for key, value in common.items() if key in accepted(cls)}, **options})
 
@@ -212,7 +212,7 @@ def model_file(path: str | Path) -> Path:
         for name in ("model.safetensors", "best.safetensors"):
             if (path / name).exists():
                 return path / name
-        raise UserError(f"{path} holds no model.safetensors; the run has not finished. Run its `rein train` again to go on.")
+        raise UserError(f"{path} holds no model.safetensors; the run has not finished. Run its `rein train` again to continue.")
     if not path.exists():
         raise UserError(f"{path} does not exist; name a run folder or a model.safetensors.")
     return path

@@ -25,7 +25,7 @@ class TrainComponents:
     frozen: FlatParams
     classes: Any  # data_pipelines.labels.ClassInfo(names, palette)
     tx: Any  # optax.GradientTransformation over the flat dict of trainable leaves (optim.make_optimizer)
-    schedule: Callable[[Any], Any] | None  # optimizer step -> learning rate, for the log (None: unknown, of an optimizer of one's own)
+    schedule: Callable[[Any], Any] | None  # optimizer step -> learning rate, for the log (None: unknown, of an optimizer of your own)
     crop: tuple[int, int]  # height, width of a training image: with train.batch the one shape of a run
     batches: Batches | None = None  # batches(start_step, process_index, process_count) -> this process's batches, forever
     augment: Augment | None = None  # augment(batch, key, loss_fn) -> batch, on device inside the step; loss_fn(batch) -> scalar

@@ -1,4 +1,4 @@
-"""Data for training loops and evaluations of one's own: data sets by name, folders, any object, and the trainer's batches."""
+"""Data for your own training loops and evaluations: data sets by name, folders, any object, and the trainer's batches."""
 
 from __future__ import annotations
 

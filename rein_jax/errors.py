@@ -17,7 +17,7 @@ def read_json(path: Path, fix: str) -> dict[str, Any]:
     A file that is not there is FileNotFoundError, for the caller to explain.
     """
     if path.exists() and not path.is_file():  # reading a FIFO would wait for its writer
-        raise UserError(f"{path} is no regular file; {fix}.")
+        raise UserError(f"{path} is not a regular file; {fix}.")
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:  # no JSON, nested without end, or no text at all

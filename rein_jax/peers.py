@@ -21,7 +21,7 @@ JOIN = 10.0  # seconds to reach process 0; where that fails JAX's own heartbeats
 BYE = b"\0"  # the last byte of a process that ends as it should
 CODE = 2
 SENTENCE = ("rein train: another process of this run has ended or cannot be reached, so that this one ends too. See what it said, and "
-            "run the same command again on all of them: the run goes on from its newest checkpoint.\n")
+            "run the same command again on all of them: the run continues from its newest checkpoint.\n")
 _open: list[socket.socket] = []
 
 

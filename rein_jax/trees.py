@@ -159,7 +159,7 @@ def matching(names: Iterable[str], patterns: Iterable[str]) -> set[str]:
         try:
             found = {name for name in names if re.match(pattern, name)}
         except re.error as error:
-            raise UserError(f"The pattern {pattern!r} is no regular expression: {error}.") from None
+            raise UserError(f"The pattern {pattern!r} is not a valid regular expression: {error}.") from None
         if not found:
             tops = sorted({"/".join(name.split("/")[:2]) for name in names})
             raise UserError(f"The pattern {pattern!r} matches no parameter; names begin with {', '.join(tops)}.")

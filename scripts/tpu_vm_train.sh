@@ -6,7 +6,7 @@
 # Environment: TPU and ZONE (required) name the slice; PROJECT the project; DIR the checkout on the hosts (default rein_jax).
 # The workdir must be a folder that all hosts see (Filestore, or a bucket mounted with gcsfuse); the data may be local to each.
 # JAX finds the other hosts of the slice by itself. A preempted run exits with 75 after saving, or a host is gone; this script then
-# starts it again (RESTARTS times, default 100), so that a spot slice that comes back goes on where it was. A run that fails is
+# starts it again (RESTARTS times, default 100), so that a spot slice that comes back continues where it stopped. A run that fails is
 # not started again: the script exits with its code.
 # Run on a TPU VM itself (one host, such as v5litepod-4 or -8), no script is needed: rein train --config ... --workdir ...
 set -euo pipefail

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 def reserved() -> Iterator[int]:
     """A port that the system gives to nobody else while this lasts.
 
-    It is bound here, but not listened at. A server that sets SO_REUSEPORT, as gRPC (JAX's coordinator) does, may bind it too; whoever
+    It is bound here, but nobody listens on it. A server that sets SO_REUSEPORT, as gRPC (JAX's coordinator) does, may bind it too; whoever
     asks for any free port gets another one. A port that was only free a moment ago may be taken when the server starts.
     """
     both = socket.has_dualstack_ipv6()

@@ -137,7 +137,7 @@ class Adapter(Component, metaclass=_OnePerStage):
         return None
 
     def at(self, layer, key=None) -> LayerContext:
-        """What the hooks are given at block number `layer`, for calling them from a loop of one's own.
+        """What the hooks are given at block number `layer`, for calling them from your own loop.
 
         Args:
             layer: number of the block, a Python number; a traced one where the adapter acts on every block.

@@ -28,7 +28,7 @@ _FAMILIES = {
     "resnet": ("rein_jax.backbones.resnet:ResNet", ("50", "101")),
     "convnext": ("rein_jax.backbones.convnext:ConvNeXt", ("t", "b", "l")),
 }
-FAMILIES = {family: target for family, (target, _) in _FAMILIES.items()}  # with sizes of one's own: backbone.options.variant
+FAMILIES = {family: target for family, (target, _) in _FAMILIES.items()}  # with your own sizes: backbone.options.variant
 # "dinov2_vitl14" -> "rein_jax.backbones.dinov2:DINOv2"; the class finds its sizes in VARIANTS of its own file.
 BACKBONES = {f"{family}_{variant}": target for family, (target, variants) in _FAMILIES.items() for variant in variants}
 

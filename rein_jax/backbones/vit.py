@@ -110,7 +110,7 @@ class ViT(Backbone):
     """A plain ViT giving four maps. Families subclass it: they set class attributes and override `embed` or `make_block`.
 
     Args:
-        variant: a name of the family's VARIANTS, or a ViTConfig of sizes of one's own.
+        variant: a name of the family's VARIANTS, or a ViTConfig of your own sizes.
         rngs: of random initial values (default: nnx.Rngs(0)).
         image_size: side (or height, width) in pixels that the position embedding is stored for; other sizes are resized on the fly.
         patch: patch size in pixels.

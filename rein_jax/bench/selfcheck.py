@@ -22,7 +22,7 @@ from rein_jax.heads.linear import LinearHead
 from rein_jax.segmenter import SegmentationModel
 
 # Computed on CPU in float32 (jax 0.10.2); other devices and versions differ by rounding only.
-STORED = {"loss": 8.977528, "gradient": 75.61172, "loss after the step": 8.408028, "highest score": 11.27913}
+STORED = {"loss": 8.977528, "gradient": 75.61172, "loss_after_step": 8.408028, "highest_score": 11.27913}
 TOLERANCE = 1e-3  # relative
 RATE = 1e-4
 
@@ -57,7 +57,7 @@ def compute() -> dict[str, float]:
         after = {name: value - RATE * gradients[name] for name, value in trainable.items()}
         norm = jnp.sqrt(sum(jnp.sum(g.astype(jnp.float32) ** 2) for g in gradients.values()))
         scores = trees.merge(module_def, trainable, frozen).scores(batch["image"])
-        return {"loss": loss, "gradient": norm, "loss after the step": loss_of(after), "highest score": scores.max()}
+        return {"loss": loss, "gradient": norm, "loss_after_step": loss_of(after), "highest_score": scores.max()}
 
     with jax.default_matmul_precision("highest"):
         return {name: float(value) for name, value in step(trainable, frozen, batch).items()}

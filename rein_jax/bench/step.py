@@ -86,7 +86,7 @@ class Prepared:
         self.batch = _placed(next(self.batches), self.mesh)
 
     def step(self) -> dict[str, jax.Array]:
-        """One training step on the batch at hand: its metrics, not waited for."""
+        """One training step on the given batch: its metrics, not waited for."""
         self.sharded.state, metrics = self.compiled.program(self.batch)(self.sharded.state, self.sharded.frozen, self.batch)
         return metrics
 
@@ -136,7 +136,7 @@ def _time(run: Prepared, warmup: int, steps: int) -> tuple[list, list]:
 
 
 def _time_queued(run: Prepared, steps: int) -> float:
-    """Seconds of a step among steps that are not waited for: a device then has the next one at hand when one ends."""
+    """Seconds of a step among steps that are not waited for: a device then has the next one ready when one ends."""
     start = time.perf_counter()
     for _ in range(steps):
         metrics = run.step()

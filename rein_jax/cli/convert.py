@@ -31,7 +31,7 @@ def parser() -> argparse.ArgumentParser:
     parse.add_argument("--config", metavar="FILE[:ARG]",
                        help="SRC is an official Rein or SoMA checkpoint, or an EoMT model, of this config; DST becomes a model file")
     parse.add_argument("--part", default="", metavar="NAME",
-                       help="only what stands under this dotted name, such as student or model.teacher; it is taken off the names")
+                       help="only the arrays under this dotted name, such as student or model.teacher; the prefix is removed")
     parse.add_argument("--force", action="store_true", help="overwrite DST")
     parse.add_argument("--names", action="store_true", help="list every array")
     return parse

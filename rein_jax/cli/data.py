@@ -51,7 +51,7 @@ def parser() -> argparse.ArgumentParser:
     check.add_argument("--out", type=path_argument, metavar="DIR", help="folder for sheet.png and check.json (default runs/check/NAME)")
     check.add_argument("--json", action="store_true", help="print the report as JSON")
     check.add_argument("--sample", type=at_least(1), metavar="N", help="look at N pairs a split, evenly spaced, instead of all")
-    check.add_argument("--partial", action="store_true", help="fewer pairs than published are fit")
+    check.add_argument("--partial", action="store_true", help="accept fewer pairs than published")
     return parse
 
 

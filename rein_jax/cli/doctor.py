@@ -100,7 +100,7 @@ def numbers() -> Row:
     try:
         found = selfcheck.check()
     except (RuntimeError, AssertionError) as error:
-        return Row("one training step", False, f"does not run ({first_line(error)})", "Mend the driver, or set JAX_PLATFORMS=cpu.")
+        return Row("one training step", False, f"does not run ({first_line(error)})", "Repair the driver, or set JAX_PLATFORMS=cpu.")
     text = (f"loss {found['found']['loss']:.6f}, largest deviation from the stored numbers {found['worst']:.1e} "
             f"(allowed {selfcheck.TOLERANCE:g})")
     return Row("one training step", found["ok"], text, "" if found["ok"] else "Results here cannot be trusted; update jax and the driver.")
@@ -145,7 +145,7 @@ def _data() -> Row:
     except DataError as error:
         return Row("data", False, f"REIN_DATA: {error}", "Point REIN_DATA to the folder that holds the data sets.")
     if not folder.is_dir():
-        return Row("data", False, f"REIN_DATA={root} is no folder", "Point REIN_DATA to the folder that holds the data sets.")
+        return Row("data", False, f"REIN_DATA={root} is not a folder", "Point REIN_DATA to the folder that holds the data sets.")
     found = [name for name in DATASETS if any((folder / f"{name}{suffix}").exists() for suffix in ("", ".zip"))]
     return Row("data", True, f"{root}: {', '.join(found) or 'no known data set'}")
 

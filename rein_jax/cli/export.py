@@ -61,7 +61,7 @@ def size_of(text: str | None) -> tuple[int, int] | None:
         return None
     height, _, width = text.partition("x")
     if not (height.isdigit() and (width or height).isdigit()):
-        raise UserError(f"{text!r} is no size; write HEIGHTxWIDTH such as 512x1024, or one number for a square.")
+        raise UserError(f"{text!r} is not a size; write HEIGHTxWIDTH such as 512x1024, or one number for a square.")
     return int(height), int(width or height)
 
 

@@ -10,7 +10,7 @@ from rein_jax import __version__, host_memory, registry
 from rein_jax.cli import ALIASES, COMMANDS, printable
 
 HELP = {
-    "train": "train a model from a config; resumes by itself",
+    "train": "train a model from a config; resumes automatically",
     "evaluate": "measure a trained model on any data sets",
     "predict": "label images, folders or videos with a trained model",
     "report": "write report.html for one or several runs",
@@ -26,7 +26,7 @@ HELP = {
     "submit": "make and verify the zip of a benchmark server",
     "export": "export a model to StableHLO or ONNX and check it",
     "serve": "a local web page for a trained model",
-    "show": "say what a model file or run folder holds",
+    "show": "describe a model file or run folder",
     "diff": "compare two runs' configs and results",
     "doctor": "check this machine's installation",
     "completion": "shell completion for bash, zsh and fish",
@@ -103,7 +103,7 @@ def system_error(error: OSError) -> str:
     """An error of the operating system as a sentence: where, what, and what to do."""
     where = f"{os.fsdecode(error.filename)}: " if error.filename is not None else ""
     if error.errno not in ADVICE:
-        return f"{where}{error.strerror}; choose another place, or repair what stands there."
+        return f"{where}{error.strerror}; choose another place, or repair what is there."
     otherwise = " or choose another place" if error.errno in OF_A_PLACE else ""
     return f"{where}{error.strerror}; {ADVICE[error.errno]}{otherwise}, then run the same command again."
 

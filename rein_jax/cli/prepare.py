@@ -17,7 +17,7 @@ EPILOG = """examples:
 
   rein prepare mapillary --source /data/mapillary --out /data/records/mapillary --beam="--runner=DirectRunner"
 
-A finished part is kept, so an interrupted run goes on where it was; a finished one takes seconds. --beam writes very large sets
+A finished part is kept, so an interrupted run continues where it stopped; a finished one takes seconds. --beam writes very large sets
 on many machines through Apache Beam instead (pip install apache-beam); it starts over when interrupted."""
 
 

@@ -24,7 +24,7 @@ def parser() -> argparse.ArgumentParser:
     parse = argparse.ArgumentParser("rein serve", description=DESCRIPTION, epilog=EPILOG, allow_abbrev=False,
                                     formatter_class=argparse.RawDescriptionHelpFormatter)
     parse.add_argument("models", nargs="+", type=path_argument, metavar="MODEL", help="run folders or model.safetensors files")
-    parse.add_argument("--host", default="127.0.0.1", help="address to listen at (default 127.0.0.1, this machine only)")
+    parse.add_argument("--host", default="127.0.0.1", help="address to listen on (default 127.0.0.1, this machine only)")
     parse.add_argument("--port", type=at_least(0), default=7860, help="default 7860")
     parse.add_argument("--precision", choices=("auto", "fp32", "bf16"), default="auto", help="default auto: fp32 on CPU, else bf16")
     parse.add_argument("--batch", type=at_least(1), default=4, metavar="N", help="windows in one call (default 4)")
@@ -39,7 +39,7 @@ def main(argv: list[str]) -> int:
     """Runs until Ctrl-C."""
     given = parser().parse_args(argv)
     if given.port > 65535:
-        raise UserError(f"--port {given.port} is none; ports lie between 0 and 65535.")
+        raise UserError(f"--port {given.port} is not a port; ports are between 0 and 65535.")
     try:
         from rein_jax.serve.app import Limits, make_app
         from rein_jax.serve.connections import make_server
@@ -54,11 +54,11 @@ def main(argv: list[str]) -> int:
         print(printable(', '.join(models)) + f": compiled in {engine.warm():.1f} s{saved}")
         local = given.host in LOOPBACK
         if not local:
-            print(f"warning: anybody who reaches {given.host}:{given.port} can use this server; it has no passwords", file=sys.stderr)
+            print(f"warning: anyone who can reach {given.host}:{given.port} can use this server; it has no passwords", file=sys.stderr)
         limits = Limits(given.max_megabytes, given.max_megapixels, given.queue)
         app = make_app(engine, limits, hosts=["127.0.0.1", "localhost", "[::1]"] if local else None)
         host = f"[{given.host}]" if ":" in given.host else given.host
-        print(f"http://{host}:{sock.getsockname()[1]}  (endpoint: /docs, Ctrl-C ends)", flush=True)
+        print(f"http://{host}:{sock.getsockname()[1]}  (API: /docs; stop with Ctrl-C)", flush=True)
         try:
             make_server(app).run(sockets=[sock])
         except KeyboardInterrupt:
@@ -74,4 +74,4 @@ def listen(host: str, port: int) -> socket.socket:
         return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET, backlog=2048)
     except OSError as error:
         why = str(error.strerror).partition(" (")[0]
-        raise UserError(f"{host}:{port} cannot be listened at ({why}); choose another --port or --host.") from None
+        raise UserError(f"Cannot listen on {host}:{port} ({why}); choose another --port or --host.") from None

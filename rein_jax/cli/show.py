@@ -60,7 +60,7 @@ def foreign(path: Path):
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         if isinstance(error, UserError):
             raise
-        raise UserError(f"{path}: its metadata have another form than rein writes ({error}); --json shows them as they are.") from None
+        raise UserError(f"{path}: its metadata does not have the form that rein writes ({error}); --json shows them as they are.") from None
 
 
 def model_path(path: Path) -> Path:

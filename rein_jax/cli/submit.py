@@ -36,7 +36,7 @@ def main(argv: list[str] | None = None) -> int:
     images, size = test_images(given.server, given.source, given.split) if given.source else (None, None)
     made = submission.submission(given.server, given.predictions, given.out, images, size)
     count = submission.verify(given.server, given.out, size)
-    print(f"{made['zip']}: {count} files of {made['values']}, {made['bytes'] / 1e6:.1f} MB, read back and right")
+    print(f"{made['zip']}: {count} files of {made['values']}, {made['bytes'] / 1e6:.1f} MB, read back and verified")
     return 0
 
 

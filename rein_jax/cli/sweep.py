@@ -51,7 +51,7 @@ def main(argv: list[str]) -> int:
     try:
         failed = sweep.run_all(members, say)
     except KeyboardInterrupt:
-        say("stopped; run the same command again to go on")
+        say("stopped; run the same command again to continue")
         return PREEMPTED
     print(table(members, options.format), flush=True)
     for member, why in failed:

@@ -15,11 +15,11 @@ from rein_jax.cli import path_argument
 from rein_jax.cli.main import say
 from rein_jax.errors import UserError
 
-DESCRIPTION = """Train the model of a config file in a folder. If the folder holds a run of the same config, that run goes on
+DESCRIPTION = """Train the model of a config file in a folder. If the folder holds a run of the same config, that run continues
 where its newest checkpoint left it. Any key of the config can be overridden: --config.train.steps=2000."""
 EPILOG = """example: rein train --config configs/quickstart.py --workdir runs/quickstart. Exit codes: 0 finished;
 2 something to correct (one sentence says what); 75 stopped by SIGTERM or SIGINT after saving:
-run the same command again. --extend goes on with a run, also a finished one, to a higher train.steps; --restart begins at step 0 and
+run the same command again. --extend continues a run, even a finished one, to a higher train.steps; --restart starts from step 0 and
 keeps what was there. Several processes: give --coordinator, --processes and --process to each, or run under SLURM or on a
 Cloud TPU slice, where they are found out (see scripts/cuda_train.sh and scripts/tpu_vm_train.sh)."""
 
@@ -32,8 +32,8 @@ def parser() -> argparse.ArgumentParser:
     parse.add_argument("--no-eval", action="store_true", help="no evaluation, during training or at its end")
     parse.add_argument("--profile", metavar="FIRST:LAST", help="write a profiler trace of these steps, such as 10:15")
     parse.add_argument("--steps", type=int, help="short for --config.train.steps")
-    parse.add_argument("--restart", action="store_true", help="begin at step 0; what the folder holds is kept in its restarted-<n>")
-    parse.add_argument("--extend", action="store_true", help="go on with a run, also a finished one, to a higher train.steps")
+    parse.add_argument("--restart", action="store_true", help="start from step 0; existing files are kept in restarted-<n>")
+    parse.add_argument("--extend", action="store_true", help="continue a run, even a finished one, to a higher train.steps")
     parse.add_argument("--coordinator", metavar="HOST:PORT", help="address of process 0")
     parse.add_argument("--processes", type=int, help="number of processes")
     parse.add_argument("--process", type=int, help="number of this process, from 0")

@@ -51,7 +51,7 @@ def table() -> str:
         state = f"cached, {path.stat().st_size / 1e6:.0f} MB" if path else "not cached"
         lines.append(f"{name:<18} {item.licence:<13} {state:<18} {item.url}")
         if item.mirror:
-            lines.append(f"{'':<18} {item.mirror.licence:<13} {'mirror':<18} {item.mirror.requirement} from the Python package index")
+            lines.append(f"{'':<18} {item.mirror.licence:<13} {'mirror':<18} {item.mirror.requirement} from the Python Package Index")
     return "\n".join(lines)
 
 

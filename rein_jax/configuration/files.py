@@ -93,7 +93,7 @@ def split_overrides(argv: Sequence[str]) -> tuple[list[str], list[str]]:
 def apply(config: ConfigDict, override: str) -> None:
     """Set one key, "train.steps=100"; an unknown key or a value of another type is a UserError that names it.
 
-    Elements of lists go by their number: "data.train.0.source=/data/camvid".
+    Elements of lists are addressed by their index: "data.train.0.source=/data/camvid".
     """
     path, equals, text = override.partition("=")
     if not equals:
@@ -204,7 +204,7 @@ def _module(name: str) -> tuple[Any, str | None]:
     path, _, argument = name.partition(":")
     file = local_path(path)
     if file.suffix == ".py" and file.exists() and not file.is_file():  # reading a FIFO would wait for its writer
-        raise UserError(f"The config {path} is no regular file; name a file of Python.")
+        raise UserError(f"The config {path} is not a regular file; name a file of Python.")
     try:
         if file.suffix == ".py" and file.exists():
             spec = importlib.util.spec_from_file_location(f"rein_config_{file.stem}", file)

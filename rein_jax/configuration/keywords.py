@@ -22,7 +22,7 @@ def config(family: str | os.PathLike | None = None, **settings: Any) -> ConfigDi
     """The config of an experiment.
 
     Args:
-        family: a config that comes with the package ("gta_to_cbm", "folder", "quickstart", ...), a file of one's own, or None for the
+        family: a config that comes with the package ("gta_to_cbm", "folder", "quickstart", ...), a file of your own, or None for the
             defaults alone.
         **settings: arguments of the family (backbone="dinov2_l", method="rein"); a section with its keys (train={"steps": 5}); one key of a
             section, with an underscore (data_root="/data", train_steps=5) or, in a dict, a dot (**{"train.steps": 5}); or a class of one's

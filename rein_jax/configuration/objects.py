@@ -1,6 +1,6 @@
 """Python objects in a config beside names: their form in config.json and in the metadata of checkpoints and model files.
 
-A config may hold a data source, an optax transformation, a loss or a class of one's own where it otherwise names a registered one. Files
+A config may hold a data source, an optax transformation, a loss or a class of your own where it otherwise names a registered one. Files
 state them as {"object": "package.module:Name"} and, where there is more to say, a fingerprint or a repr: this tells one from another when
 a run is resumed. Reading a file never imports what it states.
 """

@@ -171,7 +171,7 @@ def document(chosen: EvalModel, options: Options, summaries: Mapping[str, Any]) 
 
 
 def named(domains: Mapping[str, Any] | Sequence[Any]) -> dict[str, Any]:
-    """{name: source}; sources without a name of their own choice go by their `domain`, numbered when two are alike."""
+    """{name: source}; sources without a chosen name are called by their `domain`, numbered when two are alike."""
     if not isinstance(domains, Mapping | list | tuple):  # one source
         domains = [domains]
     if isinstance(domains, Mapping):

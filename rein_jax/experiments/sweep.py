@@ -153,7 +153,7 @@ def run_all(all_members: Sequence[Member], say: Callable[[str], None] = print) -
         if done(member):
             say(f"{where}: finished before, left alone")
             continue
-        again = "goes on" if (member.folder / "checkpoints").exists() else "starts"
+        again = "continues" if (member.folder / "checkpoints").exists() else "starts"
         log = member.folder.with_name(member.folder.name + ".log")
         say(f"{where}: {again}; output in {log}")
         start = time.time()

@@ -56,7 +56,7 @@ def read(path: str | Path) -> Callable[[Any], np.ndarray]:
     try:
         session = runtime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime's own exceptions have no common class
-        raise UserError(f"{path} is no ONNX model that onnxruntime takes ({str(error).splitlines()[0][:200]}).") from None
+        raise UserError(f"{path} is not an ONNX model that onnxruntime can load ({str(error).splitlines()[0][:200]}).") from None
 
     source = session.get_inputs()[0]
 

@@ -104,7 +104,8 @@ def import_official(
     unlinked = shapes is not None and not any(re.match(r"adapters/[0-9]+/merge/", name) for name in shapes)
     table = official_rules(checkpoint, backbone=backbone, linked=not unlinked)
     if not any(name.startswith(("backbone.reins.", "decode_head.")) for name in checkpoint):
-        raise UserError(f"{checkpoint.path} is no checkpoint of the official Rein code: it has no key backbone.reins.* or decode_head.*.")
+        raise UserError(f"{checkpoint.path} is not a checkpoint of the official Rein code: it has no key backbone.reins.* "
+                        "or decode_head.*.")
     if shapes is None:
         shapes = shapes_of(place(table, checkpoint)[0], checkpoint.entries)
     frozen = tuple(rf"backbone\.{pattern}" for pattern in backbone_format(backbone)[1]) if backbone else FROZEN

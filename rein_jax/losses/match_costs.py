@@ -7,7 +7,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-LIMIT = 1e6  # costs are clipped here, far above any honest cost, so that the search ends whatever the network says
+LIMIT = 1e6  # costs are clipped here, far above any cost that occurs, so that the search ends whatever the network says
 
 
 class Costs(NamedTuple):

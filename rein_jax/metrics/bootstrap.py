@@ -1,4 +1,4 @@
-"""Paired bootstrap: is one model better than another on the same images, or were the images lucky?
+"""Paired bootstrap: is one model better than another on the same images, or is it the choice of images?
 
 Images are drawn with replacement, the same draw for both models; each draw sums the images' confusion matrices and takes
 the difference in mIoU. The interval is the percentile interval of these differences.

@@ -1,4 +1,4 @@
-"""Optimizers, learning-rate schedules, and which parameters decay: `make_optimizer` of a config, `optimizer` for loops of one's own."""
+"""Optimizers, learning-rate schedules, and which parameters decay: `make_optimizer` of a config, `optimizer` for your own loops."""
 
 from rein_jax.optim.config import OptimConfig
 from rein_jax.optim.groups import PRESETS, Group, assign_groups

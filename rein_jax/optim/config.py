@@ -22,7 +22,7 @@ class OptimConfig:
     steps: length of the schedule; warmup_steps: linear warm-up from lr * warmup_factor, after which the fall to lr_end begins (it
     begins at step 0 without warm-up). name: adamw, adam, lion, muon, sgd or lamb, or an optax.GradientTransformation over the flat
     dict of parameters, which is used as it is, without anything else said here. schedule: how the learning rate falls: poly (with the
-    exponent `power`), linear, cosine or constant; None is poly, and no learning rate in the log beside a transformation of one's own.
+    exponent `power`), linear, cosine or constant; None is poly, and no learning rate in the log beside a transformation of your own.
     betas, eps, momentum: the optimizer's (None: its usual ones, see `methods`). decay_end: weight decay falls along a cosine to this
     value (SoMA: 1e-5); None keeps it. clip: largest global gradient norm, None for no clipping.
     groups: name of a preset, or rows (pattern, decay[, lr[, optional]]) tried in order, decay None being what the parameter says itself;

@@ -1,4 +1,4 @@
-"""NVIDIA GPUs that XLA compiles for without one at hand: what its compiler asks of a device, from data sheets and from XLA's own specs."""
+"""NVIDIA GPUs that XLA compiles for that are not present: what its compiler asks of a device, from data sheets and from XLA's own specs."""
 
 from __future__ import annotations
 

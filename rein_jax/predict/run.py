@@ -201,7 +201,7 @@ def watch(job: Job, folder: Path, summary: Summary, *, every: float = 1.0, idle:
           note: Callable[[str], Any] = print) -> None:
     """Predict the files of a folder as they appear or change; ends after `idle` seconds without a new one, or never.
 
-    A file counts as there when its size and time have not changed between two looks, so that half-copied ones are let be.
+    A file counts as there when its size and time have not changed between two looks, so that half-copied ones are left alone.
     """
     done: dict[Path, tuple] = {}
     seen: dict[Path, tuple] = {}

@@ -157,5 +157,5 @@ def verify(server: str, archive: str | Path, size: tuple[int, int] | None = None
                     raise UserError(f"{archive}: {name} is {image.mode} {image.size}, not 8-bit grey of {size or rules.size}.")
             strange = set(np.unique(labels).tolist()) - allowed
             if strange:
-                raise UserError(f"{archive}: {name} holds {sorted(strange)}, which are no {rules.values}.")
+                raise UserError(f"{archive}: {name} holds {sorted(strange)}, which are not {rules.values}.")
         return len(file.namelist())

@@ -42,7 +42,7 @@ class Reader:
         if not path.is_file():  # OpenCV would wait for a named pipe
             raise DataError(f"{printable(str(path))} is not a file; write the video to a file first.")
         if not is_video(_beginning(path)):
-            raise DataError(f"{printable(str(path))} is none of MP4, MOV, AVI, MKV, WebM and MPEG, whatever its name says; convert it.")
+            raise DataError(f"{printable(str(path))} is not an MP4, MOV, AVI, MKV, WebM or MPEG file, whatever its name says; convert it.")
         self.capture = cv2.VideoCapture(str(path.resolve()))
         if not self.capture.isOpened():
             raise DataError(f"{path} cannot be opened as a video; it is damaged or its codec is not known to OpenCV.")

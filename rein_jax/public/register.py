@@ -1,4 +1,4 @@
-"""Names for a user's own classes, so that configs, the command line and saved models can use them."""
+"""Names for your own classes, so that configs, the command line and saved models can use them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Target = TypeVar("Target", bound=Callable[..., Any])
 
 
 def register(kind: str, name: str, target: Target | None = None) -> Any:
-    """Gives a class of one's own a name that configs, the command line and saved models understand.
+    """Gives your own class a name that configs, the command line and saved models understand.
 
     Args:
         kind: "backbone", "adapter", "head", "loss", "augmentation" or "dataset".

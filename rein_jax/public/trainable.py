@@ -37,7 +37,7 @@ def trainable(*patterns: str) -> Trainable:
             "backbone/.*bias$"; "adapter" and "head" are enough for a Segmenter's. None given: ("adapter", "head").
 
     Raises:
-        UserError: a pattern that is no regular expression. `model.trainable(*patterns)` also refuses one that matches nothing.
+        UserError: a pattern that is not a valid regular expression. `model.trainable(*patterns)` also refuses one that matches nothing.
 
     Example:
         trainable = rj.trainable("adapter", "head")
@@ -48,7 +48,7 @@ def trainable(*patterns: str) -> Trainable:
         try:
             re.compile(pattern)
         except re.error as error:
-            raise UserError(f"The pattern {pattern!r} is no regular expression: {error}.") from None
+            raise UserError(f"The pattern {pattern!r} is not a valid regular expression: {error}.") from None
     return Trainable(tuple(patterns) or ("adapter", "head"))
 
 

@@ -71,7 +71,7 @@ def make_app(engine: Engine, limits: Limits = DEFAULTS, hosts: list[str] | None 
 
     @app.get("/api/health", summary="Whether the server is up, and how much waits")
     async def health() -> dict[str, Any]:
-        return {"ok": engine.thread.is_alive(), "waiting": engine.queue.qsize(), "under way": gate.inside, "answered": engine.done}
+        return {"ok": engine.thread.is_alive(), "waiting": engine.queue.qsize(), "under_way": gate.inside, "answered": engine.done}
 
     @app.get("/api/samples/{number}", summary="A generated street scene, PNG", response_class=Response)
     async def sample(number: int) -> Response:
@@ -132,7 +132,7 @@ def decode(data: bytes, limits: Limits) -> np.ndarray:
 async def answer(engine: Engine, model: Served, image: np.ndarray, limits: Limits, left: asyncio.Future) -> tuple[Any, np.ndarray]:
     """(maps, the image at their size); Refused where the queue is full, nothing comes in time, or the client has `left`."""
     if left.done():
-        raise Refused(GONE, "The client has gone.")
+        raise Refused(GONE, "The client is gone.")
     try:
         job = engine.submit(model.name, image)
     except Full as error:
@@ -149,7 +149,7 @@ async def answer(engine: Engine, model: Served, image: np.ndarray, limits: Limit
     finally:
         coming.cancel()  # what nobody waits for is not computed
     if left.done():
-        raise Refused(GONE, "The client has gone.")
+        raise Refused(GONE, "The client is gone.")
     raise Refused(504, f"No answer within {limits.seconds:g} s.", 5)
 
 

@@ -1,4 +1,4 @@
-"""Generated street scenes for people who have no image at hand; drawn when first asked for, kept in memory."""
+"""Generated street scenes for people without an image of their own; drawn when first asked for, kept in memory."""
 
 from __future__ import annotations
 

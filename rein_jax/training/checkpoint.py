@@ -103,7 +103,7 @@ class Checkpoints:
 
     def save_or_end(self, step: int, state: TrainState, meta: Mapping[str, Any]) -> None:
         """Start saving. When the save before has failed, or this one cannot begin, it is tried again at once, and waited for; a UserError
-        when that fails too: what the run would compute from here on could not be kept."""
+        when that fails too: what the run would compute from now on could not be kept."""
         self.save(step, state, meta)
         if distributed.all_agree(self.failed is None):
             return
@@ -138,7 +138,7 @@ class Checkpoints:
         self.manager.close()
         if self.failed:
             raise UserError(f"The last checkpoint could not be written to {self.folder}: {self.failed}, "
-                            "and run the same command again; it goes on from the checkpoint before.")
+                            "and run the same command again; it continues from the checkpoint before.")
 
     def _note_failure(self, step: int | None, error: Exception) -> None:
         """Report, forget the half-written checkpoint, and open a manager that knows nothing of it."""
@@ -178,7 +178,7 @@ class Checkpoints:
             self._set_aside(step, problem or "unreadable for another process")
         if steps:
             raise UserError(f"None of the checkpoints in {self.folder} is whole; they were renamed to damaged-*. Put back a copy of "
-                            "one, or add --restart to the command to begin at step 0 (what is there is kept).")
+                            "one, or add --restart to the command to start from step 0 (existing files are kept).")
         return None
 
     def _read(self, step: int, like: TrainState, check: Callable[[Mapping[str, Any]], None]) -> Reading:
@@ -213,7 +213,7 @@ class Checkpoints:
         written = meta.get("format", FORMAT)
         if isinstance(written, int) and written > FORMAT:
             raise UserError(f"The checkpoint of step {step} in {self.folder} was written by a newer version of rein_jax (format {written}, "
-                            f"version {meta.get('version', 'unknown')}; this one reads format {FORMAT}); update rein_jax to go on with it.")
+                            f"version {meta.get('version', 'unknown')}; this one reads format {FORMAT}); update rein_jax to continue it.")
         if written != FORMAT or not isinstance(meta.get("arrays"), dict):
             raise Damaged("its meta data are incomplete")
         return meta

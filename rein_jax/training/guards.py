@@ -1,4 +1,4 @@
-"""What watches a run: requests to stop, compilations, steps that are not finite, jumps of the loss, dead data."""
+"""What watches a run: requests to stop, compilations, steps that are not finite, jumps of the loss, useless data."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ class StepGuard:
             if metrics["row"] >= self.skip_limit:
                 raise UserError(
                     f"{int(metrics['row'])} steps in a row gave a loss or gradient that is not finite, the last one on {files}; "
-                    "begin again with a lower --config.optim.lr or --config.precision=fp32, and --restart (what is there is kept) or "
+                    "begin again with a lower --config.optim.lr or --config.precision=fp32, and --restart (existing files are kept) or "
                     "another --workdir; or repair these images (train.skip_limit sets the limit).")
             return [f"step {step} skipped: loss {metrics['loss']:.4g}, gradient norm {metrics['grad_norm']:.4g} on {files}"]
         warnings = []
@@ -102,7 +102,7 @@ class StepGuard:
         return warnings
 
     def check_batch(self, step: int, batch: Mapping[str, np.ndarray], names: Sequence[str]) -> list[str]:
-        """Warnings about dead data: images of one colour, batches without a labelled pixel (warned of 5 times at most)."""
+        """Warnings about useless data: images of one colour, batches without a labelled pixel (warned of 5 times at most)."""
         if self.empty >= 5:
             return []
         problems = []
@@ -114,4 +114,4 @@ class StepGuard:
             if flat:
                 problems.append("image(s) of one colour: " + ", ".join(names[i] if i < len(names) else str(i) for i in flat))
         self.empty += bool(problems)
-        return [f"step {step}: dead data: {problem} (batch: {', '.join(names)})" for problem in problems]
+        return [f"step {step}: useless data: {problem} (batch: {', '.join(names)})" for problem in problems]

@@ -46,7 +46,7 @@ def train(config: Mapping[str, Any], workdir: str | Path, *, build: Callable[[An
     chosen = settings(plain.get("train", {}))
     with StopRequest() as stop, in_one_sentence(workdir):
         if restart and extend:
-            raise UserError("--restart begins at step 0, --extend goes on with what is there; choose one of them.")
+            raise UserError("--restart starts from step 0, --extend continues the run that is there; choose one of them.")
         vouched = extend or (workdir / CONFIG).exists()  # for the number of steps
         open_workdir(workdir, plain, restart=restart, extend=extend)
         with alone(workdir):
@@ -106,7 +106,7 @@ class _Run:
         self.sharded: ShardedState = place_run(components.trainable, components.frozen, components.tx, self.policy, self.mesh,
                                         run_metadata.rules(self.config), ema=chosen.ema > 0,
                                         wishes=components.module_def.wishes)
-        components.trainable = components.frozen = {}  # the sharded copies are the only ones from here on
+        components.trainable = components.frozen = {}  # the sharded copies are the only ones from now on
         self.step = make_step(components.module_def, components.tx, self.policy, self.mesh, self.sharded.shardings,
                               schedule=components.schedule, augment=components.augment, **chosen.of_step())
         self.key = place(jax.random.key_data(jax.random.key(self.config.get("seed", 0))), replicated(self.mesh))
@@ -158,11 +158,11 @@ class _Run:
                   f"compute {np.dtype(self.policy.compute).name}; "
                   f"backbone weights: {self.components.weights.get('source', 'unknown')}")
         if not step and self.components.weights.get("init_from"):
-            self._say(f"beginning with what was learnt in {self.components.weights['init_from']}")
+            self._say(f"starting from what was learned in {self.components.weights['init_from']}")
         if step:
             self._say(f"resuming at step {step} of {self.chosen.steps}")
             if self.before != self.chosen.steps and self.components.schedule is not None:
-                self._say(f"The run was to have {self.before} steps; the learning rate goes on where the schedule of "
+                self._say(f"The run was planned for {self.before} steps; the learning rate continues where the schedule of "
                           f"{self.chosen.steps} steps is at step {step}: {float(self.components.schedule(step)):.3g}.")
 
     def _say(self, text: str) -> None:
@@ -256,7 +256,7 @@ class _Run:
         results = self.artifacts.evaluate(self.sharded, step, images)
         if results:
             self.log.write(step, "sample" if images else "eval", run_metadata.scalars(results))
-            of = f", {images} images a domain" if images else ""
+            of = f", {images} images per domain" if images else ""
             self._say(f"evaluation at step {step}{of}:\n{self.artifacts.table(results)}")
         return results
 
@@ -271,7 +271,7 @@ class _Run:
         check_there(self.workdir)
         self.checkpoints.save_or_end(step, self.sharded.state, self.meta)
         self.checkpoints.close()
-        self._say(f"stopped by a signal; saved at step {step}. Run the same command again to go on.")
+        self._say(f"stopped by a signal; saved at step {step}. Run the same command again to continue.")
         raise Preempted(f"saved at step {step}")
 
     def _finish(self, step: int) -> dict[str, Any]:

@@ -61,7 +61,7 @@ class MetricLog:
     def _refused(self, path: Path, error: OSError) -> None:
         if not self.warned:
             self.warned = True
-            self.say(f"WARNING: {path} cannot be written ({error.strerror or error}); the run goes on, and its log follows when it can be "
+            self.say(f"WARNING: {path} cannot be written ({error.strerror or error}); the run continues, its log follows when it can be "
                      f"written again: {advice(error)}.")
 
     def write(self, step: int, kind: str, values: Mapping[str, Any]) -> None:

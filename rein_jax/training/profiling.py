@@ -14,7 +14,7 @@ from rein_jax.configuration.training import profiled_steps
 class Profiler:
     """Traces the steps "first:last" of train.profile on process 0 into a folder that TensorBoard and Perfetto read.
 
-    A trace that cannot be begun or written (a full disk) is said through `say`; the run goes on without it.
+    A trace that cannot be begun or written (a full disk) is said through `say`; the run continues without it.
     """
 
     def __init__(self, steps: str, folder: Path, active: bool, say: Callable[[str], None] = print) -> None:
@@ -44,6 +44,6 @@ class Profiler:
             action()
         except Exception as error:  # JAX raises its own and the system's
             self.say(f"WARNING: the profiler's trace could not be written to {self.folder} ({system_error(error) or error}); "
-                     "the run goes on without it.")
+                     "the run continues without it.")
             return False
         return True

@@ -90,8 +90,8 @@ def check_resume(saved: Mapping[str, Any], now: Mapping[str, Any], longer: bool 
     was, here = saved.get("compute"), now.get("compute")
     if was and here and was != here:
         name = {"float32": "fp32", "bfloat16": "bf16"}.get(was, was)
-        raise UserError(f"The run has computed in {was} until now and would go on in {here} (precision=auto depends on the machine); "
-                        f"add --config.precision={name} to go on as before, or --restart to begin at step 0 (what is there is kept).")
+        raise UserError(f"The run computed in {was} until now and would continue in {here} (precision=auto depends on the machine); "
+                        f"add --config.precision={name} to continue as before, or --restart to start from step 0 (files are kept).")
     if saved["fingerprint"] != now["fingerprint"]:
         raise UserError(f"The training data changed since the checkpoint was written (fingerprint {saved['fingerprint']!r}, now "
                         f"{now['fingerprint']!r}); restore the data or choose another --workdir.")

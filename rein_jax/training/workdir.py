@@ -26,8 +26,8 @@ CONFIG, LOCK = "config.json", ".lock"
 SAVED = "saved.json"  # the step of the newest checkpoint that was seen on the disk
 RESTARTED = "restarted-"  # what --restart put aside
 RUN = ("checkpoints", "metrics.jsonl", "model.safetensors", "results.json", SAVED)  # any of them: this folder holds a run
-GONE = ("The workdir {} has gone: it was renamed or removed while the run went on. Run the same command with --workdir at its new place; "
-        "it goes on from the newest checkpoint there.")
+GONE = ("The workdir {} is gone: it was renamed or removed during the run. Run the same command with --workdir at its new location; "
+        "it continues from the newest checkpoint there.")
 LENGTH = "train.steps"  # what --extend may change
 
 
@@ -133,7 +133,7 @@ def in_one_sentence(workdir: Path) -> Iterator[None]:
             raise
         where = f"{error.filename}: " if error.filename else ""
         raise UserError(f"The run in {workdir} cannot go on: {where}{reason}. What to do: {advice(error)}, and run the same command again; "
-                        "it goes on from the newest checkpoint.") from error
+                        "it continues from the newest checkpoint.") from error
 
 
 def is_there(workdir: Path) -> bool:
@@ -168,8 +168,8 @@ def check_untrained(workdir: Path) -> None:
     signs += [f"checkpoints/{path.name}" for path in (workdir / "checkpoints").glob("damaged-*")]
     if not distributed.all_agree(not signs):
         raise UserError(f"The run in {workdir} has trained ({', '.join(signs) or 'another process sees its files'}), but there is no "
-                        "checkpoint to go on from in its folder checkpoints. Put that back, or add --restart to the command to begin at "
-                        "step 0 (what is there is kept).")
+                        "checkpoint to continue from in its folder checkpoints. Put that back, or add --restart to the command to begin at "
+                        "step 0 (existing files are kept).")
 
 
 def _others(workdir: Path) -> list[str]:
@@ -192,7 +192,7 @@ def _move_aside(workdir: Path) -> None:
                 (workdir / name).rename(aside / name)
     except OSError as error:
         raise _unwritable(workdir, error) from None
-    print(f"The run that was in {workdir} now lies in {aside}; this one begins at step 0.", flush=True)
+    print(f"The run that was in {workdir} was moved to {aside}; this one starts from step 0.", flush=True)
 
 
 def _refusal(workdir: Path, config: Mapping[str, Any], restart: bool, extend: bool) -> str | None:
@@ -241,4 +241,4 @@ def refuse_changes(what: str, changes: Sequence[str], workdir: Path | str = "WOR
     if any(change.startswith(f"{LENGTH}:") for change in changes):
         text += (f"\nTo train this run longer, add --extend to the command. To begin a new run with what it has learnt, choose another "
                  f"--workdir and --config.init_from={workdir}.")
-    return text + "\nTo begin at step 0 with the changes, add --restart (what is there is kept)."
+    return text + "\nTo start from step 0 with the changes, add --restart (existing files are kept)."

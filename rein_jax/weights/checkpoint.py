@@ -38,7 +38,8 @@ def read_checkpoint(path: str | Path, part: str = "") -> Checkpoint:
         path = local_path(path)
         checkpoint = _open(open_folder(path) if path.is_dir() else path, unwrap=not part)
         if any(not name.isascii() and name != name.encode("utf-8", "replace").decode() for name in checkpoint):
-            raise UserError(f"{path} holds a name that is no text (half a pair of UTF-16); it is damaged or hostile and is refused.")
+            raise UserError(f"{path} holds a name that is not valid text (an unpaired UTF-16 surrogate); it is "
+                            "damaged or hostile and is refused.")
         return only(checkpoint, part) if part else checkpoint
     except UserError as error:  # a damaged file may put line breaks into its names
         raise UserError(" ".join(str(error).split())) from None
@@ -114,7 +115,7 @@ def _not_a_checkpoint(path: Path, head: bytes) -> str:
         return f"{path} is a web page (a failed download), not a checkpoint; download it again."
     if head[:2] in (b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05") or b"pickle" in head[:200]:
         return (f"{path} is a bare pickle that torch.save did not write, which is not read; "
-                "save its arrays with numpy.savez or, where PyTorch is at hand, as a dictionary of tensors with torch.save.")
+                "save its arrays with numpy.savez or, where PyTorch is installed, as a dictionary of tensors with torch.save.")
     if head[257:262] == b"ustar":
         return f"{path} is a tar archive; unpack it and give the checkpoint inside it (.safetensors, .npz, .pth or .onnx)."
     if head.startswith(_PACKED):

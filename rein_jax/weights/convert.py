@@ -32,7 +32,7 @@ def writable(source: Path, target: Path, force: bool) -> None:
     if target.exists() and target.resolve() == source.resolve():
         raise UserError(f"{target} is the source itself; give another name.")
     if target.exists() and not force:
-        raise UserError(f"{target} exists; remove it or say --force.")
+        raise UserError(f"{target} exists; remove it or pass --force.")
 
 
 def convert(source: Path, target: Path, to: str | None = None, *, force: bool = False, part: str = "") -> Checkpoint:

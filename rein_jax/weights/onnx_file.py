@@ -60,7 +60,7 @@ def _graph(data: np.ndarray, first: int, last: int) -> tuple[dict[str, Entry], l
         if field == _INITIALIZER:
             name, entry = _tensor(data, *span)
             if name in entries:
-                raise ValueError(f"the name {name!r} is there twice")
+                raise ValueError(f"the name {name!r} appears twice")
             entries[name] = entry
         elif field == _NODE:
             nodes.append(_node(data, *span))

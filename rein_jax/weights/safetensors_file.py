@@ -66,7 +66,7 @@ def _unique(pairs):
     out = dict(pairs)
     if len(out) != len(pairs):
         seen: set[str] = set()
-        raise ValueError(f"the name {next(name for name, _ in pairs if name in seen or seen.add(name))!r} is there twice")
+        raise ValueError(f"the name {next(name for name, _ in pairs if name in seen or seen.add(name))!r} appears twice")
     return out
 
 

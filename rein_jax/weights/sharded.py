@@ -33,7 +33,7 @@ def open_folder(folder: Path) -> Path:
     if len(chosen) == 1 and not _SHARD.fullmatch(chosen[0]):
         return folder / chosen[0]
     if any(name.endswith(".distcp") for name in names):
-        raise UserError(f"{folder} is a checkpoint of torch.distributed, which is not read; where PyTorch is at hand, convert it once: "
+        raise UserError(f"{folder} is a checkpoint of torch.distributed, which is not read; where PyTorch is installed, convert it once: "
                         "python -m torch.distributed.checkpoint.format_utils dcp_to_torch FOLDER FILE.pth")
     if not chosen:
         raise UserError(f"{folder} is a directory without a checkpoint; give the checkpoint file ({', '.join(_SUFFIXES)}) or *{_INDEX}.")
@@ -60,7 +60,7 @@ def read_index(path: Path, read: Callable[[Path], Checkpoint]) -> Checkpoint:
     shards = {}
     for file in sorted(set(placed.values())):
         if not (path.parent / file).exists():
-            raise UserError(f"{path} names the shard {file}, which is not beside it; download that file too.")
+            raise UserError(f"{path} names the shard {file}, which is not in the same folder; download that file too.")
         shards[file] = read(path.parent / file)
     entries = {}
     for file, shard in shards.items():
@@ -77,7 +77,7 @@ def _weight_map(path: Path) -> dict[str, str]:
     """{array: name of the shard}, checked."""
     try:
         if path.stat().st_size > _LONGEST:
-            raise UserError(f"{path} is {path.stat().st_size >> 20} MiB long, which no index of shards is; it is refused.")
+            raise UserError(f"{path} is {path.stat().st_size >> 20} MiB long, too long for an index of shards; it is refused.")
         found = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise unreadable(path, error) from None
@@ -90,5 +90,5 @@ def _weight_map(path: Path) -> dict[str, str]:
         raise UserError(f"{path} is not an index of shards (it has no weight_map of names and files); download it again.")
     for file in placed.values():
         if not file or file in (".", "..") or re.search(r"[/\\\0]", file) or file.endswith(_INDEX):
-            raise UserError(f"{path} names the shard {file!r}, which is no file beside it; it is refused.")
+            raise UserError(f"{path} names the shard {file!r}, which is not a file in the same folder; it is refused.")
     return placed

@@ -25,7 +25,7 @@ SIDE = 518  # the size of the published position embedding: nothing is resized
 
 
 def photograph() -> np.ndarray:
-    """A street photograph if CamVid is at hand ($REIN_DATA/camvid or the cache of this machine), else a drawn scene; uint8 RGB."""
+    """A street photograph if CamVid is available ($REIN_DATA/camvid or the cache of this machine), else a drawn scene; uint8 RGB."""
     import cv2
 
     for folder in (Path(os.environ.get("REIN_DATA", "")) / "camvid", Path("/opt/cache/CamVid")):

@@ -146,7 +146,7 @@ def test_what_local_paths_are(tmp_path, monkeypatch):
     (tmp_path / "gs:").mkdir()
     really = local_path("./gs:/x")
     assert really == tmp_path / "gs:/x" == local_path(really)
-    for bad, word in (("", "empty path"), ("a\0b", "zero byte"), ("~nobody-of-that-name/x", "~nobody-of-that-name is the name of no user")):
+    for bad, word in (("", "empty path"), ("a\0b", "zero byte"), ("~nobody-of-that-name/x", "~nobody-of-that-name is not a user")):
         with pytest.raises(DataError, match=word):
             local_path(bad)
 

@@ -235,7 +235,7 @@ def test_unpaired_images_raise_or_are_left_out(tmp_path):
 def test_doubles_raise_or_are_left_out(tmp_path):
     build("gtav", tmp_path / "a")
     build("gtav", tmp_path / "b")
-    with pytest.raises(DataError, match="5 images are there twice, for example a/images/00001.png and b/images/00001.png"):
+    with pytest.raises(DataError, match="5 images appear twice, for example a/images/00001.png and b/images/00001.png"):
         open_source("gtav", source=tmp_path)
 
 

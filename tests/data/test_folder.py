@@ -143,7 +143,7 @@ def test_two_images_of_one_name(tmp_path):
 @pytest.mark.parametrize(
     "text, words",
     [
-        ("road\nroad\n", "line 2: class 'road' is there twice"),
+        ("road\nroad\n", "line 2: class 'road' appears twice"),
         ("a 1 2 3\nb 1 2 3\n", "line 2: colour .* twice"),
         ("a 1 2 300\n", "outside 0-255"),
         ("a 1 2 3\nb\n", "class 'b' has no colour"),

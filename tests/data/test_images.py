@@ -315,7 +315,7 @@ def test_labels_in_formats_that_change_them_are_refused(decode):
 
 def test_sixteen_bit_greys_as_colours():
     np.testing.assert_array_equal(images.decode_colours(wide_png(LABEL.astype(np.uint16)), "x")[..., 1], LABEL)
-    with pytest.raises(DataError, match="a.png holds values up to 1000, which are no colours"):
+    with pytest.raises(DataError, match="a.png holds values up to 1000, which are not colours"):
         images.decode_colours(wide_png(np.full((9, 9), 1000, np.uint16)), "a.png")
 
 

@@ -274,7 +274,7 @@ def test_lists_of_other_files_are_no_videos(text, tmp_path):
     writer.write(RGB)
     writer.release()
     (tmp_path / "a.mp4").write_text(text)
-    with pytest.raises(DataError, match="a.mp4 is none of MP4, MOV, AVI, MKV, WebM and MPEG, whatever its name says"):
+    with pytest.raises(DataError, match="a.mp4 is not an MP4, MOV, AVI, MKV, WebM or MPEG file, whatever its name says"):
         Reader(tmp_path / "a.mp4", 1)
 
 

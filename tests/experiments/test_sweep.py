@@ -42,7 +42,7 @@ def test_commas_in_brackets_belong_to_a_value():
         (["head.name=mask2former,fpnn"], "Unknown head 'fpnn'"),
         (["method=lora", "adapter.targets=qvk"], "Did you mean 'qkv'"),
         (["adapter.rnk=4"], "Did you mean 'config.adapter.rank'"),
-        (["trainable=(foo/"], "no regular expression"),
+        (["trainable=(foo/"], "not a valid regular expression"),
         (["trainable=foo/"], "matches no parameter"),
         (["optim.groups=rein_51"], "optim.groups"),
         (["augment=psta"], "pasta"),

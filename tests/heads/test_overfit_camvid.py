@@ -1,4 +1,4 @@
-"""The Mask2Former head can learn four real frames by heart: through `rein train`, real DINOv2-S, CamVid.
+"""The Mask2Former head can memorise four real frames: through `rein train`, real DINOv2-S, CamVid.
 
 Masks have a quarter of the image's resolution. The frames are such that this is no obstacle: their own labels, averaged over 4 x 4 pixels
 and enlarged again, score 94 mIoU or more in each (poles two pixels wide are lost in most others).

@@ -23,7 +23,7 @@ from rein_jax.weight_rules import prefixed, unplace
 from tests.heads.official import filled, official_draws, sampled, small_head, truths
 
 POINTS, STEPS = 128, 10
-# Users run optimised code, which is compared here, and not the test session's (tests/conftest.py).
+# Users run optimised code, which is compared here, and not that of the tests (tests/conftest.py).
 AS_IN_USE = {"xla_backend_optimization_level": 3, "xla_llvm_disable_expensive_passes": False}
 # At these steps two candidate points of one mask (prediction, image, slot) are equally uncertain but for what processors round differently.
 # The original kept the one and left the other out: the other is taken out of the draws, after a check that the two are tied.

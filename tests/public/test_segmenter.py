@@ -227,7 +227,7 @@ def test_which_parameters_train(model):
     assert model.num_params(rj.trainable("backbone/.*bias$")) > 0 and hash(chosen) == hash(rj.trainable("adapter", "head"))
     with pytest.raises(rj.UserError, match="'adaptor' matches no parameter; names begin with"):
         model.trainable("adaptor")
-    with pytest.raises(rj.UserError, match=r"'\(' is no regular expression"):
+    with pytest.raises(rj.UserError, match=r"'\(' is not a valid regular expression"):
         rj.trainable("(")
     backbone = rj.DINOv2(SIZES, image_size=64)
     soma = rj.Segmenter(backbone, rj.LinearHead(backbone, num_classes=3), adapter=rj.SoMA(backbone, rank=2), classes=NAMES)

@@ -287,7 +287,7 @@ def test_elements_that_do_not_fit_are_named(element, said):
 
 
 def test_objects_that_are_no_data_sets():
-    with pytest.raises(DataError, match="generator is no data set: it lacks __len__ and __getitem__"):
+    with pytest.raises(DataError, match="generator is not a data set: it lacks __len__ and __getitem__"):
         rj.data.open((x for x in ()), classes=["a"])
     with pytest.raises(DataError, match="list does not say its classes; give classes="):
         rj.data.open([])

@@ -44,7 +44,7 @@ def test_a_finished_run_is_extended(run, capfd):
     results = go(run, of(steps=7), extend=True)
     assert results["steps"] == 7 and trained(run) == [*before, 5, 6, 7]
     said = capfd.readouterr()
-    assert "resuming at step 4 of 7" in said.out and "was to have 4 steps; the learning rate goes on" in said.out
+    assert "resuming at step 4 of 7" in said.out and "was planned for 4 steps; the learning rate continues" in said.out
     assert json.loads((run / "config.json").read_text())["train"]["steps"] == 7
     assert read_model(run / "model.safetensors")[1]["step"] == 7
     assert [row["step"] for row in read_metrics(run) if row["kind"] == "eval"] == [4, 7]
@@ -110,7 +110,7 @@ META = {"config": CONFIG, "fingerprint": "f", "classes": ["a"], "frozen": "x", "
 def test_another_precision_is_refused_with_the_way_to_go_on():
     auto, here = {**META, "config": {**CONFIG, "precision": "auto"}}, {**META, "config": {**CONFIG, "precision": "auto"}}
     check_resume(auto, here)
-    with pytest.raises(UserError, match=r"computed in float32 until now and would go on in bfloat16 .* --config\.precision=fp32"):
+    with pytest.raises(UserError, match=r"computed in float32 until now and would continue in bfloat16 .* --config\.precision=fp32"):
         check_resume(auto, {**here, "compute": "bfloat16"})
     with pytest.raises(UserError, match=r"--config\.precision=bf16"):
         check_resume({**auto, "compute": "bfloat16"}, here)
@@ -154,7 +154,7 @@ def test_a_deleted_config_json_without_checkpoints_is_refused(run):
 def test_a_fifo_as_config_json_does_not_hold_the_command_up(run):
     (run / "config.json").unlink()
     os.mkfifo(run / "config.json")
-    with pytest.raises(UserError, match="config.json is no regular file"):
+    with pytest.raises(UserError, match="config.json is not a regular file"):
         open_workdir(run, CONFIG)
 
 
@@ -195,5 +195,5 @@ def test_a_config_json_edited_by_hand_is_refused_by_key(tmp_path, change, words)
 @pytest.mark.parametrize("name", ["config.py", "config.json"])
 def test_a_fifo_as_config_is_refused(tmp_path, name):
     os.mkfifo(tmp_path / name)
-    with pytest.raises(UserError, match="is no regular file"):
+    with pytest.raises(UserError, match="is not a regular file"):
         configuration.load(str(tmp_path / name))

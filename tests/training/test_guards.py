@@ -1,4 +1,4 @@
-"""The guards inside a whole run: steps that are not finite, changing shapes, jumps of the loss, dead data, traces."""
+"""The guards inside a whole run: steps that are not finite, changing shapes, jumps of the loss, useless data, traces."""
 
 import json
 import re

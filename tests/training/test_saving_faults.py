@@ -165,7 +165,7 @@ def test_a_workdir_renamed_while_it_trains_ends_the_run_and_goes_on_at_its_new_p
         components.batches = batches
         return components
 
-    with pytest.raises(UserError, match="has gone: it was renamed or removed"):
+    with pytest.raises(UserError, match="is gone: it was renamed or removed"):
         go(here, build=build)
     monkeypatch.undo()
     assert not here.exists() and sorted(p.name for p in (there / "checkpoints").iterdir()) == ["2"]

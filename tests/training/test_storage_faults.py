@@ -188,7 +188,7 @@ def test_restart_begins_at_0_and_keeps_what_was_there(run, capsys):
         other = {**CONFIG, "seed": number}
         assert go(run, config=other, restart=True)["steps"] == 6
         assert json.loads((run / "config.json").read_text())["seed"] == number
-    assert "restarted-2; this one begins at step 0" in capsys.readouterr().out
+    assert "restarted-2; this one starts from step 0" in capsys.readouterr().out
     assert files(run / "restarted-1") == before and (run / "restarted-2" / "checkpoints" / "6").is_dir()
 
 

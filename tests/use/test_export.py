@@ -156,7 +156,7 @@ def test_plans_that_do_not_fit(plan, word, tmp_path):
 
 def test_mistakes(model_file, tmp_path, capsys):
     assert main(["export", str(model_file), "--to", "stablehlo", "--size", "big"]) == 2
-    assert "is no size" in capsys.readouterr().err
+    assert "is not a size" in capsys.readouterr().err
     (tmp_path / "bad.stablehlo").write_bytes(b"nothing")
     with pytest.raises(UserError, match="not a program"):
         stablehlo.read(tmp_path / "bad.stablehlo")

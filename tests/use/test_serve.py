@@ -147,7 +147,7 @@ def test_two_hundred_uploads_at_once(server, scenes, tmp_path):
         assert all(pool.map(insist, range(200)))
     assert min(busy, default=1) >= 1
     health = json.loads(ask(port, "GET", "/api/health")[1])
-    assert health["ok"] and health["waiting"] == 0 and health["under way"] == 0
+    assert health["ok"] and health["waiting"] == 0 and health["under_way"] == 0
 
 
 @pytest.mark.parametrize("mode, step", [("slide", 64), ("whole", 128)])
@@ -186,7 +186,7 @@ def test_a_taken_port_is_said_before_anything_is_compiled(capsys):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         assert main(["serve", "no such model", "--port", str(port)]) == 2
-    assert f"127.0.0.1:{port} cannot be listened at (Address already in use)" in capsys.readouterr().err
+    assert f"Cannot listen on 127.0.0.1:{port} (Address already in use)" in capsys.readouterr().err
 
 
 def test_the_command_says_where_it_listens_and_ends_well(tmp_path):

@@ -133,7 +133,7 @@ def test_slow_uploads_lock_nobody_out(models, scenes):
     with serving(models, most=12) as (port, _, served, _):
         uploads = [slow(port) for _ in range(8)]
         until(lambda: sum(c.state == connections.SENDING for c in served.server_state.connections) == 8)
-        assert json.loads(ask(port, "GET", "/api/health")[1])["under way"] == 0
+        assert json.loads(ask(port, "GET", "/api/health")[1])["under_way"] == 0
         assert ask(port, body=png(scenes[0]))[0] == 200
         uploads += [slow(port) for _ in range(30)]
         assert ask(port, body=png(scenes[0]))[0] == 200
@@ -216,7 +216,7 @@ def test_what_a_client_no_longer_waits_for_is_not_computed(models, scenes, monke
         until(lambda: engine.queue.qsize() == 3)
         for client in leavers:
             client.close()
-        until(lambda: json.loads(ask(port, "GET", "/api/health")[1])["under way"] == 1)
+        until(lambda: json.loads(ask(port, "GET", "/api/health")[1])["under_way"] == 1)
         release.set()
         assert first.getresponse().status == 200
         assert ask(port, body=png(scenes[2]))[0] == 200 and engine.seen == 2

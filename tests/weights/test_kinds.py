@@ -271,7 +271,7 @@ def test_names_without_end_take_no_time():
     names = [f"a{i}.blocks.0.0.w" for i in range(100_000)]
     assert len(plain_names(names)) == len(names)
     header = ",".join(f'"{name}":{{"dtype":"F32","shape":[0],"data_offsets":[0,0]}}' for name in [*names, names[-1]])
-    with pytest.raises(ValueError, match="'a99999.blocks.0.0.w' is there twice"):
+    with pytest.raises(ValueError, match="'a99999.blocks.0.0.w' appears twice"):
         json.loads("{" + header + "}", object_pairs_hook=unique)
     assert len(prefixes([f"a{i}.cls_token" for i in range(1000)], RULES)) == 101
 
@@ -426,8 +426,8 @@ def test_one_shard_alone_says_what_it_is(tmp_path):
 @pytest.mark.parametrize(("change", "message"), [
     (lambda f: (f / "model-00002-of-00002.safetensors").unlink(), "names the shard model-00002-of-00002.safetensors, which is not"),
     (lambda f: (f / "model.safetensors.index.json").unlink(), "shards without their"),
-    (lambda f: rewrite(f, {"w": "../x.safetensors"}), "no file beside it"),
-    (lambda f: rewrite(f, {"w": "model.safetensors.index.json"}), "no file beside it"),
+    (lambda f: rewrite(f, {"w": "../x.safetensors"}), "not a file in the same folder"),
+    (lambda f: rewrite(f, {"w": "model.safetensors.index.json"}), "not a file in the same folder"),
     (lambda f: rewrite(f, {"w": "model-00001-of-00002.safetensors", "x": "model-00001-of-00002.safetensors"}), "said to hold 'x'"),
     (lambda f: rewrite(f, {"w": 3}), "no weight_map"),
     (lambda f: (f / "model.safetensors.index.json").write_text("{" * 5), "not an index"),

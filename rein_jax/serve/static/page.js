@@ -29,7 +29,7 @@ function say(text, error = false) {
 
 async function use(blob) {
   let bitmap;
-  try { bitmap = await createImageBitmap(blob); } catch { return say("This file is no image that the browser can read.", true); }
+  try { bitmap = await createImageBitmap(blob); } catch { return say("The browser cannot read this file as an image.", true); }
   current = blob;
   $("view").hidden = false;
   const canvas = $("image");
