@@ -12,6 +12,7 @@ from PIL import Image
 import rein_jax as rj
 from rein_jax import trees
 from rein_jax.backbones import dinov2
+from rein_jax.backbones.resnet import ResNetConfig
 from rein_jax.configuration import default
 from rein_jax.weight_rules import unplace
 from rein_jax.weights.modelfile import read_meta
@@ -159,7 +160,7 @@ def test_parts_that_do_not_fit_are_refused():
 
 
 def test_every_stage_of_a_cnn_gets_an_adapter(tmp_path):
-    sizes = rj.backbones.resnet.ResNetConfig((1, 2, 2, 1), (16, 16, 32, 32), stem=8)
+    sizes = ResNetConfig((1, 2, 2, 1), (16, 16, 32, 32), stem=8)
     backbone = rj.ResNet(sizes)
     adapter = rj.Rein(backbone, num_tokens=4, rank=2, link=False)
     head = rj.SemanticFPN(backbone, num_classes=3, channels=8, head_channels=8, groups=4)
