@@ -29,8 +29,9 @@ EVALUATION = {  # of a results.json; a run that was not evaluated has no domains
 }
 CONFIG = {  # what the tables say of a run, and what makes two runs the same experiment
     "name?": TEXT, "seed?": either(COUNT, NULL), "train": {"steps": COUNT, "batch": COUNT}, "trainable": [TEXT], "augment": OPTIONS,
-    "backbone": {"name": TEXT, "options?": OPTIONS}, "adapter": OPTIONS, "head": OBJECT,
-    "data": {"train": [{"name": TEXT, "split?": TEXT}], "crop": several(whole(1), 2), "weights?": either(several(REAL), NULL)},
+    "backbone": {"name": either(TEXT, OBJECT), "options?": OPTIONS}, "adapter": OPTIONS, "head": OBJECT,
+    "data": {"train": [{"name?": TEXT, "object?": TEXT, "split?": TEXT}], "crop": several(whole(1), 2),
+             "weights?": either(several(REAL), NULL)},
     "eval?": {"domains?": [OBJECT]},
 }
 

@@ -142,7 +142,8 @@ def labels(groups: Sequence[Sequence[Run]]) -> list[str]:
 
 def _named(entry: Mapping[str, Any]) -> str:
     more = [str(value) for key, value in entry.items() if key in ("style", "split", "subset", "condition") and value != "train"]
-    return " ".join([entry["name"], *more])
+    name = entry.get("name") or entry.get("object", "data without a name").rpartition(":")[2]  # a Python object goes by its class
+    return " ".join([name, *more])
 
 
 def render(sheet: Sheet, style: str = "text") -> str:

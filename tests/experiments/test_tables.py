@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 
 import pytest
 
@@ -80,6 +81,18 @@ def test_other_runs_are_compared_over_unseen_domains(tmp_path):
     assert "9.00 above lora" in leading and "beyond the noise" in leading
     assert "within the noise" in tables.best([("rein", (40.0, 0.71), 2), ("lora", (39.5, 0.71), 2)])[0]
     assert "one seed" in sheet.notes[-1]
+
+
+def test_runs_with_python_objects_are_compared(tmp_path):
+    for name, value in (("a", 50.0), ("b", 60.0)):
+        folder = make_run(tmp_path / name, "configs/quickstart.py", {"mine": value}, f"name={name}")
+        config = json.loads((folder / "config.json").read_text())
+        config["data"]["train"], config["eval"]["domains"] = [{"object": "my.data:Roads"}], [{"object": "my.data:Fields"}]
+        config["backbone"]["name"], config["loss"]["name"] = {"object": "my.parts:Net"}, {"object": "my.parts:loss", "repr": name}
+        (folder / "config.json").write_text(json.dumps(config))
+    (sheet,) = tables.sheets(runs.find([tmp_path])[0])
+    assert sheet.title == "Runs on Roads" and sheet.header[1] == "mine"
+    assert [row[:2] for row in sheet.body] == [["a", "50.00"], ["b", "60.00"]]
 
 
 def test_no_leader_among_runs_tested_in_different_ways(tmp_path):

@@ -66,7 +66,8 @@ def run(tmp_path_factory):
 def test_a_run_of_objects_gives_results_model_and_report(run):
     assert run.results["steps"] == 4 and set(run.results["evaluation"]["domains"]) == {"Scenes"}
     assert type(run.model) is rj.Segmenter and type(run.model.head) is Flat and run.model.classes.names == Scenes.classes
-    assert run.report == run.workdir / "report.html" and "Scenes" in run.report.read_text(encoding="utf-8")
+    page = run.report.read_text(encoding="utf-8")
+    assert run.report == run.workdir / "report.html" and "Scenes" in page and ">tests.public.test_train:Flat<" in page
     found = run.model.predict(Scenes()[0]["image"])
     assert found.labels.shape == (64, 80)
     rows = [json.loads(line) for line in (run.workdir / "metrics.jsonl").read_text().splitlines()]

@@ -72,8 +72,8 @@ def _about(run: Run) -> dict[str, Any]:
     listed = [
         ("model", model.get("path", run.name)), ("identity of the parameters", model.get("identity")),
         ("parameters", f"{model['parameters']:,}" if model.get("parameters") else None), ("step", model.get("step")),
-        ("computed in", model.get("computes_in")), ("backbone", stated.get("name")), ("backbone weights", stated.get("source")),
-        ("adapter", (config.get("adapter") or {}).get("name")), ("head", (config.get("head") or {}).get("name")),
+        ("computed in", model.get("computes_in")), ("backbone", _part(stated)), ("backbone weights", stated.get("source")),
+        ("adapter", _part(config.get("adapter"))), ("head", _part(config.get("head"))),
         *((f"{name}: images", f"{tables.counted(d)}, {d.get('dataset', '')} {d.get('split', '')}, {d.get('resolution', '')}")
           for name, d in data["domains"].items()),
         ("measured", data["created"]), *data["versions"].items(),
@@ -82,6 +82,12 @@ def _about(run: Run) -> dict[str, Any]:
     folds |= {"Config": config} if config else {}
     return {"facts": [(name, value) for name, value in listed if value not in (None, "", {}, [])],
             "folds": {title: json.dumps(value, indent=1, sort_keys=True) for title, value in folds.items()}}
+
+
+def _part(section: Mapping[str, Any] | None) -> Any:
+    """The name that a section of a config gives its part; of a class of one's own where it was defined."""
+    name = (section or {}).get("name")
+    return name.get("object") if isinstance(name, Mapping) else name
 
 
 def comparison(runs: Sequence[Run]) -> Section:
