@@ -47,9 +47,13 @@ def open_source(name: str, *, split: str = "train", source: str | os.PathLike | 
     Data sets of files take `policy="raise" | "skip"`, `exif`, `labels` and `subset="1/N"`; others, such as `condition`, differ
     by set.
     """
+    from data_pipelines.objects import as_source
+
     opened = dataset(name)
     parameters = inspect.signature(opened).parameters
-    for key in options:
+    if source is not None or "source" in parameters:  # a data set of one's own may need none
+        options = {"source": source, **options}
+    for key in ("split", *options):
         if key not in parameters and not any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
             raise DataError(f"{name} has no option {key!r}; it knows {', '.join(sorted(parameters))}.")
-    return opened(split=split, source=source, **options)
+    return as_source(opened(split=split, **options), name=name, split=split)

@@ -50,6 +50,7 @@ def train_batches(
     threads: int = 8,
     workers: int = 0,
     prefetch: int | None = None,
+    names: bool = True,
 ) -> Batches:
     """Endless training batches of this process: {"image", "label", "size", "index", "name"} (ARCHITECTURE.md, data contract).
 
@@ -59,7 +60,7 @@ def train_batches(
     `workers=0` reads in `threads` threads of this process; otherwise in that many processes of `threads` threads each, which
     needs a main module that can be imported (`if __name__ == "__main__":`). `prefetch` counts batches, ready or in the making:
     so many are held in memory, and no more threads than that are busy (default: as many as threads, at least 4). Each worker
-    holds so many, and 4 (or `prefetch`, where it is given) finished ones in shared memory.
+    holds so many, and 4 (or `prefetch`, where it is given) finished ones in shared memory. `names=False` leaves out "name".
     """
     _check(sources, batch, process_index, process_count, start_step)
     transform = TrainTransform() if transform is None else transform
@@ -75,7 +76,7 @@ def train_batches(
         options = grain.MultiprocessingOptions(num_workers=workers, per_worker_buffer_size=finished)
         iterable = iterable.mp_prefetch(options, worker_init_fn=_start_worker)
     try:
-        return Batches(iter(iterable), copy=workers > 0)
+        return Batches(iter(iterable), copy=workers > 0, names=names)
     except OSError as error:  # Grain makes the workers' shared memory at once
         raise loader_errors.explained(error) from error
 
@@ -83,8 +84,8 @@ def train_batches(
 class Batches:
     """Iterator over batches that stops its threads and processes when closed, dropped, or at the end of the program."""
 
-    def __init__(self, iterator: Any, copy: bool):
-        self._running, self._copy = [iterator], copy
+    def __init__(self, iterator: Any, copy: bool, names: bool = True):
+        self._running, self._copy, self._names = [iterator], copy, names
         self.close = weakref.finalize(self, _stop, self._running)  # runs at exit too, while Grain's modules still stand
 
     def __iter__(self) -> Batches:
@@ -102,6 +103,8 @@ class Batches:
             raise told from error
         if self._copy:  # out of the worker's shared memory, which is then free for the next batch
             batch = {key: np.array(value) if isinstance(value, np.ndarray) else value for key, value in batch.items()}
+        if not self._names:
+            batch.pop("name", None)
         return batch
 
     def __enter__(self) -> Batches:

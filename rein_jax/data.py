@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 import data_pipelines
 from data_pipelines import mixture
@@ -17,6 +15,8 @@ from rein_jax.configuration.check import refuse
 from rein_jax.datasets import make_resize, same_classes
 from rein_jax.errors import UserError
 from rein_jax.kinds import FLAG, TEXT, either, number, several, whole
+
+__all__ = ["loader", "open"]
 
 
 def open(data: Any, source: str | Path | None = None, *, split: str = "train",
@@ -59,8 +59,8 @@ def open(data: Any, source: str | Path | None = None, *, split: str = "train",
 
 def loader(sources: Any, *, crop: int | tuple[int, int] = 512, batch_size: int = 16, weights: Sequence[float] | None = None, seed: int = 0,
            start_step: int = 0, resize: str = "official", flip: float = 0.5, photometric: bool = True, cat_max_ratio: float = 0.75,
-           threads: int = 8, workers: int = 0, process_index: int | None = None,
-           process_count: int | None = None) -> Iterator[dict[str, np.ndarray]]:
+           threads: int = 8, workers: int = 0, names: bool = False, process_index: int | None = None,
+           process_count: int | None = None) -> mixture.Batches:
     """Endless training batches, shuffled and augmented as the trainer's own.
 
     Args:
@@ -73,11 +73,12 @@ def loader(sources: Any, *, crop: int | tuple[int, int] = 512, batch_size: int =
         flip: chance of a mirrored image. photometric: change brightness, contrast, saturation and hue. cat_max_ratio: largest share of one
             class in a crop, as far as ten tries find one.
         threads, workers: threads of a process, and worker processes (0: this one).
+        names: also give "name", a list of text, which no compiled function takes.
         process_index, process_count: which rows of each batch (default: those of this JAX process).
 
     Returns:
-        An iterator of {"image" uint8 [B, H, W, 3], "label" uint8 [B, H, W], "size" int32 [B, 2], "index" int32 [B, 2], "name" list of str},
-        also a context manager that ends its threads.
+        An iterator of {"image" uint8 [B, H, W, 3], "label" uint8 [B, H, W], "size" int32 [B, 2], "index" int32 [B, 2] (source, element)},
+        arrays that a compiled step takes as they are; also a context manager that ends its threads.
 
     Raises:
         UserError: other classes in one source than in another, or an argument that cannot be. DataError: weights that cannot be.
@@ -99,7 +100,7 @@ def loader(sources: Any, *, crop: int | tuple[int, int] = 512, batch_size: int =
         refuse(f"loader: {key}", value, kind)
     transform = TrainTransform(crop, make_resize(resize, "loader: resize"), cat_max_ratio, flip, Photometric() if photometric else None)
     return mixture.train_batches(
-        opened, weights, transform, batch=batch_size, seed=seed, start_step=start_step, threads=threads, workers=workers,
+        opened, weights, transform, batch=batch_size, seed=seed, start_step=start_step, threads=threads, workers=workers, names=names,
         process_index=jax.process_index() if process_index is None else process_index,
         process_count=jax.process_count() if process_count is None else process_count,
     )  # fmt: skip

@@ -217,7 +217,7 @@ def test_loader_gives_the_trainers_batches():
     config.data.train, config.data.resize = [Scenes(), Scenes(1)], "40:80"
     _, batches, _ = training_data(config)
     with rj.data.loader([rj.data.open(Scenes()), Scenes(1)], crop=64, batch_size=2, weights=(1, 2), seed=3, resize="40:80", threads=1,
-                        start_step=1) as ours:  # fmt: skip
+                        start_step=1, names=True) as ours:  # fmt: skip
         theirs = batches(1)
         for _ in range(3):
             a, b = next(ours), next(theirs)
