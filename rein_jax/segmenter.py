@@ -14,6 +14,8 @@ from data_pipelines.labels import CITYSCAPES, ClassInfo
 from rein_jax import registry
 from rein_jax.adapters.base import AnyAdapter, queries_of, stages_of
 from rein_jax.augment.masks import inside
+from rein_jax.backbones.base import Backbone
+from rein_jax.heads.base import Head
 from rein_jax.losses import LOSSES
 
 IMAGENET_MEAN = (123.675, 116.28, 103.53)
@@ -22,7 +24,11 @@ IMAGENET_STD = (58.395, 57.12, 57.375)
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """What happens to pixel values before the backbone: (x - mean) / std per RGB channel, in units of 0..255."""
+    """What happens to pixel values before the backbone: (x - mean) / std.
+
+    Args:
+        mean, std: of each RGB channel, in units of 0..255.
+    """
 
     mean: tuple[float, float, float] = IMAGENET_MEAN
     std: tuple[float, float, float] = IMAGENET_STD
@@ -45,7 +51,7 @@ class SegmentationModel(nnx.Module):
         preprocessing: of pixel values.
     """
 
-    def __init__(self, backbone: nnx.Module, head: nnx.Module, *, adapter: AnyAdapter = None, classes: ClassInfo = CITYSCAPES,
+    def __init__(self, backbone: Backbone, head: Head, *, adapter: AnyAdapter = None, classes: ClassInfo = CITYSCAPES,
                  loss: Callable | None = None, preprocessing: Preprocessing = IMAGENET):
         self.backbone = backbone
         self.adapters = nnx.List(stages_of(adapter))

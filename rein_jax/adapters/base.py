@@ -23,10 +23,15 @@ from rein_jax.layers.component import Component
 class BlockSpec:
     """A run of blocks that one adapter serves.
 
-    depth: number of blocks; embed_dim: channels d; num_prefix_tokens: class and register tokens in front of the patch tokens; linears:
-    (name, (in, out)) of the linear maps that call `Adapter.on_linear`; patch: patch size (initial values of Rein and VPT use it);
-    hook_points: what else the blocks offer: "tokens" (they attend over one sequence, so tokens may be inserted), "mlp" (they call
-    `Adapter.on_mlp`); empty for CNNs. key_bias: a fused qkv map has a bias for k.
+    Args:
+        depth: number of blocks.
+        embed_dim: channels d.
+        num_prefix_tokens: class and register tokens in front of the patch tokens.
+        linears: (name, (in, out)) of the linear maps that call `Adapter.on_linear`.
+        patch: patch size (initial values of Rein and VPT use it).
+        hook_points: what else the blocks offer: "tokens" (they attend over one sequence, so tokens may be inserted), "mlp" (they call
+            `Adapter.on_mlp`); empty for CNNs.
+        key_bias: a fused qkv map has a bias for k.
     """
 
     depth: int
@@ -39,12 +44,19 @@ class BlockSpec:
 
 
 class LayerContext(NamedTuple):
-    """Where in the stack an adapter is being called."""
+    """Where in the stack an adapter is being called.
 
-    layer: Any  # this layer's slice of `Adapter.layers`: a module whose arrays have lost the leading axis, or None
-    index: jax.Array | int  # which of the adapter's layers (traced inside scan)
-    num_prefix_tokens: int  # tokens in front of the patch tokens, without those the adapter itself inserted
-    key: jax.Array | None  # random key for dropout; None means deterministic
+    Attributes:
+        layer: this layer's slice of `Adapter.layers`: a module whose arrays have lost the leading axis, or None.
+        index: which of the adapter's layers (traced inside scan).
+        num_prefix_tokens: tokens in front of the patch tokens, without those the adapter itself inserted.
+        key: random key for dropout; None means deterministic.
+    """
+
+    layer: Any
+    index: jax.Array | int
+    num_prefix_tokens: int
+    key: jax.Array | None
 
 
 Blocks = BlockSpec | nnx.Module  # what an adapter is built for: a run of blocks, or a backbone that declares some
@@ -75,7 +87,13 @@ def block_spec(backbone: Blocks | None, *, embed_dim: int | None = None, depth: 
     return specs[0]
 
 
-class _OnePerStage(type(nnx.Module)):
+if TYPE_CHECKING:
+    from flax.nnx.module import ModuleMeta
+else:
+    ModuleMeta = type(nnx.Module)
+
+
+class _OnePerStage(ModuleMeta):
     """Calling an adapter's class with a backbone of several stages makes an adapter for each of them."""
 
     if not TYPE_CHECKING:
@@ -100,7 +118,7 @@ class Adapter(Component, metaclass=_OnePerStage):
         backbone: what is to be adapted, or one of its `block_specs`. None: the adapter serves none, and does nothing.
     """
 
-    spec: BlockSpec | None = None
+    spec: BlockSpec = BlockSpec(0, 0)
     active: tuple[int, ...] | None = None
     layers: nnx.Module | None = None
 
@@ -147,8 +165,8 @@ class Adapter(Component, metaclass=_OnePerStage):
             y = lora.on_linear(lora.at(i), "qkv", x, qkv(x))
         """
         index = layer if self.active is None else self.active.index(layer)
-        prefix = self.spec.num_prefix_tokens if self.spec else 0
-        return LayerContext(None if self.layers is None else stack.layer(self.layers, index), index, prefix, key)
+        layer = None if self.layers is None else stack.layer(self.layers, index)
+        return LayerContext(layer, index, self.spec.num_prefix_tokens, key)
 
     def __call__(self, x, layer, key=None):
         """The stream behind block number `layer`, for adapters that act between blocks alone, in any network.

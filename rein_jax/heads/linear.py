@@ -17,8 +17,21 @@ from rein_jax.layers import resize
 class LinearHead(Head):
     """1x1 convolution on one feature map, or on several resized to the first one's size and concatenated.
 
-    backbone: what gives the maps; or in_channels: their channels, finest first. levels: which are read (negative counts from the end).
     Initial kernel N(0, 0.01), bias 0, as mmseg's `conv_seg`. Object queries are ignored.
+
+    Args:
+        backbone: what gives the maps.
+        num_classes: number of classes.
+        in_channels: in place of a backbone, the maps' channels, finest first.
+        adapter: taken for uniformity.
+        rngs: for the initial values.
+        levels: which maps are read (negative counts from the end).
+
+    Raises:
+        UserError: a level that there is not.
+
+    Example:
+        head = rj.LinearHead(backbone, num_classes=19, levels=(2, 3))
     """
 
     def __init__(self, backbone: nnx.Module | Sequence[int] | None = None, num_classes: int | None = None, *,
@@ -37,11 +50,3 @@ class LinearHead(Head):
         chosen = [maps[level] for level in self.levels]
         chosen = [chosen[0], *(resize.bilinear(m, chosen[0].shape[1:3]) for m in chosen[1:])]
         return {"logits": self.classify(jnp.concatenate(chosen, axis=-1) if len(chosen) > 1 else chosen[0])}
-
-    def scores(self, outputs: dict, size: tuple[int, int]) -> jax.Array:
-        """Logits resized to size (H, W): float32 [B, H, W, K]."""
-        return resize.bilinear(outputs["logits"].astype(jnp.float32), size)
-
-    def probabilities(self, scores: jax.Array) -> jax.Array:
-        """Softmax over the classes."""
-        return jax.nn.softmax(scores.astype(jnp.float32), axis=-1)

@@ -38,10 +38,24 @@ class ConvNormReLU(nnx.Module):
 class SemanticFPN(Head):
     """Semantic FPN head; object queries are ignored.
 
-    backbone: what gives the maps; or in_channels: their channels, finest first. strides: of the maps (default: the backbone's, or 4 to 32);
-    channels: width of the pyramid;
-    head_channels: width of the scale heads; dropout: share of channels dropped before the classifier (needs a key).
-    norm: "group" (default; trains without mutable statistics) or "batch" (stored statistics, for weights from mmseg).
+    Args:
+        backbone: what gives the maps.
+        num_classes: number of classes.
+        in_channels: in place of a backbone, the maps' channels, finest first.
+        adapter: taken for uniformity.
+        rngs: for the initial values.
+        strides: of the maps (default: the backbone's, or 4 to 32).
+        channels: width of the pyramid.
+        head_channels: width of the scale heads, a multiple of groups.
+        norm: "group" (trains without mutable statistics) or "batch" (stored statistics, for weights from mmseg).
+        groups: of the group norms.
+        dropout: share of channels dropped before the classifier (needs a key).
+
+    Raises:
+        UserError: sizes that do not go together.
+
+    Example:
+        head = rj.SemanticFPN(backbone, num_classes=19)
     """
 
     def __init__(self, backbone: nnx.Module | Sequence[int] | None = None, num_classes: int | None = None, *,
@@ -91,11 +105,3 @@ class SemanticFPN(Head):
             return x
         keep = jax.random.bernoulli(key, 1 - self.dropout, (x.shape[0], 1, 1, x.shape[-1]))
         return jnp.where(keep, x / (1 - self.dropout), 0).astype(x.dtype)
-
-    def scores(self, outputs: dict, size: tuple[int, int]) -> jax.Array:
-        """Logits resized to size (H, W): float32 [B, H, W, K]."""
-        return resize.bilinear(outputs["logits"].astype(jnp.float32), size)
-
-    def probabilities(self, scores: jax.Array) -> jax.Array:
-        """Softmax over the classes."""
-        return jax.nn.softmax(scores.astype(jnp.float32), axis=-1)

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast, overload
 
 import jax
 import jax.numpy as jnp
@@ -18,11 +18,13 @@ from data_pipelines.classlist import class_info
 from data_pipelines.labels import CITYSCAPES, ClassInfo
 from rein_jax import build, trees
 from rein_jax.adapters.base import AnyAdapter
+from rein_jax.backbones.base import Backbone
 from rein_jax.backbones.pretrained import Origin
 from rein_jax.configuration.files import from_json, to_json
 from rein_jax.errors import UserError
 from rein_jax.evaluation.eval_model import EvalModel
 from rein_jax.evaluation.windows import Query
+from rein_jax.heads.base import Head
 from rein_jax.precision import policy
 from rein_jax.predict.run import map_predictor
 from rein_jax.public import images as pictures
@@ -57,7 +59,7 @@ class Segmenter(SegmentationModel):
 
     written: str = ""  # the config that the model's file states, as JSON; "" for a model put together in Python
 
-    def __init__(self, backbone: nnx.Module, head: nnx.Module, *, adapter: AnyAdapter = None,
+    def __init__(self, backbone: Backbone, head: Head, *, adapter: AnyAdapter = None,
                  classes: ClassInfo | Sequence[str] = CITYSCAPES, loss: Any = None, preprocessing: Preprocessing = IMAGENET):
         classes = class_info(classes)
         count = getattr(head, "num_classes", len(classes))
@@ -96,7 +98,7 @@ class Segmenter(SegmentationModel):
             model = rj.Segmenter.from_pretrained("runs/mine")
         """
         module_def, values, meta = build.load_parts(source, kind=cls)
-        model = trees.merge(module_def, jax.device_put(values))  # once, not with every call
+        model = cast("Self", trees.merge(module_def, jax.device_put(values)))  # once, not with every call
         model.written = to_json(meta.get("config", {}))
         weights = meta.get("weights") or {}
         if weights.get("sha256"):
@@ -113,7 +115,7 @@ class Segmenter(SegmentationModel):
             classes: names and colours, or names alone.
         """
         module_def, trained, frozen, _ = build.build_params(config, class_info(classes), kind=cls)
-        model = trees.merge(module_def, jax.device_put(trained), jax.device_put(frozen))
+        model = cast("Self", trees.merge(module_def, jax.device_put(trained), jax.device_put(frozen)))
         model.written = to_json(config)
         return model
 
@@ -136,6 +138,15 @@ class Segmenter(SegmentationModel):
         chosen = trainable(*patterns)
         trees.split(self, chosen.patterns)
         return chosen
+
+    @overload
+    def predict(self, images: str | Path, **options: Any) -> Segmentation: ...
+
+    @overload
+    def predict(self, images: list[Any] | tuple[Any, ...], **options: Any) -> list[Segmentation]: ...
+
+    @overload
+    def predict(self, images: Any, **options: Any) -> Any: ...
 
     def predict(self, images: Any, *, whole: bool = False, protocol: str | None = None, mode: str | None = None,
                 crop: int | tuple[int, int] | None = None, stride: int | tuple[int, int] | None = None, batch: int | None = None,
@@ -214,7 +225,14 @@ class Segmenter(SegmentationModel):
 
 
 def load(source: str | Path) -> Segmenter:
-    """`Segmenter.from_pretrained`."""
+    """A trained model: `Segmenter.from_pretrained`.
+
+    Args:
+        source: a run folder, or a model.safetensors.
+
+    Returns:
+        The model, with its weights on the default device.
+    """
     return Segmenter.from_pretrained(source)
 
 

@@ -5,12 +5,15 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from flax import nnx
 
 from rein_jax import trees
 from rein_jax.errors import UserError
+
+if TYPE_CHECKING:
+    from rein_jax.segmenter import SegmentationModel
 
 
 @dataclass(frozen=True)
@@ -36,6 +39,9 @@ def trainable(*patterns: str) -> Trainable:
         *patterns: regular expressions matched from the start of a parameter's path, such as "adapters/0/layers/tokens_a" or
             "backbone/.*bias$"; "adapter" and "head" are enough for a Segmenter's. None given: ("adapter", "head").
 
+    Returns:
+        The filter: (path, variable) -> bool.
+
     Raises:
         UserError: a pattern that is not a valid regular expression. `model.trainable(*patterns)` also refuses one that matches nothing.
 
@@ -52,7 +58,7 @@ def trainable(*patterns: str) -> Trainable:
     return Trainable(tuple(patterns) or ("adapter", "head"))
 
 
-def loss(model: nnx.Module, batch: dict[str, Any], key: Any) -> tuple[Any, dict[str, Any]]:
+def loss(model: SegmentationModel, batch: dict[str, Any], key: Any) -> tuple[Any, dict[str, Any]]:
     """Training loss of a Segmenter on a batch, in the form that `nnx.value_and_grad(..., has_aux=True)` takes.
 
     Args:
