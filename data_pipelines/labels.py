@@ -19,7 +19,12 @@ _STRANGER = 254
 
 @dataclass(frozen=True)
 class ClassInfo:
-    """Class names in train-id order and their RGB colours; `len(classes)` is the number of classes without void."""
+    """Class names in train-id order and their RGB colours; `len(classes)` is the number of classes without void.
+
+    Args:
+        names: one for each class, in the order of the labels' values.
+        palette: (red, green, blue), 0 to 255, for each class.
+    """
 
     names: tuple[str, ...]
     palette: tuple[tuple[int, int, int], ...]

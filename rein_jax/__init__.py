@@ -6,7 +6,7 @@
     model.predict("street.jpg").overlay()
 
 The names below are the stable public API, imported when they are first used; what is neither here nor in the public subpackages `adapters`,
-`backbones`, `data`, `heads` and `losses` may move.
+`backbones`, `data`, `export`, `heads` and `losses` may move.
 """
 
 from typing import TYPE_CHECKING
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from rein_jax import adapters as adapters
     from rein_jax import backbones as backbones
     from rein_jax import data as data
+    from rein_jax import export as export
     from rein_jax import heads as heads
     from rein_jax import losses as losses
     from rein_jax.adapters.adaptformer import AdaptFormer as AdaptFormer

@@ -22,10 +22,13 @@ OUTPUTS = ("labels", "probabilities", "scores")
 
 @dataclass(frozen=True)
 class Plan:
-    """What is inside the program. size: (H, W) of its input; the batch stays free.
+    """What is inside the program.
 
-    output: "labels" uint8 [B,H,W] (argmax inside), "probabilities" or "scores" float32 [B,H,W,K]. resize: the model sees images of
-    this (h, w), scores come back at `size`. window, stride: sliding windows inside, over what `resize` leaves.
+    Args:
+        size: (H, W) of its input; the batch stays free.
+        output: "labels" uint8 [B, H, W] (argmax inside), "probabilities" or "scores" float32 [B, H, W, K].
+        resize: the model sees images of this (h, w), scores come back at `size`.
+        window, stride: sliding windows inside, over what `resize` leaves.
     """
 
     size: tuple[int, int]

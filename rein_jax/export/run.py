@@ -27,10 +27,24 @@ BATCHES = (1, 3)
 
 
 def export_model(model: Any, to: str, plan: Plan, out: str | Path, *, merge: bool | None = None, seconds: float = 3.0) -> dict[str, Any]:
-    """Writes FILE and FILE.json and returns what the latter holds: the plan, deviations, size and speed.
+    """Writes a model as one program, with a description of the same name and .json.
 
-    model: run folder, model.safetensors or Segmenter. to: "stablehlo" or "onnx". merge: fold adapters into the backbone (None:
-    where exact). The file is run and compared with JAX at two batch sizes; UserError (and no file) if they differ.
+    Args:
+        model: run folder, model.safetensors or Segmenter.
+        to: "stablehlo" or "onnx".
+        plan: what is inside the program.
+        out: file; its suffix is added where it lacks.
+        merge: fold adapters into the backbone (None: where exact).
+        seconds: how long its speed is measured.
+
+    Returns:
+        What the description holds: the plan, deviations, size and speed.
+
+    Raises:
+        UserError: the program, run and compared with JAX at two batch sizes, differs; there is then no file.
+
+    Example:
+        rj.export.export_model("runs/mine", "stablehlo", rj.export.Plan(size=(512, 1024)), "mine")
     """
     if to not in TARGETS:
         raise UserError(f"Cannot export to {to!r}; choose {' or '.join(TARGETS)}.")

@@ -24,9 +24,13 @@ _EPS = float(jnp.finfo(jnp.float32).eps)
 class Draws(NamedTuple):
     """The random points of one step, (x, y) in [0, 1]; P predictions, B images, n points.
 
-    match [P, B, n, 2]; candidates [P, B, K, oversample * n, 2] and fresh [P, B, K, n - int(importance * n), 2] of each mask. The
-    masks of an image stand in the order of the queries they are matched to, the unused rest behind. Instead of the candidates, the
-    most numerous, keys [P, B] may stand: those of the k-th mask are then drawn when they are looked at, from the key and k.
+    The masks of an image stand in the order of the queries they are matched to, the unused rest behind.
+
+    Args:
+        match: where predictions are matched, [P, B, n, 2].
+        candidates: of each mask, [P, B, K, oversample * n, 2]; these are the most numerous, and keys [P, B] may stand for them: those of
+            the k-th mask are then drawn when they are looked at, from the key and k.
+        fresh: of each mask, [P, B, K, n - int(importance * n), 2].
     """
 
     match: jax.Array

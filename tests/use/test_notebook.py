@@ -8,11 +8,10 @@ import pytest
 from tests.use import tiny  # noqa: F401  (registers dinov2_tiny)
 
 NOTEBOOK = Path(__file__).parents[2] / "notebooks/quickstart.ipynb"
-SMALL = {"overrides": ["train.steps=2", "train.eval_at_end=false", "train.batch=2", "backbone.name=dinov2_tiny", "backbone.weights=random",
-                       "backbone.image_size=64", "data.crop=(64, 64)", "data.resize=none", "data.threads=1",
-                       "eval.crop=64", "eval.stride=64",
-                       "head.channels=16", "head.heads=2", "head.groups=4", "head.num_queries=20", "head.decoder_layers=3",
-                       "adapter.query_dims=16", "adapter.num_tokens=20"], "images": 1}  # fmt: skip
+SMALL = {"steps": 2, "images": 1, "changes": {
+    "train.batch": 2, "backbone.name": "dinov2_tiny", "backbone.weights": "random", "backbone.image_size": 64, "data.crop": (64, 64),
+    "data.resize": "none", "data.threads": 1, "data.workers": 0, "eval.crop": 64, "eval.stride": 64, "head.channels": 16, "head.heads": 2,
+    "head.groups": 4, "head.num_queries": 20, "adapter.query_dims": 16, "adapter.num_tokens": 20}}  # fmt: skip
 
 
 @pytest.mark.slow
