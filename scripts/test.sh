@@ -14,5 +14,5 @@ case "${1:-}" in
       tests/heads/test_semantic_fpn.py tests/training/test_train_step.py tests/test_optim.py "$@" ;;
 esac
 source "$(dirname "${BASH_SOURCE[0]}")/setup.sh" "$extras"
-ruff check rein_jax data_pipelines configs tests scripts benchmarks
+ruff check rein_jax data_pipelines configs examples tests scripts benchmarks
 exec python -m pytest -q -m "$marks" -n "${REIN_TEST_PROCESSES:-$processes}" --timeout 900 --durations 15 "$@"
