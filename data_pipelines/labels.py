@@ -122,6 +122,7 @@ CITYSCAPES = ClassInfo(
         (0, 60, 100), (0, 80, 100), (0, 0, 230), (119, 11, 32),
     ),
 )  # fmt: skip
+"""The 19 evaluated classes of Cityscapes, which the driving data sets share."""
 
 TRAIN_IDS = _ids("train ids", {i: i for i in range(19)}, [VOID])
 
@@ -146,6 +147,7 @@ CAMVID = ClassInfo(
     palette=((128, 128, 128), (128, 0, 0), (192, 192, 128), (128, 64, 128), (60, 40, 222), (128, 128, 0), (192, 128, 128),
              (64, 64, 128), (64, 0, 128), (64, 64, 0), (0, 128, 192)),
 )  # fmt: skip
+"""The 11 classes of CamVid."""
 CAMVID_OWN_IDS = _ids("CamVid's 11 classes", {i: i for i in range(11)}, [11, VOID])
 # sky, building, pole, road, sidewalk, vegetation, traffic sign, fence, car, person, rider; datasets/camvid.py says what is mixed.
 CAMVID_IDS = _ids("CamVid ids", {0: 10, 1: 2, 2: 5, 3: 0, 4: 1, 5: 8, 6: 7, 7: 4, 8: 13, 9: 11, 10: 12}, [11, VOID])

@@ -2,7 +2,7 @@
 # Sets up a test environment and runs the tests: the quick ones, everything with --all, or with --gpu, on a machine with an NVIDIA GPU, those
 # of layers, models, losses and the trainer's step on that GPU. Further arguments go to pytest.
 set -euo pipefail
-extras="test,parity,plot,export,demo" marks="not slow and not gpu" processes=2
+extras="test,parity,plot,export,demo,docs" marks="not slow and not gpu" processes=2
 export JAX_PLATFORMS="${JAX_PLATFORMS:-cpu}"
 case "${1:-}" in
   --all) marks="not gpu"; shift ;;

@@ -134,4 +134,5 @@ class LoRA(Adapter):
         return {**whole, "qkv": self._fused(delta)} if self.thirds else whole
 
     def bias_deltas(self):
+        """{linear map: what merging adds to its bias}; LoRA adds nothing."""
         return {}

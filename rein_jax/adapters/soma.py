@@ -86,6 +86,7 @@ class SoMA(Decomposed):
         self.layers = stacked(lambda r: SoMALayer(sizes, rank, parts, self.biased, rngs=r), spec.depth - start, rngs)
 
     def decomposed(self, stem: str, values: trees.FlatParams, name: str) -> trees.FlatParams:
+        """The factors of one linear map in all blocks: the smallest singular directions of its kernels ("released": of random ones)."""
         kernels = self.gathered(values, name, "kernel")
         if self.order == "released":
             kernels = np.random.default_rng(0).uniform(-1, 1, kernels.shape).astype(np.float32) * kernels.shape[1] ** -0.5

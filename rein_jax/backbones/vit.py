@@ -47,6 +47,7 @@ class ViTConfig:
 
     @property
     def hidden_dim(self) -> int:
+        """Channels inside the MLP."""
         return self.hidden or ((int(4 * self.embed_dim * 2 / 3) + 7) // 8 * 8 if self.gated else 4 * self.embed_dim)
 
 
@@ -151,6 +152,7 @@ class ViT(Backbone):
         self.block_specs = (BlockSpec(config.depth, d, self.num_prefix_tokens, self.linears(config), patch, key_bias=self.key_bias),)
 
     def make_block(self, config: ViTConfig, rngs: nnx.Rngs) -> nnx.Module:
+        """One block of this family, with random values."""
         return Block(
             config, eps=self.eps, layer_scale=self.layer_scale, activation=self.activation, key_bias=self.key_bias, rngs=rngs,
         )  # fmt: skip

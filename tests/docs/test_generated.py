@@ -24,6 +24,10 @@ def test_pictures_are_those_that_the_script_draws():
     assert all(file.stat().st_size < 300_000 for file in (ROOT / "docs/images").iterdir())
 
 
+def test_the_page_of_the_papers_rows_is_current():
+    assert script("docs_paper").page() == (ROOT / "docs/paper.md").read_text(encoding="utf-8"), "run scripts/docs_paper.py"
+
+
 NUMBER = r"([\d.]+)"
 MEASURED = [
     ("ViT-S, Rein + Mask2Former, forward", "twin_s", "forward", "s"), ("the same, training step", "twin_s", "step", "s"),

@@ -1,4 +1,4 @@
-"""The README's Python examples run: every block after a line `<!-- test -->`, in order, in one namespace, in an empty folder."""
+"""The Python examples of README and docs/ run: every block after a line `<!-- test -->`, those of a page in order and in one namespace."""
 
 import json
 import re
@@ -22,16 +22,19 @@ def test_blocks_are_found():
     assert blocks(text) == ["x = 1\n", "assert x == 1\n"]
 
 
-@pytest.mark.skipif(not README.exists() or not blocks(README.read_text(encoding="utf-8")), reason="README.md has no tested example")
-def test_readme_examples_run(tmp_path, monkeypatch, scenes):
+PAGES = [page for page in (README, *sorted((README.parent / "docs").rglob("*.md"))) if blocks(page.read_text(encoding="utf-8"))]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_examples_run(page, tmp_path, monkeypatch, scenes):
     """The examples may use a model `runs/quickstart` and a picture `street.png`."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "runs/quickstart").mkdir(parents=True)
     write_tiny(tmp_path / "runs/quickstart/model.safetensors", "lora")
     cv2.imwrite("street.png", scenes[0][..., ::-1])
-    names: dict = {"__name__": "__readme__"}
-    for number, code in enumerate(blocks(README.read_text(encoding="utf-8"))):
-        exec(compile(code, f"README.md, example {number + 1}", "exec"), names)
+    names: dict = {"__name__": "__page__"}
+    for number, code in enumerate(blocks(page.read_text(encoding="utf-8"))):
+        exec(compile(code, f"{page.name}, example {number + 1}", "exec"), names)
 
 
 def test_timings_on_a_gpu_are_those_recorded():
