@@ -1,6 +1,7 @@
 """What multi-scale deformable attention does beside linear maps: weighted sums of bilinear samples of several maps.
 
-All forms but the reference gather rows of one table; they differ in how many queries are read at a time and how rows are added up.
+The forms "blocks", "rows" and "gather" gather rows of one table; they differ in how many queries are read at a time and how rows are
+added up. "hats" reads by products (`deformable_tpu.py`).
 """
 
 from __future__ import annotations
@@ -13,7 +14,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from rein_jax.kernels.platforms import target
+from rein_jax.kernels.deformable_tpu import hat_products, suits
+from rein_jax.kernels.platforms import kernel_memory, target
 from rein_jax.kernels.sampling import Neighbours, neighbours, sample_vectors, take
 
 Size = tuple[int, int]
@@ -34,6 +36,9 @@ def deformable_sum(value: jax.Array, sizes: Sequence[Size], locations: jax.Array
         [B, N, heads, c].
     """
     form = {"cpu": "blocks", "gpu": "rows"}.get(target(), "gather")
+    exported = not isinstance(value.shape[0], int)  # with a free batch size, to run anywhere
+    if not exported and suits(value, sizes, locations.shape[-2], kernel_memory()):
+        form = "hats"
     return FORMS[form](value, tuple(sizes), locations, weights, low_memory)
 
 
@@ -65,7 +70,7 @@ def _gather(value, sizes, locations, weights, low_memory):
     return _sum_in_blocks(value, sizes, locations, weights, rows=2**19 if low_memory else None, by_row=False)
 
 
-FORMS = {"reference": _reference, "blocks": _blocks, "rows": _rows, "gather": _gather}
+FORMS = {"reference": _reference, "blocks": _blocks, "rows": _rows, "gather": _gather, "hats": hat_products}
 
 
 class _Plan(NamedTuple):

@@ -17,7 +17,8 @@ def chart(found: Mapping[str, Any]) -> list[str]:
         spent = [ways.get(way, 0.0) for way in WAYS]
         bar = "".join(sign * round(WIDTH * value / longest) for sign, value in zip("#=", spent, strict=True))
         lines.append(f"{part:<18}{sum(spent):8.1f} ms  {bar:<{WIDTH + 1}} {spent[0]:.1f} forward, {spent[1]:.1f} backward")
-    rows = [f"{row['what']} of {row['rows']:,} rows {row['times']}x ({row['part']})" for row in found["without_estimate"]]
+    rows = [f"{row['what']}{f' of {rows:,} rows' if (rows := row['rows']) else ''} {row['times']}x ({row['part']})"
+            for row in found["without_estimate"]]
     lines.append(f"without an estimate, on top: {'; '.join(rows) or 'nothing'}")
     lines += [f"{row['loops']} loop(s) of the {row['part']} end on data: {row['turns_assumed']} turns are taken"
               for row in found["loops_that_end_on_data"]]

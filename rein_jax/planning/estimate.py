@@ -115,7 +115,7 @@ def _silent(program: hlo.Program, instruction: hlo.Instruction, sizes: dict[str,
     if kind in ("sort", "scatter") or (kind == "gather" and not counted):
         yield kind, _rows(instruction, sizes)
     elif kind == "custom-call" and "tpu_custom_call" in instruction.line and not counted:
-        yield "kernel", 1
+        yield "kernel", 0
     elif kind in ("fusion", "custom-call"):
         for callee in instruction.called:
             inside = program.parts.get(callee, [])

@@ -13,6 +13,7 @@ from jax.sharding import PartitionSpec as P
 
 from rein_jax import trees
 from rein_jax.components import Augment
+from rein_jax.kernels.platforms import images_split
 from rein_jax.precision import Policy
 from rein_jax.sharding import AXES, batch_sharding, replicated
 from rein_jax.training.state import TrainState
@@ -70,7 +71,7 @@ def make_step(module_def: trees.ModuleDef, tx: Any, policy: Policy, mesh: Mesh, 
         stop = jnp.max(batch.pop(STOP)) if STOP in batch else jnp.zeros((), jnp.int32)
         key = jax.random.fold_in(jax.random.key(0) if key is None else jax.random.wrap_key_data(key), state.step)
         progress = (state.step - state.skipped) / steps if steps else jnp.zeros(())
-        with jax.named_scope("gradients"):
+        with jax.named_scope("gradients"), images_split(mesh, AXES):
             if accumulate == 1:
                 (loss, terms), grads = gradients(state.trainable, frozen, batch, key, progress, draws)
             else:

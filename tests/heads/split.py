@@ -1,5 +1,5 @@
-"""Run in a process of its own with 8 virtual CPU devices: what travels between them while the head scores a batch, and in the gradient
-of a norm of predictions; one JSON line."""
+"""Run in a process of its own with 8 virtual CPU devices: what travels between them while the head scores a batch, in the gradient of a
+norm of predictions, and in a kernel that each device runs on its images; one JSON line."""
 
 import json
 
@@ -10,10 +10,11 @@ from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from rein_jax import trees
-from rein_jax.kernels.platforms import compiling_for
+from rein_jax.kernels.deformable import FORMS
+from rein_jax.kernels.platforms import compiling_for, images_split
 from rein_jax.layers.norm import layer_norm
 from rein_jax.planning.collectives import collectives
-from rein_jax.sharding import batch_sharding, make_mesh, replicated
+from rein_jax.sharding import AXES, batch_sharding, make_mesh, replicated
 from tests.heads.official import small_head
 
 mesh = make_mesh()
@@ -34,4 +35,12 @@ norm = layer_norm(64, 1e-6, rngs=nnx.Rngs(0))
 predictions = struct((4, 8, 20, 64), NamedSharding(mesh, P(None, *batch_sharding(mesh).spec)))
 with compiling_for("tpu"):
     normed = jax.jit(jax.grad(lambda x: jnp.sum(norm(x) ** 3))).lower(predictions).compile()
-print(json.dumps({"norm": collectives(normed.as_text()), "devices": mesh.devices.size, "collectives": collectives(program.as_text())}))
+sizes, image = ((2, 2), (4, 4)), batch_sharding(mesh)
+drawn = [jax.random.uniform(jax.random.key(i), (8, 20, 2, *shape)) for i, shape in enumerate(((8,), (2, 3, 2), (2, 3)))]
+drawn = [jax.device_put(a, image) for a in drawn]
+with images_split(mesh, AXES):
+    kernel = jax.jit(lambda *a: FORMS["hats"](a[0], sizes, *a[1:], False)).lower(*drawn).compile()
+off = jnp.abs(kernel(*drawn) - FORMS["reference"](drawn[0], sizes, *drawn[1:], False)).max()
+print(json.dumps({
+    "devices": mesh.devices.size, "collectives": collectives(program.as_text()), "norm": collectives(normed.as_text()),
+    "kernel": collectives(kernel.as_text()), "kernel is right": bool(off < 1e-5)}))

@@ -1,5 +1,8 @@
 """Sums of deformable attention against a torch twin built on grid_sample, and every form against the reference."""
 
+from contextlib import nullcontext
+from types import SimpleNamespace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,6 +10,8 @@ import pytest
 
 from rein_jax.kernels import deformable
 from rein_jax.kernels.deformable import FORMS, deformable_sum
+from rein_jax.kernels.deformable_tpu import suits
+from rein_jax.kernels.platforms import images_split
 from tests.kernels.forms import free_batch, hold, picked
 
 SIZES = ((3, 2), (5, 4), (6, 7))
@@ -102,7 +107,26 @@ def test_a_free_batch_size():
         np.testing.assert_allclose(found, want, atol=1e-5)
 
 
-@pytest.mark.parametrize("platform, form", [("cpu", "blocks"), ("gpu", "rows"), ("tpu", "gather")])
+@pytest.mark.parametrize("platform, form", [("cpu", "blocks"), ("gpu", "rows"), ("tpu", "gather"), ("tpu", "hats")])
 def test_which_form_runs_where(monkeypatch, platform, form):
+    """Kernels, which XLA does not split among devices, only where it is known how the images are."""
     value, locations, weights = map(jnp.asarray, _case())
-    assert picked(deformable, monkeypatch, platform, lambda: deformable_sum(value, SIZES, locations, weights)) == form
+    chip = SimpleNamespace(devices=np.asarray([SimpleNamespace(device_kind="TPU v5e")]))
+    known = images_split(chip, ("data",)) if form == "hats" else nullcontext()
+    with known:
+        assert picked(deformable, monkeypatch, platform, lambda: deformable_sum(value, SIZES, locations, weights)) == form
+
+
+def test_kernels_take_a_share_of_the_fast_memory():
+    value = jax.ShapeDtypeStruct((1, 1, 8, 32), jnp.bfloat16)
+    fits = lambda crop, mebibytes: suits(value, tuple((crop // by, crop // by) for by in (32, 16, 8)), 4, mebibytes * 2**20)
+    assert fits(512, 16) and fits(1024, 64) and not fits(1024, 16) and not fits(2048, 128) and not fits(64, 0)
+
+
+@pytest.mark.parametrize("queries", [1, 130])
+def test_hats_at_the_positions_themselves(queries):
+    """There the hat has a corner; the gradient is the one towards larger places, as the reference's. Queries fill one tile, or two."""
+    value, locations, weights = map(jnp.asarray, _case(3, batch=1, queries=queries, sizes=((8, 4), (4, 16))))
+    on_grid = (jnp.round(locations * 8) + 0.5) / jnp.asarray([[4, 8], [16, 4]], jnp.float32)[:, None]
+    forms = {name: FORMS[name] for name in ("reference", "hats")}
+    hold(forms, lambda form, *a: form(a[0], ((8, 4), (4, 16)), *a[1:], False), value, on_grid, weights, values=3e-6, gradients=3e-6)

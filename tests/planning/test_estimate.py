@@ -32,7 +32,7 @@ def test_cycles_by_part_and_direction():
 
 def test_what_has_no_estimate():
     assert estimate(TEXT).silent == {("sort", "encoder", 2_064_384): 6, ("scatter", "encoder", 2_064_384): 6,
-                                     ("gather", "choice of points", 7): 1, ("kernel", "encoder", 1): 1}
+                                     ("gather", "choice of points", 7): 1, ("kernel", "encoder", 0): 1}
     counted = TEXT.replace("calls=%fused_gather", 'calls=%fused_gather, backend_config={"window_config":{"estimated_cycles":"9"}}')
     found = estimate(counted)
     assert found.cycles["choice of points", "forward"] == 9 and not any(what == "gather" for what, *_ in found.silent)
