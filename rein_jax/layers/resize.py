@@ -16,6 +16,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from rein_jax.kernels.resize import resize_by_ratio
+
 KINDS = ("nearest", "bilinear", "bicubic")
 _PHASES = 8  # largest number of output phases unrolled into strided slices
 _DENSE = 256  # longest input axis that is resized by a matrix product
@@ -81,33 +83,12 @@ def _phases(n: int, out: int, factor: float | None) -> tuple[int, int] | None:
     return (p, q) if p <= _PHASES and p & (p - 1) == 0 and out % p == 0 else None
 
 
-def _polyphase(x: jax.Array, axis: int, out: int, p: int, q: int) -> jax.Array:
-    """Bilinear resizing by p/q as weighted strided slices: no gather, no product, and a cheap gradient."""
-    x = jnp.moveaxis(x, axis, 0)
-    groups = out // p
-    starts = [(Fraction(2 * r + 1, 2) * q / p - Fraction(1, 2)) for r in range(p)]
-    before = 1 if starts[0] < 0 else 0
-    after = max(0, (groups - 1) * q + int(starts[-1] // 1) + 2 - x.shape[0])
-    x = jnp.concatenate([x[:1]] * before + [x] + [x[-1:]] * after, axis=0)
-
-    def sliced(first):
-        return jax.lax.slice_in_dim(x, first, first + (groups - 1) * q + 1, q, axis=0)
-
-    parts = []
-    for start in starts:
-        first, t = int(start // 1), float(start % 1)
-        part = sliced(first + before)
-        parts.append(part * (1 - t) + sliced(first + before + 1) * t if t else part)
-    y = jnp.stack(parts, axis=1).reshape(out, *x.shape[1:]) if p > 1 else parts[0]
-    return jnp.moveaxis(y, 0, axis)
-
-
 def _resize_axis(x: jax.Array, axis: int, out: int, kind: str, factor: float | None) -> jax.Array:
     """One axis of a float32 (or float64) array resized."""
     n = x.shape[axis]
     phases = _phases(n, out, factor) if kind == "bilinear" else None
     if phases:
-        return _polyphase(x, axis, out, *phases)
+        return resize_by_ratio(x, axis, matrix(n, out, kind, factor), phases)
     if n <= _DENSE:
         weights = jnp.asarray(matrix(n, out, kind, factor), x.dtype)
         y = jax.lax.dot_general(weights, x, (((1,), (axis,)), ((), ())), precision=jax.lax.Precision.HIGHEST)
