@@ -1,4 +1,4 @@
-"""Your own data: a folder with images/, masks/ and names.txt (one class a line), Rein + Mask2Former on a frozen DINOv2-S.
+"""Your own data: a folder with images/, masks/ and names.txt (one class per line), Rein + Mask2Former on a frozen DINOv2-S.
 
     rein data check folder --source mydata
     rein train --config configs/folder.py:source=mydata --workdir runs/mine

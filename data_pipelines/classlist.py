@@ -20,7 +20,7 @@ _BIGGEST = 1 << 20  # bytes of a file
 
 @dataclass(frozen=True)
 class ClassList:
-    """Lines of a class list in order. `colours` is None or one a line; `values`, the values in index masks, are None or one a line:
+    """Lines of a class list in order. `colours` is None or one per line; `values`, the values in index masks, alike:
     without them the line number (from 0) is the value."""
 
     names: tuple[str, ...]

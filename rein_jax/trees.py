@@ -198,7 +198,7 @@ def nbytes(arrays: Mapping[str, Any]) -> int:
 
 
 def table(trainable: Mapping[str, Any], frozen: Mapping[str, Any]) -> str:
-    """Path, shape, dtype and `trained`/`frozen` of every parameter, one a line, sorted by path."""
+    """Path, shape, dtype and `trained`/`frozen` of every parameter, one per line, sorted by path."""
     rows = [(n, a, "trained") for n, a in trainable.items()] + [(n, a, "frozen") for n, a in frozen.items()]
     return "\n".join(f"{n}  {tuple(a.shape)}  {np.dtype(a.dtype).name}  {kind}" for n, a, kind in sorted(rows, key=lambda r: r[0]))
 

@@ -8,7 +8,7 @@ Layout, any of (pictures in .jpg .png .bmp .webp .tif .gif .jp2; masks in a form
   * JPEGImages, SegmentationClass and ImageSets/Segmentation/train.txt (Pascal VOC, CVAT).
 Other folder names for masks: labels, annotations, gt, ...; `images=` and `masks=` name them when they are different or
 ambiguous. A mask has its image's name, but for case and words such as _mask, label_, _L, _labelIds or _rgb (`pairing.py`).
-Classes: names.txt (or `classes=` a file or a list) with one name a line, optionally with a colour (`road 128 64 128`, `road
+Classes: names.txt (or `classes=` a file or a list) with one name per line, optionally with a colour (`road 128 64 128`, `road
 #804080`) and with the value in masks (`7: road`); without it, line k is the class of value k. A line `void` marks what to ignore.
 Lists of other tools are read too (YAML, JSON, tables with a header line, CVAT, Roboflow, labelme; see `classformats.py`).
 Masks may hold class values (grey or palette), the colours of the list (also greys in grey masks), or 0 and 255 (binary). Without a
@@ -225,5 +225,5 @@ def _the_list(lists: Sequence[str], files: Files) -> ClassList:
 
 def _bytes_of(path: Path) -> bytes:
     if not path.exists():
-        raise DataError(f"Class list {path} does not exist; give a text file with one name a line.")
+        raise DataError(f"Class list {path} does not exist; give a text file with one name per line.")
     return read_file(path)

@@ -1,4 +1,4 @@
-"""Ways to adapt a frozen backbone. One more method is one file here and one line below."""
+"""Ways to adapt a frozen backbone. A new method is one file here and one line below."""
 
 from typing import TYPE_CHECKING
 

@@ -1,4 +1,4 @@
-"""Frozen foundation models. One more family is one file here and one line a variant below."""
+"""Frozen foundation models. A new family is one file here and one line per variant below."""
 
 from typing import TYPE_CHECKING
 

@@ -44,7 +44,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _name(batch: int, crop: int) -> str:
-    return f"batch {batch} at {crop}"
+    return f"batch_{batch}_crop_{crop}"
 
 
 def _command(given: argparse.Namespace, batch: int, crop: int) -> list[str]:

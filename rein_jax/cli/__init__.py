@@ -1,4 +1,4 @@
-"""The `rein` command. One more command is one file here and one line below: "module:main", main(argv) -> exit code or None."""
+"""The `rein` command. A new command is one file here and one line below: "module:main", main(argv) -> exit code or None."""
 
 from __future__ import annotations
 

@@ -67,13 +67,13 @@ def size_of(text: str | None) -> tuple[int, int] | None:
 
 def report(facts: dict) -> str:
     """What was exported and how it was checked, for people."""
-    deviations = ", ".join(f"{value:.1e} at {name}" for name, value in facts["largest deviation"].items())
-    speeds = ", ".join(f"{value:g} {name}" for name, value in facts["speed"].items())
+    deviations = ", ".join(f"{value:.1e} at batch {batch}" for batch, value in facts["largest_deviation"].items())
+    speeds = ", ".join(f"{value:g} images per second, batch {batch}" for batch, value in facts["images_per_second"].items())
     return "\n".join([
-        f"{facts['file']} ({facts['bytes'] / 1e6:.1f} MB, {facts['seconds to export']} s to export)",
+        f"{facts['file']} ({facts['bytes'] / 1e6:.1f} MB, {facts['seconds_to_export']} s to export)",
         f"  input     {facts['input']}",
         f"  output    {facts['output']}",
         f"  inside    {', '.join(facts['inside'])}; adapters {facts['adapters']}",
-        f"  checked   largest deviation {deviations}; {facts['compared with']}",
+        f"  checked   largest deviation {deviations}; {facts['compared_with']}",
         f"  speed     {speeds}",
     ])

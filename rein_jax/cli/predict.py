@@ -9,7 +9,7 @@ from pathlib import Path
 from rein_jax.cli import above, at_least, path_argument
 from rein_jax.errors import UserError
 
-DESCRIPTION = """Predicts every pixel's class in pictures, folders of them (searched below), quoted globs and videos, at the size of each
+DESCRIPTION = """Predicts every pixel's class in pictures, folders (searched recursively), quoted globs and videos, at the size of each
 file. Writes DIR/labels/NAME.png and DIR/overlay/NAME.png (and what else --save names); videos give a video of each map."""
 EPILOG = """examples:
   rein predict runs/quickstart street.jpg
@@ -32,7 +32,7 @@ def parser() -> argparse.ArgumentParser:
     parse.add_argument("--save", nargs="+", default=["labels", "overlay"], metavar="KIND",
                        help="labels, overlay, confidence, entropy, probabilities (default: labels overlay)")
     parse.add_argument("--ids", default="train", help="values in label PNGs: train (default), labels (Cityscapes) or K numbers: 7,8,11,...")
-    parse.add_argument("--palette", type=path_argument, metavar="FILE", help="class list with colours: one `name red green blue` a line")
+    parse.add_argument("--palette", type=path_argument, metavar="FILE", help="class list with colours: one `name red green blue` per line")
     parse.add_argument("--opacity", type=float, default=0.6, help="of the colours in overlays (default 0.6)")
     parse.add_argument("--frames", action="store_true", help="label PNGs (and probabilities) of every video frame too")
     parse.add_argument("--watch", type=path_argument, metavar="DIR", help="keep predicting files as they appear in DIR (Ctrl-C ends it)")

@@ -10,7 +10,7 @@ EPILOG = """examples:
   rein report runs/quickstart
   rein report runs/rein runs/freeze runs/full --out compare.html
 
-A run is a run folder, or a folder that `rein evaluate` wrote; a run that was not measured when it ended stands for the one that
+A run is a run folder, or a folder that `rein evaluate` wrote; a run that was not measured when it ended is shown with what
 `rein evaluate` wrote into it. The first run is the one that others are compared with."""
 
 

@@ -14,8 +14,8 @@ from rein_jax.cli import path_argument
 from rein_jax.errors import UserError, read_json
 from rein_jax.kinds import is_number
 
-DESCRIPTION = """Says what a file holds: of a model of this package its method, backbone and its hash, classes, protocol, training data,
-numbers and licence notes; of any other checkpoint what it looks like and its arrays."""
+DESCRIPTION = """Describes a file: for a model of this package method, backbone and its hash, classes, protocol, training data,
+numbers and licence notes; for any other checkpoint what it looks like and its arrays."""
 EPILOG = """examples:
   rein show runs/quickstart/model.safetensors
   rein show runs/quickstart --json

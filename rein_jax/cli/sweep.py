@@ -11,7 +11,7 @@ from rein_jax.cli import path_argument
 
 DESCRIPTION = """Run every combination of the grid. A key is an argument of the config file (method, augment, ...) or a key of the config
 (seed, train.steps). All configs are resolved and their models built abstractly before anything runs. Finished runs are left alone,
-interrupted ones go on, and after a failed run the others still run. At the end comes the table of `rein tables`."""
+interrupted ones continue, and after a failed run the others still run. At the end comes the table of `rein tables`."""
 EPILOG = """examples:
   rein sweep configs/quickstart.py --grid method=rein,freeze,lora --grid seed=0,1 --workdir runs/methods
   rein sweep configs/quickstart.py --grid augment=none,pasta --config.train.steps=200 --commands > jobs.txt
@@ -27,7 +27,7 @@ def parser() -> argparse.ArgumentParser:
     parse.add_argument("config", metavar="CONFIG", help="config file, with arguments that all runs share; --config.KEY=VALUE goes to all")
     parse.add_argument("--grid", action="append", default=[], metavar="KEY=V1,V2", help="an axis of the grid; may be repeated")
     parse.add_argument("--workdir", type=path_argument, metavar="DIR", help="folder of the runs' folders (default: runs/NAME_OF_CONFIG)")
-    parse.add_argument("--commands", action="store_true", help="print one command a run that is not finished, and run nothing")
+    parse.add_argument("--commands", action="store_true", help="print one command per unfinished run, run nothing")
     parse.add_argument("--format", default="text", choices=("text", "md", "html", "csv", "latex"), help="of the table at the end")
     return parse
 

@@ -9,7 +9,7 @@ from rein_jax.cli import path_argument
 
 DESCRIPTION = """Fill the tables of Rein (CVPR 2024) from finished runs: ours beside published, "not run" where there is none, mean and
 standard deviation over seeds, how each was trained and measured in the caption. A run belongs to the row with its backbone, method,
-head, augmentation and training data. Runs that belong to no row get a table of their own: one line an experiment, one column a domain,
+head, augmentation and training data. Runs that belong to no row get a table of their own: one line per experiment, one column per domain,
 and the mean over the domains it was not trained on. A run that was not measured when it ended counts with what `rein evaluate` wrote
 into it (RUN/eval/*); other evaluations are named like runs."""
 EPILOG = """examples:  rein tables runs/*        rein tables runs/ --format md        rein tables --table 5 --format latex runs/a runs/b"""

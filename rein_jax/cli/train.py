@@ -21,7 +21,7 @@ EPILOG = """example: rein train --config configs/quickstart.py --workdir runs/qu
 2 something to correct (one sentence says what); 75 stopped by SIGTERM or SIGINT after saving:
 run the same command again. --extend continues a run, even a finished one, to a higher train.steps; --restart starts from step 0 and
 keeps what was there. Several processes: give --coordinator, --processes and --process to each, or run under SLURM or on a
-Cloud TPU slice, where they are found out (see scripts/cuda_train.sh and scripts/tpu_vm_train.sh)."""
+Cloud TPU slice, where they are detected (see scripts/cuda_train.sh and scripts/tpu_vm_train.sh)."""
 
 
 def parser() -> argparse.ArgumentParser:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 DESCRIPTION = """Published weights of the backbones. They are downloaded once into the cache folder (environment variable REIN_CACHE,
-by default rein_jax in your cache folder) and checked; `verify` reads a cached file anew, compares its SHA-256, loads it strictly and
+by default rein_jax in your cache folder) and checked; `verify` reads a cached file again, compares its SHA-256, loads it strictly and
 computes one feature map."""
 EPILOG = """examples:
   rein weights list

@@ -53,7 +53,7 @@ def export_model(model: Any, to: str, plan: Plan, out: str | Path, *, merge: boo
     module_def, params, folded = merged(found.module_def, found.params, merge)
     path = local_path(out)
     path = path if path.suffix == TARGETS[to] else path.with_name(path.name + TARGETS[to])
-    facts = {"format": to, "written by": f"rein_jax {__version__}", "model": str(found.facts.get("path", "")), **plan.describe(),
+    facts = {"format": to, "written_by": f"rein_jax {__version__}", "model": str(found.facts.get("path", "")), **plan.describe(),
              "classes": list(found.classes.names), "palette": [list(colour) for colour in found.classes.palette],
              "adapters": "merged into the backbone" if folded else "as they are", "parameters": trees.count(params)}
     begin = time.perf_counter()
@@ -62,10 +62,10 @@ def export_model(model: Any, to: str, plan: Plan, out: str | Path, *, merge: boo
         to_onnx.write(run, plan.size, path, plan.output, {"rein": json.dumps(facts)})
     else:
         stablehlo.write(run, plan.size, path)
-    facts["seconds to export"] = round(time.perf_counter() - begin, 1)
+    facts["seconds_to_export"] = round(time.perf_counter() - begin, 1)
     try:
         call = (to_onnx if to == "onnx" else stablehlo).read(path)
-        facts.update(compare(call, reference(found, plan), plan), bytes=path.stat().st_size, speed=speed(call, plan, seconds))
+        facts.update(compare(call, reference(found, plan), plan), bytes=path.stat().st_size, images_per_second=speed(call, plan, seconds))
         write_atomically(path.with_name(path.name + ".json"), (json.dumps(facts, indent=1) + "\n").encode())
     except BaseException:
         path.unlink(missing_ok=True)
@@ -87,7 +87,7 @@ def reference(found: Any, plan: Plan) -> Callable[[Any], dict[str, np.ndarray]]:
 
 
 def compare(call: Callable, expected: Callable, plan: Plan) -> dict[str, Any]:
-    """{"largest deviation": {batch: value}}; UserError beyond TOLERANCE.
+    """{"largest_deviation": {batch: value}, "compared_with"}; UserError beyond TOLERANCE.
 
     A label may differ only where JAX's score for it is within the tolerance of the best one; that difference is the deviation.
     """
@@ -102,8 +102,8 @@ def compare(call: Callable, expected: Callable, plan: Plan) -> dict[str, Any]:
         if not value <= TOLERANCE:
             raise UserError(f"The exported program differs from JAX by {value:.1e} (allowed {TOLERANCE:g}) at batch {batch}; "
                             "nothing was written.")
-        deviations[f"batch {batch}"] = value
-    return {"largest deviation": deviations, "compared with": f"JAX {jax.__version__} on {jax.default_backend()}"}
+        deviations[str(batch)] = value
+    return {"largest_deviation": deviations, "compared_with": f"JAX {jax.__version__} on {jax.default_backend()}"}
 
 
 def deviation(got: np.ndarray, wanted: dict[str, np.ndarray], output: str) -> float:
@@ -126,7 +126,7 @@ def sample(batch: int, size: tuple[int, int]) -> np.ndarray:
 
 
 def speed(call: Callable, plan: Plan, seconds: float) -> dict[str, float]:
-    """{"images per second batch 1", ...}: the median of the calls that fit into the time, at least one."""
+    """Images per second by batch size: the median of the calls that fit into the time, at least one."""
     found = {}
     for batch in (1, 4):
         images, times = sample(batch, plan.size), []
@@ -136,5 +136,5 @@ def speed(call: Callable, plan: Plan, seconds: float) -> dict[str, float]:
             begin = time.perf_counter()
             call(images)
             times.append(time.perf_counter() - begin)
-        found[f"images per second, batch {batch}"] = round(batch / float(np.median(times)), 3)
+        found[str(batch)] = round(batch / float(np.median(times)), 3)
     return found

@@ -1,4 +1,4 @@
-"""Decode heads. One more head is one file here and one line below."""
+"""Decode heads. A new head is one file here and one line below."""
 
 from typing import TYPE_CHECKING
 

@@ -1,4 +1,4 @@
-"""The table of an evaluation for the terminal, Markdown, CSV and LaTeX: one row a domain, one column a number."""
+"""The table of an evaluation for the terminal, Markdown, CSV and LaTeX: one row per domain, one column per number."""
 
 from __future__ import annotations
 

@@ -17,11 +17,11 @@ def test_cost_is_set_beside_the_work(monkeypatch):
     found = scaling.main(["--batches", "8", "64", "--crop", "128", "--crops", "512", "1024", "--rounds", "2"])
     assert found["batch"] == {"seconds_per_image": 2.0, "flops_per_image": 1.0}
     assert found["crop"] == {"seconds_per_image": 6.0, "flops_per_image": 5.0}
-    assert found["sizes"]["batch 8 at 128"] == {"seconds_per_image": 1.0, "spread": [1.0, 1.5], "flops_per_image": 1e9, "temporary_mb": 1,
+    assert found["sizes"]["batch_8_crop_128"] == {"seconds_per_image": 1.0, "spread": [1.0, 1.5], "flops_per_image": 1e9, "temporary_mb": 1,
                                                "peak_rss_mb": 2, "device": "cpu", "jax": "0"}
 
 
 def test_a_size_that_fails_is_named(monkeypatch):
     monkeypatch.setattr(interleaved, "_run", lambda command: {"failed": "out of memory"})
-    with pytest.raises(UserError, match="batch 8 at 512 stopped: out of memory"):
+    with pytest.raises(UserError, match="batch_8_crop_512 stopped: out of memory"):
         scaling.main([])

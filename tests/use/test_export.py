@@ -54,7 +54,7 @@ def test_onnx(head, size, tmp_path):
     onnx = pytest.importorskip("onnx")
     pytest.importorskip("onnxruntime")
     facts = export_model(tiny_model("rein", head), "onnx", Plan(size, "scores"), tmp_path / "m", seconds=0.1)
-    assert max(facts["largest deviation"].values()) < 1e-4 and facts["adapters"] == "as they are"
+    assert max(facts["largest_deviation"].values()) < 1e-4 and facts["adapters"] == "as they are"
     model = onnx.load(tmp_path / "m.onnx")
     assert model.graph.input[0].type.tensor_type.shape.dim[0].dim_param and model.metadata_props[0].key == "rein"
 
@@ -131,7 +131,7 @@ def test_real_backbone(to, tmp_path):
     model = trees.merge(module_def, {**trainable, **frozen})
     for size in ((112, 112), (96, 160)):
         facts = export_model(model, to, Plan(size, "scores"), tmp_path / "m", seconds=0.1)
-        assert max(facts["largest deviation"].values()) < 1e-4
+        assert max(facts["largest_deviation"].values()) < 1e-4
 
 
 def test_a_program_that_differs_is_not_kept(model_file, tmp_path, monkeypatch):

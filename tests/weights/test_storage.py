@@ -98,7 +98,7 @@ def test_export_on_a_full_disk(tmp_path, monkeypatch, capsys):
             monkeypatch.setattr(module, "write_atomically", writing)
         monkeypatch.setattr(stablehlo, "write", lambda _, __, path: stablehlo.write_atomically(path, b"program"))
         monkeypatch.setattr(stablehlo, "read", lambda path: None)
-        monkeypatch.setattr(run, "compare", lambda *_: {"largest deviation": {}})
+        monkeypatch.setattr(run, "compare", lambda *_: {"largest_deviation": {}})
         monkeypatch.setattr(run, "speed", lambda *_: {})
         assert main(["export", str(model), "--to", "stablehlo", "--size", "32", "--out", str(tmp_path / "m")]) == 2
         assert "No space left on device" in capsys.readouterr().err

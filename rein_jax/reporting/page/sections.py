@@ -122,7 +122,7 @@ def _differences(first: Run, second: Run) -> Intervals:
 
 
 def _class_differences(runs: Sequence[Run]) -> dict[str, dict[str, Any]]:
-    """By domain that all runs share: a table of IoU per class, one column a run."""
+    """By domain that all runs share: a table of IoU per class, one column per run."""
     shared = [d for d in runs[0].found.domains if all(d in run.found.domains for run in runs)]
     names = runs[0].found.data["classes"]
     if any(run.found.data["classes"] != names for run in runs):
