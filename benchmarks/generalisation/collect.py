@@ -1,4 +1,4 @@
-"""Gather finished runs of configs/generalisation.py: results.json, the tables in RESULTS.md between their marks, and the plots.
+"""Gather finished runs of configs/generalisation.py: results.json, RESULTS.md from its template (`results_page.py`), and the plots.
 
     python benchmarks/generalisation/collect.py runs/streets runs/camvid ...
 
@@ -19,7 +19,9 @@ from typing import Any
 import numpy as np
 
 HERE = Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE.parents[1]))
+sys.path[:0] = [str(HERE.parents[1]), str(HERE)]
+
+import results_page  # noqa: E402
 
 from configs.generalisation import PARTS  # noqa: E402
 from data_pipelines.labels import CITYSCAPES  # noqa: E402
@@ -32,7 +34,6 @@ from rein_jax.reporting.results import image_file  # noqa: E402
 SOURCE = {"streets": "clear", "camvid": None, "transfer": "clear"}  # the domain that was trained on, where it is tested too
 SETTINGS = ("task", "method", "augment", "head", "queries", "steps", "setup")
 USUAL = ("name", "num_tokens", "query_dims", "query_init")  # options of an adapter that follow from the method and the head
-START, END = "<!-- tables: written by collect.py -->", "<!-- end of tables -->"
 # What CamVid's 11 classes hold besides the class of that name (see data_pipelines/datasets/camvid.py): 19 are measured as these.
 CAMVID = {"wall": "building", "traffic light": "traffic sign", "terrain": "vegetation", "truck": "car", "bus": "car", "train": "car",
           "motorcycle": "rider", "bicycle": "rider"}
@@ -155,6 +156,17 @@ def _matrices(folder: Path, task: str, domains: list[str]) -> np.ndarray:
     return np.einsum("nij,ik,jl->nkl", found.astype(np.int64), merge, merge, optimize=True)
 
 
+def as_json(results: dict[str, Any]) -> str:
+    """results.json: one run or comparison a line."""
+    lists = {name: ",\n".join(json.dumps(entry, separators=(",", ":")) for entry in entries) for name, entries in results.items()}
+    return "{\n" + ",\n".join(f'"{name}": [\n{lines}\n]' for name, lines in lists.items()) + "\n}\n"
+
+
+def text(results: dict[str, Any]) -> str:
+    """RESULTS.md."""
+    return results_page.render(results, tables(results), unseen, fit)
+
+
 def tables(results: dict[str, Any]) -> str:
     """Markdown of all tables."""
     groups: dict[tuple, list[dict]] = defaultdict(list)
@@ -273,7 +285,7 @@ def main(arguments: list[str] | None = None) -> int:
                         help="folder of results.json, RESULTS.md and the plots; new ones begin empty (default: the committed ones)")
     given = parser.parse_args(arguments)
     given.into.mkdir(parents=True, exist_ok=True)
-    file, page = given.into / "results.json", given.into / "RESULTS.md"
+    file, written = given.into / "results.json", given.into / "RESULTS.md"
     old = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {"runs": [], "comparisons": []}
     for entry in old["runs"] + old["comparisons"]:
         entry.setdefault("setup", "")
@@ -289,10 +301,8 @@ def main(arguments: list[str] | None = None) -> int:
     mark = lambda c: tuple(c[key] for key in ("task", "head", "steps", "setup", "seed", "rein minus"))
     kept = [c for c in old["comparisons"] if mark(c) not in {mark(c) for c in fresh}]
     results = {"runs": sorted(entries, key=lambda e: str(identity(e))), "comparisons": sorted(kept + fresh, key=mark)}
-    file.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
-    text = page.read_text(encoding="utf-8") if page.exists() else f"{START}\n{END}\n"
-    before, after = text[:text.index(START) + len(START)], text[text.index(END):]
-    page.write_text(f"{before}\n{tables(results)}\n{after}", encoding="utf-8")
+    file.write_text(as_json(results), encoding="utf-8")
+    written.write_text(text(results) if given.into == HERE else tables(results), encoding="utf-8")
     print(*plots(results, given.into), sep="\n")
     return 0
 
