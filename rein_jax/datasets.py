@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from rein_jax.errors import UserError
 
 def open_entry(entry: Mapping[str, Any], root: str = ""):
     """One source of `data.train` or `eval.domains`: {"name", "split", "source", options...}, or a source or other object itself."""
-    from data_pipelines import open_source
+    from data_pipelines import dataset, open_source
     from data_pipelines.objects import as_source, open_object
 
     if not hasattr(entry, "items"):
@@ -32,7 +33,7 @@ def open_entry(entry: Mapping[str, Any], root: str = ""):
     if name is None:
         raise UserError(f"An entry of config.data.train or config.eval.domains has no name: {dict(entry)}.")
     split, source = options.pop("split", "train"), options.pop("source", None)
-    if source is None and root and name != "streets":
+    if source is None and root and name != "streets" and "source" in signature(dataset(name)).parameters:
         folder, file = local_path(root) / name, local_path(root) / f"{name}.zip"
         source = str(file if file.exists() and not folder.exists() else folder)
     return open_source(name, split=split, source=source, **options)

@@ -13,7 +13,7 @@ class Stripes:
 
     classes = ("dark", "light")
 
-    def __init__(self, split: str = "train", source: str | None = None, *, width: int = 8):
+    def __init__(self, split: str = "train", *, width: int = 8):
         self.length = {"train": 16, "val": 4}[split]
         self.label = np.tile(np.arange(64, dtype=np.uint8) // width % 2, (64, 1))
 

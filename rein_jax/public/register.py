@@ -26,7 +26,8 @@ def register(kind: str, name: str, target: Target | None = None) -> Any:
     Args:
         kind: "backbone", "adapter", "head", "loss", "augmentation" or "dataset".
         name: what `config.adapter.name` and the like then say.
-        target: the class; of a data set what opens it, called with split=, source= and its options. None: the call is a decorator.
+        target: the class; of a data set what opens it, called with split=, its options, and source= if it takes one.
+            None: the call is a decorator.
 
     Returns:
         The target, or the decorator.
