@@ -141,7 +141,7 @@ def compare(folders: dict[tuple, Path], entries: list[dict[str, Any]]) -> list[d
             if identity(one) not in folders or identity(other) not in folders:
                 continue
             first, second = (_matrices(folders[identity(e)], e["task"], unseen_domains(e)) for e in (other, one))
-            found.append({**{key: one[key] for key in ("task", "head", "steps", "setup", "seed")}, "rein minus": other["method"],
+            found.append({**{key: one[key] for key in ("task", "head", "steps", "setup", "seed")}, "rein_minus": other["method"],
                           **{key: round(value, 3) for key, value in interval(first, second).items()}})
     return found
 
@@ -189,7 +189,7 @@ def tables(results: dict[str, Any]) -> str:
         out += ["", "### Rein minus another method, unseen images together (paired bootstrap over images, 95 %)", "",
                 "| task | head | steps | setup | seed | against | difference | interval | share of draws in which Rein is better |",
                 "|---|---|---|---|---|---|---|---|---|"]
-        out += [f"| {c['task']} | {c['head']} | {c['steps']} | {c['setup']} | {c['seed']} | {c['rein minus']} | {c['value']:+.2f} | "
+        out += [f"| {c['task']} | {c['head']} | {c['steps']} | {c['setup']} | {c['seed']} | {c['rein_minus']} | {c['value']:+.2f} | "
                 f"{c['low']:+.2f} ... {c['high']:+.2f} | {c['better']:.2f} |" for c in results["comparisons"]]
     return "\n".join(out) + "\n"
 
@@ -298,7 +298,7 @@ def main(arguments: list[str] | None = None) -> int:
     entries = [entry for key, entry in known.items() if key not in new]
     entries += [known[key] if key in known and same(known[key], entry) else entry for key, (entry, _) in new.items()]
     fresh = compare({key: folder for key, (_, folder) in new.items()}, entries)
-    mark = lambda c: tuple(c[key] for key in ("task", "head", "steps", "setup", "seed", "rein minus"))
+    mark = lambda c: tuple(c[key] for key in ("task", "head", "steps", "setup", "seed", "rein_minus"))
     kept = [c for c in old["comparisons"] if mark(c) not in {mark(c) for c in fresh}]
     results = {"runs": sorted(entries, key=lambda e: str(identity(e))), "comparisons": sorted(kept + fresh, key=mark)}
     file.write_text(as_json(results), encoding="utf-8")

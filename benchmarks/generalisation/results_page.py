@@ -62,7 +62,7 @@ class Evidence:
     def against(self, other: str, task: str | None = None, *, steps: int = 2000, head: str = "mask2former", setup: str = "",
                 seed: int | None = None) -> list[dict[str, Any]]:
         """Comparisons of Rein with another method on all unseen images: value, low, high (95 %), one for each task and seed."""
-        wanted = {"rein minus": other, "steps": steps, "head": head, "setup": setup}
+        wanted = {"rein_minus": other, "steps": steps, "head": head, "setup": setup}
         found = [c for c in self.results["comparisons"] if all(c[key] == value for key, value in wanted.items())
                  and (task is None or c["task"] == task) and (seed is None or c["seed"] == seed)]
         if not found:

@@ -49,7 +49,7 @@ def test_other_numbers_give_another_text(monkeypatch):
 def test_a_sentence_that_is_no_longer_true_is_named(monkeypatch):
     collect, found = script("collect", monkeypatch), results()
     for comparison in found["comparisons"]:
-        if comparison["rein minus"] == "freeze":
+        if comparison["rein_minus"] == "freeze":
             comparison["value"] = -1.0
     with pytest.raises(ValueError, match="no longer true: 'Rein is better than the frozen backbone'"):
         collect.text(found)
@@ -59,7 +59,7 @@ def test_what_the_template_asks_is_what_was_recorded(monkeypatch):
     page = script("results_page", monkeypatch)
     run = {"task": "camvid", "method": "rein", "steps": 2000, "head": "mask2former", "setup": "", "augment": "none", "queries": "spread"}
     runs = [{**run, "seed": seed, "domains": {"a": value}, "curves": {"a": [[10, value]]}} for seed, value in ((1, 40.0), (0, 42.0))]
-    comparison = {"rein minus": "freeze", "task": "camvid", "steps": 2000, "head": "mask2former", "setup": "", "seed": 0, "value": 6.05,
+    comparison = {"rein_minus": "freeze", "task": "camvid", "steps": 2000, "head": "mask2former", "setup": "", "seed": 0, "value": 6.05,
                   "low": -0.5, "high": 7.0}
     first = lambda run: run["domains"]["a"]
     evidence = page.Evidence({"runs": runs, "comparisons": [comparison]}, first, lambda run: first(run) / 2)
