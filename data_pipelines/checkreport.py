@@ -68,7 +68,7 @@ def describe(report: Report) -> str:
     lines = [f"{report.dataset} at {report.source}: {'fit' if report.fit else 'NOT FIT'}, {total} images"]
     for split, part in report.splits.items():
         published = "" if part.published is None else f" (published {part.published})"
-        looked = "" if part.checked == part.count else f", {part.checked} looked at"
+        looked = "" if part.checked == part.count else f", {part.checked} checked"
         lines += ["", f"{split}: {part.count} images{published}{looked}; {part.found}"]
         lines.append("  sizes: " + ", ".join(f"{size} x {n}" for size, n in list(part.sizes.items())[:6]))
         if part.label_values:
@@ -79,7 +79,7 @@ def describe(report: Report) -> str:
             if len(entries) > 10:
                 lines.append(f"  ... and {len(entries) - 10} more, all listed in check.json")
     if report.absent:
-        lines += ["", f"not there: {', '.join(report.absent)}"]
+        lines += ["", f"missing splits: {', '.join(report.absent)}"]
     lines += ["", *report.reasons] if report.reasons else []
     return "\n".join(lines)
 

@@ -79,7 +79,7 @@ def _check_regular(found: os.stat_result, where: str) -> None:
         if is_kind(found.st_mode):
             raise DataError(f"{where} is {what}, not a file; remove it from the data set.")
     if found.st_size > MAX_BYTES:
-        raise DataError(f"{where} has {found.st_size / 2**30:.1f} GiB; at most {MAX_BYTES >> 30} are read of one file.")
+        raise DataError(f"{where} has {found.st_size / 2**30:.1f} GiB; at most {MAX_BYTES >> 30} GiB of a file are read.")
 
 
 class Folder:

@@ -109,7 +109,7 @@ def strangers(looks: Sequence[Look], known: Collection[int], title: str, classes
     counts = total(look.values or {} for look in looks)
     odd = {value: count for value, count in counts.items() if value not in known}
     files = [look for look in looks if set(look.values or {}) & set(odd)]
-    seen = (f"{len(files)} of the {len(looks)} masks looked at hold values outside {title} ({ranges(sorted(known))}): {counted(odd)}; "
+    seen = (f"{len(files)} of the {len(looks)} checked masks hold values outside {title} ({ranges(sorted(known))}): {counted(odd)}; "
             f"in all they hold {counted(counts)}. The first is {files[0].file}. ")  # fmt: skip
     return DataError(seen + _cause(looks, counts, odd, classes))
 
@@ -146,6 +146,6 @@ def strange_colours(looks: Sequence[Look], listed: Collection[Colour], where: st
     cause = f"They are smoothed or saved as JPEG: {_AGAIN}" if len(odd) > max(2, len(listed)) else (
         "Add them to the list; a line `void red green blue` marks what is to be ignored")  # fmt: skip
     return DataError(
-        f"{len(files)} of the {len(looks)} masks looked at hold colours which {where} does not give: {counted(odd)}. The first is "
+        f"{len(files)} of the {len(looks)} checked masks hold colours that {where} does not give: {counted(odd)}. The first is "
         f"{files[0].file}. {cause}."
     )

@@ -25,8 +25,8 @@ def local_path(address: str | os.PathLike) -> Path:
     if "\0" in text:
         raise DataError(f"{text!r} is not a path: it holds a zero byte.")
     if scheme := ELSEWHERE.match(text):
-        raise DataError(f"{text} is not a path on this machine ({scheme[0]} is read and written nowhere here yet); copy the files to a "
-                        f"local or mounted folder and name that. A folder that is really called so: ./{text}")
+        raise DataError(f"{text} is not a path on this machine (addresses with {scheme[0]} are not supported yet); copy the files to a "
+                        f"local or mounted folder and name that. For a folder of this very name write ./{text}")
     try:
         path = Path(text).expanduser()
     except RuntimeError:  # no HOME and no entry in the table of users, or a name that is not in it

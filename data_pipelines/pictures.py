@@ -110,7 +110,7 @@ def require(data: bytes, file: str, formats: Sequence[str] = FORMATS) -> str:
 def limit(width: int, height: int, file: str, max_pixels: float = MAX_PIXELS) -> None:
     """Raises TooLarge if a picture of this size has more than `max_pixels` pixels."""
     if width * height > max_pixels:
-        raise TooLarge(f"{file} has {width}x{height} pixels; at most {max_pixels / 1e6:.4g} million are taken. Make it smaller first.")
+        raise TooLarge(f"{file} has {width}x{height} pixels; at most {max_pixels / 1e6:.4g} million are accepted. Make it smaller first.")
 
 
 def open_picture(data: bytes, file: str, formats: Sequence[str] = FORMATS, *, max_pixels: float = MAX_PIXELS) -> Image.Image:

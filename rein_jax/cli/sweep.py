@@ -47,7 +47,7 @@ def main(argv: list[str]) -> int:
         print("\n".join(sweep.commands(members)))
         return 0
     say = lambda text: print(text, file=sys.stderr, flush=True)
-    say(f"{len(members)} runs, {sum(map(sweep.done, members))} of them finished before")
+    say(f"{len(members)} runs, {sum(map(sweep.done, members))} of them already finished")
     try:
         failed = sweep.run_all(members, say)
     except KeyboardInterrupt:

@@ -151,7 +151,7 @@ def run_all(all_members: Sequence[Member], say: Callable[[str], None] = print) -
     for number, member in enumerate(all_members, 1):
         where = f"[{number}/{len(all_members)}] {member.name}"
         if done(member):
-            say(f"{where}: finished before, left alone")
+            say(f"{where}: already finished, left alone")
             continue
         again = "continues" if (member.folder / "checkpoints").exists() else "starts"
         log = member.folder.with_name(member.folder.name + ".log")

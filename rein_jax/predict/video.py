@@ -52,7 +52,7 @@ class Reader:
         width, height = (int(self.capture.get(key)) for key in (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT))
         if width * height > megapixels * 1e6:
             self.close()
-            raise DataError(f"{path} has frames of {width}x{height}; at most {megapixels:g} million pixels are taken.")
+            raise DataError(f"{path} has frames of {width}x{height}; at most {megapixels:g} million pixels are accepted.")
 
     def __iter__(self) -> Iterator[np.ndarray]:
         """uint8 [H, W, 3] RGB."""

@@ -120,7 +120,7 @@ def missing_arrays(path: str | Path, arrays: Mapping[str, np.ndarray], shapes: M
                         "backbone may be missing. Copy the file again, or write it anew from its run.")
     parameters = sum(math.prod(map(int, shape.shape)) for shape in shapes.values())  # of any size: np.prod would overflow
     if parameters > LARGEST:
-        raise UserError(f"{path}: a model of its config has {parameters:.1e} parameters, more than any; the file was changed.")
+        raise UserError(f"{path}: a model of its config has {parameters:.1e} parameters, more than any model has; the file was changed.")
     return missing
 
 

@@ -147,7 +147,7 @@ def test_smoothed_colour_masks_are_refused(tmp_path):
     with pytest.raises(DataError, match="colours and no class list says what they mean: .* pixels.*smoothed"):
         whole(tmp_path)
     (tmp_path / "names.txt").write_text("sky 70 130 180\nroad 128 64 128\ncar 0 0 142\n")
-    with pytest.raises(DataError, match="6 of the 6 masks .*names.txt does not give: .* pixels.*smoothed"):
+    with pytest.raises(DataError, match="6 of the 6 checked masks .*names.txt does not give: .* pixels.*smoothed"):
         whole(tmp_path)
 
 
@@ -375,7 +375,7 @@ def test_options_of_other_kinds_are_named(tmp_path):
 )
 def test_neither_values_nor_listed_greys_fit(encode, names, words, tmp_path):
     made(tmp_path, encode, names)
-    with pytest.raises(DataError, match=f"6 of the 6 masks .*{words}"):
+    with pytest.raises(DataError, match=f"6 of the 6 checked masks .*{words}"):
         whole(tmp_path)
 
 

@@ -257,7 +257,7 @@ def test_a_pipe_in_place_of_the_source_or_the_class_list(tmp_path):
 def test_a_file_larger_than_any_picture_is_not_read(tmp_path):
     with open(tmp_path / "a.png", "wb") as file:
         file.truncate(3 << 30)  # takes no space
-    with pytest.raises(DataError, match="a.png has 3.0 GiB; at most 2 are read of one file"):
+    with pytest.raises(DataError, match="a.png has 3.0 GiB; at most 2 GiB of a file are read"):
         read_file(tmp_path / "a.png")
 
 

@@ -89,7 +89,7 @@ def test_goes_on_after_a_failure_and_ends_with_the_table(tmp_path, monkeypatch, 
     assert command.main(argv) == 1
     said = capsys.readouterr()
     assert ran == ["method=freeze", "method=lora"]
-    assert "finished before" in said.err and "failed: method=freeze (exit code 2: rein train: no space left)" in said.err
+    assert "already finished" in said.err and "failed: method=freeze (exit code 2: rein train: no space left)" in said.err
     assert "quickstart-rein" in said.out and "quickstart-lora" in said.out and "quickstart-freeze" not in said.out
     ran.clear()
     command.main(argv)
