@@ -45,13 +45,13 @@ def sheet(runs: list[str], images: list[Path], masks: bool) -> np.ndarray:
         columns.append([shown.colours()[one] if masks else outputs.overlay(photo, one, shown)
                         for photo, one in zip(photos, labels, strict=True)])
         titles.append(Path(run).name)
-    heads = [_bar(column[0].shape[1], [(title, (0, 0, 0))]) for title, column in zip(titles, columns, strict=True)]
+    heads = [bar(column[0].shape[1], [(title, (0, 0, 0))]) for title, column in zip(titles, columns, strict=True)]
     picture = np.concatenate([np.concatenate([head, *column]) for head, column in zip(heads, columns, strict=True)], axis=1)
     named = [(classes.names[label], tuple(map(int, classes.palette[label]))) for label in sorted(seen)]
-    return np.concatenate([picture, _bar(picture.shape[1], named, patches=True)])
+    return np.concatenate([picture, bar(picture.shape[1], named, patches=True)])
 
 
-def _bar(width: int, texts: list[tuple[str, tuple[int, int, int]]], patches: bool = False) -> np.ndarray:
+def bar(width: int, texts: list[tuple[str, tuple[int, int, int]]], patches: bool = False) -> np.ndarray:
     """Text on white, each with a patch of its colour if asked for; as many lines as it takes."""
     font, scale, x, y = cv2.FONT_HERSHEY_SIMPLEX, 0.5, 6, 0
     placed = []
@@ -61,12 +61,12 @@ def _bar(width: int, texts: list[tuple[str, tuple[int, int, int]]], patches: boo
             x, y = 6, y + BAR
         placed.append((text, colour, x, y))
         x += wide
-    bar = np.full((y + BAR, width, 3), 255, np.uint8)
+    picture = np.full((y + BAR, width, 3), 255, np.uint8)
     for text, colour, x, y in placed:
         if patches:
-            cv2.rectangle(bar, (x, y + 6), (x + 14, y + 20), colour, -1)
-        cv2.putText(bar, text, (x + (20 if patches else 0), y + 18), font, scale, (0, 0, 0), 1, cv2.LINE_AA)
-    return bar
+            cv2.rectangle(picture, (x, y + 6), (x + 14, y + 20), colour, -1)
+        cv2.putText(picture, text, (x + (20 if patches else 0), y + 18), font, scale, (0, 0, 0), 1, cv2.LINE_AA)
+    return picture
 
 
 def main() -> None:

@@ -1,6 +1,7 @@
-"""Write a sheet of samples of the embedded data set `streets` with their label maps.
+"""Write a sheet of samples of the embedded data set `streets` with their label maps, and what a model predicts for them.
 
     python scripts/streets_sheet.py sheet.png --styles clear night --rows 4 --first 0
+    python scripts/streets_sheet.py sheet.jpg --run runs/quickstart --styles night fog snow city --split val
 """
 
 from __future__ import annotations
@@ -38,6 +39,24 @@ def sheet(styles, rows: int, first: int, size: tuple[int, int], split: str, seed
     return np.concatenate(columns, axis=1)
 
 
+def predictions(run: Path, styles, first: int, size: tuple[int, int], split: str, seed: int) -> np.ndarray:
+    """RGB sheet with a title and one column per style: the image, what the model predicts, and the truth."""
+    from compare_sheet import bar
+
+    from rein_jax import Segmenter
+
+    model, columns, seen = Segmenter.from_pretrained(run), [], set()
+    for style in styles:
+        item = Streets(style, split, length=first + 1, size=size, seed=seed)[first]
+        labels = [model.predict(item["image"]).labels, item["label"]]
+        seen |= {int(label) for one in labels for label in np.unique(one)} - {255}
+        maps = [colour(one, model.palette) for one in labels]
+        columns.append(np.concatenate([bar(size[1], [(style, (0, 0, 0))]), item["image"], *maps]))
+    picture = np.concatenate(columns, axis=1)
+    names = [(model.classes.names[label], tuple(map(int, model.palette[label]))) for label in sorted(seen)]
+    return np.concatenate([picture, bar(picture.shape[1], names, patches=True)])
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("output", type=path_argument)
@@ -48,9 +67,14 @@ def main() -> None:
     parser.add_argument("--split", default="train")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--no-labels", dest="labels", action="store_false")
+    parser.add_argument("--run", type=path_argument, help="run folder or model file: image, prediction and truth of one sample per style")
     options = parser.parse_args()
-    picture = sheet(options.styles, options.rows, options.first, tuple(options.size), options.split, options.seed, options.labels)
-    write_atomically(options.output, cv2.imencode(".png", picture[..., ::-1])[1].tobytes())
+    size = tuple(options.size)
+    if options.run:
+        picture = predictions(options.run, options.styles, options.first, size, options.split, options.seed)
+    else:
+        picture = sheet(options.styles, options.rows, options.first, size, options.split, options.seed, options.labels)
+    write_atomically(options.output, cv2.imencode(options.output.suffix or ".png", picture[..., ::-1])[1].tobytes())
 
 
 if __name__ == "__main__":

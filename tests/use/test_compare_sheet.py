@@ -1,4 +1,4 @@
-"""`scripts/compare_sheet.py`: a row an image, a column a model."""
+"""`scripts/compare_sheet.py`: one row per image, one column per model; `scripts/streets_sheet.py --run`: one column per style."""
 
 import subprocess
 import sys
@@ -31,3 +31,15 @@ def test_sheet_of_two_models_and_two_images(tmp_path):
     bad = subprocess.run([sys.executable, "-c", RUN, *arguments], cwd=ROOT, capture_output=True, text=True)
     assert bad.returncode == 1 and "Traceback" not in bad.stderr
     assert bad.stderr.strip().endswith("give images of one size.")
+
+
+def test_sheet_of_what_a_model_predicts_in_several_styles(tmp_path, model_file, monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "scripts"))
+    import streets_sheet
+
+    out = tmp_path / "sheet.jpg"
+    arguments = [str(out), "--run", str(model_file), "--styles", "night", "fog", "--split", "val", "--size", "64", "96"]
+    monkeypatch.setattr(sys, "argv", ["streets_sheet.py", *arguments])
+    streets_sheet.main()
+    sheet = cv2.imread(str(out))
+    assert out.read_bytes()[:3] == b"\xff\xd8\xff" and sheet.shape[1] == 2 * 96 and sheet.shape[0] > 3 * 64 + 2 * 26
