@@ -12,10 +12,11 @@ from data_pipelines.system_errors import ADVICE, number_of, system_error
 ENDED = re.compile(r"terminated unexpectedly with exit code (-?\d+)")
 IN_PROCESS = "set data.workers=0 (the images are then read in threads of this process)"
 SHARED = f"batches in /dev/shm: give it more room (Docker: --shm-size=8g), or {IN_PROCESS}"
-ENDS = {
-    signal.SIGKILL: f"was killed, most often because memory ran out: use fewer data.workers or data.threads, or {IN_PROCESS}",
-    signal.SIGBUS: f"found no room in shared memory; workers hand over {SHARED}",
+_ENDS = {  # by names: Windows has none of these signals
+    "SIGKILL": f"was killed, most often because memory ran out: use fewer data.workers or data.threads, or {IN_PROCESS}",
+    "SIGBUS": f"found no room in shared memory; workers hand over {SHARED}",
 }
+ENDS = {getattr(signal, name): how for name, how in _ENDS.items() if hasattr(signal, name)}
 
 
 def explained(error: OSError | RuntimeError) -> DataError | None:

@@ -16,6 +16,7 @@ import rein_jax
 
 ROOT = Path(__file__).parents[2]
 PACKAGES = ("rein_jax", "data_pipelines", "configs")
+SIGNALS = ("SIGKILL", "SIGBUS", "SIGHUP", "SIGUSR1", "SIGUSR2", "SIGALRM", "SIGPIPE", "SIGQUIT", "SIGCHLD")  # and signals
 FOREIGN = ("fcntl", "resource", "pwd", "grp", "termios", "array_record")  # modules that Windows lacks
 
 
@@ -94,9 +95,14 @@ def test_a_wheel_works_outside_the_clone(wheel, tmp_path):
 WITHOUT_POSIX = """
 import importlib, pkgutil, sys
 from pathlib import Path
-import grain  # on Windows it does without array_record itself
+import grain, jax, orbax.checkpoint, tensorflow_datasets  # which know themselves what Windows lacks
+import os, signal
 for name in {foreign!r}:
     sys.modules[name] = None
+for name in {signals!r}:
+    delattr(signal, name)
+for name in ("fork", "getuid", "geteuid", "sysconf", "sched_getaffinity", "getloadavg", "O_NONBLOCK", "O_CLOEXEC"):
+    delattr(os, name)
 import data_pipelines, rein_jax
 from rein_jax.cli.main import main
 for package in (rein_jax, data_pipelines):
@@ -115,7 +121,8 @@ with alone(Path(".")), alone(Path(".")):
 
 def test_no_command_needs_what_windows_lacks(tmp_path, scenes):
     cv2.imwrite(str(tmp_path / "street.png"), scenes[0][..., ::-1])
-    done = subprocess.run([sys.executable, "-c", WITHOUT_POSIX.format(foreign=FOREIGN)], cwd=tmp_path, capture_output=True, text=True,
+    program = WITHOUT_POSIX.format(foreign=FOREIGN, signals=SIGNALS)
+    done = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True,
                           env={**os.environ, "PYTHONPATH": str(ROOT), "REIN_CACHE": str(tmp_path / "cache")})
     assert done.returncode == 0, done.stderr
     assert "trains without a lock" in done.stdout and (tmp_path / "out").is_dir() and "mIoU" in done.stdout
