@@ -24,7 +24,7 @@ from jax.experimental.pallas import tpu as pltpu
 
 from rein_jax.kernels.platforms import kernel_memory, per_device
 
-TILE = 128  # queries at a time
+LANES = 128  # queries at a time
 PACK = 16  # rows of bfloat16 in a register: widths are filled up to it
 
 
@@ -43,13 +43,13 @@ def suits(value: jax.Array, sizes: Sequence[tuple[int, int]], points: int, memor
     channels, width = value.shape[-1], value.dtype.itemsize
     lanes = -(-channels // 128) * 128
     # Products and hats once; the maps, and their gradient in float32, twice, since the next ones are fetched meanwhile.
-    return rows * ((4 + width) * TILE + 2 * width * lanes + 8 * channels) + 20 * points * widest * TILE <= memory * 3 // 4
+    return rows * ((4 + width) * LANES + 2 * width * lanes + 8 * channels) + 20 * points * widest * LANES <= memory * 3 // 4
 
 
 def hat_products(value, sizes, locations, weights, low_memory):
     """The form "hats" of `deformable.deformable_sum`; `low_memory` changes nothing."""
     levels, (batch, queries, heads, _, points, _) = _levels(sizes), locations.shape
-    short = -queries % TILE
+    short = -queries % LANES
 
     def in_lanes(a):  # [B, N, heads, levels, points] -> [B, heads, levels * points, N filled up]
         a = jnp.pad(a.astype(jnp.float32), ((0, 0), (0, short), *((0, 0),) * 3))
@@ -116,11 +116,11 @@ def _run(kernel, levels, points, arguments, results, inputs: Sequence[str], outp
     def spec(array, way):
         if way == "whole":
             return pl.BlockSpec((None, None, *array.shape[2:]), lambda b, h, i: (b, h, 0, 0))
-        return pl.BlockSpec((None, None, array.shape[2], TILE), lambda b, h, i: (b, h, 0, i))
+        return pl.BlockSpec((None, None, array.shape[2], LANES), lambda b, h, i: (b, h, 0, i))
 
-    hats = [pltpu.VMEM((points, size, TILE), jnp.float32) for _ in range(2 if len(results) == 1 else 5)]
-    scratch = [pltpu.VMEM((rows, TILE), dtype), *([] if len(results) == 1 else [pltpu.VMEM((rows, TILE), jnp.float32)]), *hats]
-    call = partial(pl.pallas_call, kernel, grid=(batch, heads, queries // TILE), out_shape=results,
+    made = [pltpu.VMEM((points, size, LANES), jnp.float32) for _ in range(2 if len(results) == 1 else 5)]
+    scratch = [pltpu.VMEM((rows, LANES), dtype), *([] if len(results) == 1 else [pltpu.VMEM((rows, LANES), jnp.float32)]), *made]
+    call = partial(pl.pallas_call, kernel, grid=(batch, heads, queries // LANES), out_shape=results,
                    in_specs=[spec(*each) for each in zip(arguments, inputs, strict=True)],
                    out_specs=tuple(spec(*each) for each in zip(results, outputs, strict=True)), scratch_shapes=scratch,
                    compiler_params=pltpu.CompilerParams(dimension_semantics=("parallel", "parallel", "arbitrary"),
@@ -128,15 +128,20 @@ def _run(kernel, levels, points, arguments, results, inputs: Sequence[str], outp
     return jax.lax.platform_dependent(*arguments, tpu=call(), default=call(interpret=True))
 
 
-def _product(a: jax.Array, b: jax.Array, over: tuple[int, int] = (1, 0)) -> jax.Array:
+def product(a: jax.Array, b: jax.Array, over: tuple[int, int] = (1, 0)) -> jax.Array:
     """The product over these axes of a and of b in float32, exact where they are."""
     precision = jax.lax.Precision.HIGHEST if a.dtype == jnp.float32 else None
     return jax.lax.dot_general(a, b, (([over[0]], [over[1]]), ([], [])), precision=precision, preferred_element_type=jnp.float32)
 
 
 def _distance(place: jax.Array, size: int) -> jax.Array:
-    """From each place, [1, TILE], to the positions of an axis: [size, TILE]."""
-    return jax.lax.broadcasted_iota(jnp.int32, (size, TILE), 0).astype(jnp.float32) - place
+    """From each place, [1, LANES], to the positions of an axis: [size, LANES]."""
+    return jax.lax.broadcasted_iota(jnp.int32, (size, LANES), 0).astype(jnp.float32) - place
+
+
+def hats(place: jax.Array, size: int) -> jax.Array:
+    """Of each place, [1, LANES], at the positions of an axis: [size, LANES]."""
+    return _hat(_distance(place, size))
 
 
 def _hat(distance: jax.Array) -> jax.Array:
@@ -157,8 +162,8 @@ def _forward_kernel(levels, points, value, x, y, weight, result, a, across, down
     for number, (height, width, start) in enumerate(levels):
         for p in range(points):
             row = pl.ds(number * points + p, 1)
-            across[p, :width] = _hat(_distance(x[row, :], width))
-            down[p, :height] = _hat(_distance(y[row, :], height)) * weight[row, :]
+            across[p, :width] = hats(x[row, :], width)
+            down[p, :height] = hats(y[row, :], height) * weight[row, :]
         for first in range(0, width, _chunk(width)):
             columns = [across[p, pl.ds(first, _chunk(width))] for p in range(points)]
 
@@ -168,12 +173,12 @@ def _forward_kernel(levels, points, value, x, y, weight, result, a, across, down
                 return 0
 
             jax.lax.fori_loop(0, height, line, 0, unroll=math.gcd(height, 4))
-    result[...] = _product(value[...], a[...])
+    result[...] = product(value[...], a[...])
 
 
 def _backward_kernel(levels, points, value, gradient, x, y, weight, of_value, of_x, of_y, of_weight,
                      a, of_a, across, across_slope, down, down_slope, down_weighted):
-    of_a[...] = _product(value[...], gradient[...])
+    of_a[...] = product(value[...], gradient[...])
     for number, (height, width, start) in enumerate(levels):
         for p in range(points):
             row = pl.ds(number * points + p, 1)
@@ -193,7 +198,7 @@ def _backward_kernel(levels, points, value, gradient, x, y, weight, of_value, of
                 return tuple((flat + one * down[p, pl.ds(j, 1)], steep + one * down_slope[p, pl.ds(j, 1)])
                              for p, (flat, steep) in enumerate(totals))
 
-            nothing = jnp.zeros((chunk, TILE), jnp.float32)
+            nothing = jnp.zeros((chunk, LANES), jnp.float32)
             totals = jax.lax.fori_loop(0, height, line, ((nothing, nothing),) * points, unroll=math.gcd(height, 2))
             for p, (flat, steep) in enumerate(totals):
                 terms = (across_slope[p, pl.ds(first, chunk)] * flat, columns[p] * steep, columns[p] * flat)
@@ -206,4 +211,4 @@ def _backward_kernel(levels, points, value, gradient, x, y, weight, of_value, of
     def _():
         of_value[...] = jnp.zeros_like(of_value)
 
-    of_value[...] += _product(gradient[...], a[...], over=(1, 1))
+    of_value[...] += product(gradient[...], a[...], over=(1, 1))

@@ -7,7 +7,7 @@ from typing import Any
 
 import jax
 
-from rein_jax.kernels.platforms import target
+from rein_jax.kernels.platforms import per_device, target
 
 
 def map_items(function: Callable, arguments: Sequence[Any], *, sequential: bool = False) -> Any:
@@ -26,7 +26,8 @@ def map_bounded(function: Callable, arguments: Sequence[Any], bound: jax.Array) 
     """
     if target() == "cpu":
         return _sequential(function, (*arguments, bound))
-    return _reference(lambda *item: function(*item, bound.max()), arguments)
+    local = lambda bound, *arguments: _reference(lambda *item: function(*item, bound.max()), arguments)
+    return per_device(local)(bound, *arguments)  # kernels inside see the images of a device
 
 
 def unroll_convolutions(asked: bool) -> bool:

@@ -11,7 +11,7 @@ from jax.sharding import Mesh, PartitionSpec
 
 _VMEM = {"TPU v2": 16, "TPU v3": 16, "TPU v4": 16, "TPU v5": 64, "TPU v5p": 64, "TPU7x": 64}  # MiB; 128 of v5e and v6e
 _chosen: ContextVar[str | None] = ContextVar("platform", default=None)
-_split: ContextVar[tuple[Mesh, PartitionSpec] | None] = ContextVar("split", default=None)
+_split: ContextVar[tuple[Mesh, PartitionSpec | None] | None] = ContextVar("split", default=None)  # no spec: by an outer `per_device`
 
 
 def target() -> str:
@@ -56,9 +56,17 @@ def kernel_memory() -> int:
 
 
 def per_device(function: Callable) -> Callable:
-    """A function of arrays with images on the first axis, run by each device on the images that it has; of one array or several."""
-    split = _split.get()
-    if split is None or split[0].size == 1:
+    """A function of arrays, or trees of them, with images on the first axis, run by each TPU of `images_split` on the images that it has;
+    the function itself elsewhere, and within another such function."""
+    mesh, images = _split.get() or (None, None)
+    if target() != "tpu" or images is None or mesh.size == 1:
         return function
-    mesh, images = split
-    return jax.shard_map(function, mesh=mesh, in_specs=images, out_specs=images, check_vma=False)
+
+    def alone(*arguments):
+        token = _split.set((mesh, None))
+        try:
+            return function(*arguments)
+        finally:
+            _split.reset(token)
+
+    return jax.shard_map(alone, mesh=mesh, in_specs=images, out_specs=images, check_vma=False)

@@ -14,7 +14,8 @@ import jax.numpy as jnp
 from rein_jax.errors import UserError
 from rein_jax.kernels.assignment import assign
 from rein_jax.kernels.loops import map_bounded, map_items
-from rein_jax.kernels.sampling import corners, sample, sample_vectors, take
+from rein_jax.kernels.reading import read
+from rein_jax.kernels.sampling import corners, sample_vectors, take
 from rein_jax.kernels.selection import bottom_k
 from rein_jax.losses.match_costs import Costs, match_costs
 
@@ -225,7 +226,7 @@ class MaskLoss:
 
     def select_points(self, mask: jax.Array, label: jax.Array, candidates: jax.Array, fresh: jax.Array) -> jax.Array:
         """The n points of one mask [h, w]: the candidates whose logits are nearest to zero, and the fresh ones."""
-        certainty = jnp.abs(sample(mask, candidates))
+        certainty = jnp.abs(read(mask, candidates))
         if self.ignore_void:
             certainty = jnp.where(self._read(label, candidates, jnp.zeros(1, jnp.int32))[1] > 0, certainty, math.inf)
         return jnp.concatenate([candidates[bottom_k(certainty, self.uncertain)], fresh])
@@ -243,7 +244,8 @@ class MaskLoss:
         one_hot = target[..., None] == jnp.arange(self.num_classes + 1)
         entropy = jax.nn.logsumexp(cls, axis=-1) - jnp.sum(jnp.where(one_hot, cls, 0.0), axis=-1)
         # The backward pass finds neighbours and exponentials again: kept, they would be more than all else of a small crop.
-        logits = jax.checkpoint(sample)(_of_queries(masks, features, slots.query), points)
+        # A function of its own: JAX keeps what it traced of a function, and `read` differs between platforms.
+        logits = jax.checkpoint(lambda *given: read(*given))(_of_queries(masks, features, slots.query), points)
         mask_sum, dice_sum = jax.checkpoint(self._mask_and_dice)(logits, *self._read(label, points, slots.label[..., None]))
         of_slots = lambda values: jnp.sum(jnp.where(slots.valid, values, 0.0), axis=-1)
         return _Sums(jnp.sum(weight * entropy, axis=-1), weight.sum(-1), of_slots(mask_sum), of_slots(dice_sum),

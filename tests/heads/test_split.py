@@ -16,4 +16,4 @@ def test_images_are_scored_and_predictions_normed_where_they_lie():
     done = subprocess.run([sys.executable, "-m", "tests.heads.split"], cwd=ROOT, env=env, text=True, capture_output=True, timeout=800)
     assert done.returncode == 0, done.stderr[-3000:]
     assert json.loads(done.stdout.splitlines()[-1]) == {
-        "devices": 8, "collectives": {}, "norm": {}, "kernel": {}, "kernel is right": True}
+        "devices": 8, "collectives": {}, "norm": {}, "kernel": {}, "bounded": {}, "kernels are right": True}
