@@ -67,5 +67,5 @@ def _ratio(before: float, after: float) -> str:
 def _silent(found: Mapping[str, Any]) -> str:
     """The ten costliest rows that have no estimate."""
     rows = found["without_estimate"]
-    named = "; ".join(f"{row['what']} {row['rows']:,} x {row['times']}" for row in rows[:10])
+    named = "; ".join(f"{row['what']}{f' of {n:,}' if (n := row['rows']) else ''} x {row['times']}" for row in rows[:10])
     return (named or "nothing") + (f"; and {len(rows) - 10} more" if len(rows) > 10 else "")

@@ -77,6 +77,7 @@ def test_two_plans_side_by_side(tmp_path, capsys):
     assert main(["plan", "--compare", str(before), str(after)]) == 0
     rows = [line.split() for line in capsys.readouterr().out.splitlines()]
     assert ["blocks", "0.0", "ms", "0.0", "ms", "0.50"] in rows and ["temporaries", "1.00", "GiB", "0.50", "GiB", "0.50"] in rows
+    assert ["without", "an", "estimate,", "after:", "sort", "of", "2,064,384", "x", "6;"] in [row[:9] for row in rows]
     assert rows[0] == ["v5e:2x2", "->", "v5e:2x2"] and any(row[0] == "total" for row in rows)
 
 
