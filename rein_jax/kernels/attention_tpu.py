@@ -16,21 +16,24 @@ WHOLE = 2**25  # scores of all heads of an image that are found at once; more do
 
 def recomputed_attention(q: jax.Array, k: jax.Array, v: jax.Array, scale: float | None, allowed: jax.Array | None = None) -> jax.Array:
     """The form "recomputed" of `attention.attend`."""
+    found = jax.checkpoint(partial(_attend, scale=q.shape[-1] ** -0.5 if scale is None else scale))
     if q.shape[1] * k.shape[1] * q.shape[2] <= WHOLE:
-        whole = partial(jax.nn.dot_product_attention, scale=scale)
-        return jax.checkpoint(whole)(q, k, v, mask=None if allowed is None else allowed[:, None])
-    one = jax.checkpoint(partial(_head, scale=q.shape[-1] ** -0.5 if scale is None else scale))
-    heads = jax.lax.map(lambda head: one(*head, allowed), tuple(jnp.moveaxis(x, 2, 0) for x in (q, k, v)))
-    return jnp.moveaxis(heads, 0, 2)
+        return found(q, k, v, allowed)
+    one = lambda head: found(*(x[:, :, None] for x in head), allowed)[:, :, 0]
+    return jnp.moveaxis(jax.lax.map(one, tuple(jnp.moveaxis(x, 2, 0) for x in (q, k, v))), 0, 2)
 
 
-def _head(q: jax.Array, k: jax.Array, v: jax.Array, allowed: jax.Array | None, *, scale: float) -> jax.Array:
-    """One head of all images, [B, N, hd] each. A column of ones makes the product with v sum the exponentials, too, and the gradient of
-    their sum a part of the product that finds that of the exponentials: half of the matrix unit's columns are empty at 64 channels."""
-    scores = jnp.einsum("bnc,bmc->bnm", q, k, preferred_element_type=jnp.float32) * scale
+def _attend(q: jax.Array, k: jax.Array, v: jax.Array, allowed: jax.Array | None, *, scale: float) -> jax.Array:
+    """Attention written so that XLA for TPUs needs no pass over the scores beside its products, in the layout that it chooses for them:
+    keys before queries.
+
+    A column of ones makes the product with v sum the exponentials, too, and the gradient of their sum a part of the product that finds that
+    of the exponentials: half of the matrix unit's columns are empty at 64 channels. Summed by themselves they are found once more for it.
+    """
+    scores = jnp.einsum("bmhc,bnhc->bhmn", k, q, preferred_element_type=jnp.float32) * scale
     if allowed is not None:
-        scores = jnp.where(allowed, scores, jnp.finfo(jnp.float32).min)
-    largest = jax.lax.stop_gradient(scores.max(axis=-1, keepdims=True))
+        scores = jnp.where(allowed.swapaxes(1, 2)[:, None], scores, jnp.finfo(jnp.float32).min)
+    largest = jax.lax.stop_gradient(scores.max(axis=2, keepdims=True))
     summed = jnp.concatenate([v, jnp.ones_like(v[..., :1])], axis=-1)
-    result = jnp.einsum("bnm,bmc->bnc", jnp.exp(scores - largest).astype(v.dtype), summed, preferred_element_type=jnp.float32)
-    return (result[..., :-1] / result[..., -1:]).astype(v.dtype)
+    result = jnp.einsum("bmhc,bhmn->bhcn", summed, jnp.exp(scores - largest).astype(v.dtype), preferred_element_type=jnp.float32)
+    return (result[:, :, :-1] / result[:, :, -1:]).astype(v.dtype).transpose(0, 3, 1, 2)
