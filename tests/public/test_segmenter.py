@@ -30,16 +30,15 @@ def photo(seed: int = 0, height: int = 48, width: int = 80) -> np.ndarray:
     return np.random.default_rng(seed).integers(0, 255, (height, width, 3), np.uint8)
 
 
-def composed(backbone=None, classes=NAMES) -> rj.Segmenter:
+def composed(backbone=None, head=rj.LinearHead, **options) -> rj.Segmenter:
     backbone = backbone or rj.DINOv2(SIZES, image_size=64)
     adapter = rj.Rein(backbone, **REIN)
-    head = rj.Mask2Former(backbone, num_classes=len(classes), adapter=adapter, **SMALL)
-    return rj.Segmenter(backbone, head, adapter=adapter, classes=classes)
+    return rj.Segmenter(backbone, head(backbone, num_classes=3, adapter=adapter, **options), adapter=adapter, classes=NAMES)
 
 
 @pytest.fixture(scope="module")
 def model() -> rj.Segmenter:
-    return composed()
+    return composed(head=rj.Mask2Former, **SMALL)
 
 
 @pytest.fixture(scope="module")
