@@ -25,6 +25,18 @@ def exact_matmul():
     jax.config.update("jax_default_matmul_precision", "highest")
 
 
+@pytest.fixture
+def registries():
+    """What a test registers is gone after it."""
+    from rein_jax.public.register import KINDS
+
+    before = {kind: dict(registry) for kind, registry in KINDS.items()}
+    yield
+    for kind, registry in KINDS.items():
+        registry.clear()
+        registry.update(before[kind])
+
+
 @pytest.fixture(scope="session")
 def fixture_case():
     """fixture_case("head_small", "outputs") -> dict of arrays of a recorded case; "weights" are made from the case's seed."""

@@ -179,7 +179,7 @@ def test_soma_begins_with_the_backbones_own_function():
     np.testing.assert_allclose(model.predict(photo(), whole=True).scores, plain, atol=1e-5 * np.abs(plain).max())
 
 
-def test_own_parts_have_to_be_registered_to_be_saved(tmp_path, monkeypatch):
+def test_own_parts_have_to_be_registered_to_be_saved(tmp_path, registries):
     class Flat(rj.LinearHead):
         """A head of one's own."""
 
@@ -188,7 +188,6 @@ def test_own_parts_have_to_be_registered_to_be_saved(tmp_path, monkeypatch):
     assert model.predict(photo()).labels.shape == (48, 80)  # which needs no name
     with pytest.raises(rj.UserError, match=r"Flat is not registered.* rein_jax.register\('head', 'a name', Flat\)"):
         model.save(tmp_path)
-    monkeypatch.delitem(rj.heads.HEADS, "flat", raising=False)  # and out again after the test
     rj.register("head", "flat", Flat)
     again = rj.Segmenter.from_pretrained(model.save(tmp_path))
     assert type(again.head) is Flat

@@ -313,8 +313,7 @@ def test_elements_that_do_not_fit_are_skipped_on_request():
     assert source[0]["name"] == "list-1" and list(source.problems) == ["list-0"] and len(source.fingerprint()) == 64
 
 
-def test_a_registered_data_set(monkeypatch):
-    monkeypatch.delitem(__import__("data_pipelines").DATASETS, "scenes", raising=False)
+def test_a_registered_data_set(registries):
     rj.register("dataset", "scenes", lambda split="train", source=None, seed=0: rj.data.open(Scenes(seed), split=split))
     assert len(rj.data.open("scenes", split="val", seed=4)) == 6
     config = rj.config(**settings(data={"train": [{"name": "scenes", "seed": 2}], "crop": (64, 64), "resize": "none", "threads": 1}))

@@ -39,7 +39,7 @@ def test_run_resumes_and_ends_with_the_same_weights(tmp_path):
     with zipfile.ZipFile(FILES / "run.zip") as file:
         file.extractall(tmp_path / "run")
     run = train(configuration.load(str(tmp_path / "run/config.json")), tmp_path / "run")
-    assert run.results["steps"] == 8 and run.config.train.steps == 8 and run.report is None
+    assert run.results["steps"] == 8 and run.config.train.steps == 8 and run.report.exists()
     ours, _ = read_model(tmp_path / "run/model.safetensors")
     theirs, _ = read_model(FILES / "finished.safetensors")
     assert ours.keys() == theirs.keys()
