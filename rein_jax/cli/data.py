@@ -95,8 +95,9 @@ def listing(name: str | None) -> str:
     return "\n".join([*lines, "", "rein data list NAME says where to get it, its licence, layout, splits and options."])
 
 
-def _description(target: str) -> str:
-    return inspect.getdoc(importlib.import_module(target.partition(":")[0])) or ""
+def _description(target: Any) -> str:
+    what = importlib.import_module(target.partition(":")[0]) if isinstance(target, str) else target  # one that was registered
+    return inspect.getdoc(what) or "registered in this process"
 
 
 def progress(items: Iterable, total: int, title: str) -> Iterable:

@@ -81,12 +81,10 @@ def semantic_fpn_rules(names: Sequence[str] = ()) -> tuple[Rule, ...]:
 
 def backbone_format(name: str) -> Format:
     """(table, names to skip) of a registered backbone in files of the official Rein code."""
+    from rein_jax import registry
     from rein_jax.backbones import BACKBONES
-    from rein_jax.registry import unknown
 
-    if name not in BACKBONES:
-        raise unknown(name, BACKBONES, "backbone")
-    module = importlib.import_module(BACKBONES[name].partition(":")[0])
+    module = importlib.import_module(registry.load(BACKBONES, name, "backbone").__module__)
     formats = module.formats(name) if hasattr(module, "formats") else module.FORMATS
     return formats.get("mmpretrain", formats["official"])  # the code that Rein took its ConvNeXt from
 

@@ -313,7 +313,7 @@ def test_elements_that_do_not_fit_are_skipped_on_request():
     assert source[0]["name"] == "list-1" and list(source.problems) == ["list-0"] and len(source.fingerprint()) == 64
 
 
-def test_a_registered_data_set(registries):
+def test_a_registered_data_set(registries, capsys):
     rj.register("dataset", "scenes", lambda split="train", source=None, seed=0: rj.data.open(Scenes(seed), split=split))
     assert len(rj.data.open("scenes", split="val", seed=4)) == 6
     config = rj.config(**settings(data={"train": [{"name": "scenes", "seed": 2}], "crop": (64, 64), "resize": "none", "threads": 1}))
@@ -321,6 +321,9 @@ def test_a_registered_data_set(registries):
     assert classes.names == Scenes.classes
     batch = next(batches(0))
     assert batch["image"].shape == (2, 64, 64, 3)
+    from rein_jax.cli.data import main
+
+    assert main(["list"]) == 0 and "scenes      registered in this process" in capsys.readouterr().out
 
 
 def test_several_values_of_a_folders_masks_are_one_class(tmp_path):
